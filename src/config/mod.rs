@@ -1,0 +1,1 @@
+//! The configuration file as written (`Spec`) becomes checked settings of each part.

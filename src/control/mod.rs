@@ -1,0 +1,1 @@
+//! The one writer: commands, observations and ticks in; a new snapshot out.

@@ -1,0 +1,1 @@
+//! Text and wire forms of RDATA, by hickory-proto where it is right.

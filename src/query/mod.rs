@@ -1,0 +1,1 @@
+//! One response, stage by stage, from one immutable snapshot.

@@ -1,0 +1,1 @@
+//! Builds the parts from checked settings, joins them, waits for the end.

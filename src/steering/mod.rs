@@ -1,0 +1,25 @@
+//! Steering: which endpoint a client is given, for how long, and when no cache can hold it any more.
+//!
+//! Pure decisions: instants, keys and draws come in as arguments, nothing here does I/O, reads a clock or draws.
+//! `control` feeds these with commands and observations; `query` asks what they compiled.
+//!
+//! The words, each defined once:
+//! - *site*: a place that serves, by name.
+//! - *pool* ([`pool::Settings`]): the endpoints that can answer for one owner name.
+//! - *endpoint* ([`pool::Endpoint`]): one choice in a pool: a site and its RDATA for each type.
+//! - *weight* ([`pool::Weight`]): the share of resolver demand that an endpoint is given, relative to the others'.
+//! - *share table* ([`share::ShareTable`]): which part of the points 0..2^64 each endpoint has.
+//! - *client key* ([`key::ClientKey`]): what an answer sticks to. *Point*: where its hash falls.
+//! - *observation*, *health* ([`health`]): the outcome of one probe; up or down since when.
+//! - *override* ([`pool::Override`]): an operator's word over health.
+//! - *cutover* ([`ttl::Cutover`]): the planned instant of a change; it steers TTLs only.
+//! - *cache horizon* ([`horizon`]): after it no cache that obeys TTLs holds an answer that named an endpoint.
+
+pub mod flip;
+pub mod health;
+pub mod horizon;
+pub mod key;
+pub mod pool;
+pub mod select;
+pub mod share;
+pub mod ttl;

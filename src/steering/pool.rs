@@ -1,0 +1,109 @@
+//! A pool as configured: endpoints at sites, and how they are chosen.
+
+use serde::{Deserialize, Serialize};
+
+use crate::dns::{Name, Rtype};
+use crate::steering::ttl::TtlPolicy;
+
+/// A site's name: what flips, overrides and metrics call it.
+pub type SiteName = String;
+
+/// The endpoints that can answer for one owner name. It steers together the types that at least one endpoint gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The owner name, maybe a wildcard.
+    pub name: Name,
+    /// How an endpoint is chosen.
+    pub policy: Policy,
+    /// Normal and low TTL, and how a cutover counts down.
+    pub ttl: TtlPolicy,
+    /// The probe that tells the endpoints' health, by name; none = always up.
+    pub probe: Option<String>,
+    /// At least one; a site at most once.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One choice in a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it is.
+    pub site: SiteName,
+    /// The initial weight; from the first start on the store rules.
+    pub weight: Weight,
+    /// What weight 0 means for it.
+    pub role: Role,
+    /// RDATA by type, uncompressed wire form; no type twice, none empty. A CNAME stands alone.
+    pub rdata: Vec<(Rtype, Vec<Box<[u8]>>)>,
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// By the client key: one client keeps one site.
+    #[default]
+    Sticky,
+    /// By a draw per query.
+    Random,
+    /// The first that is up, in the order of the configuration.
+    Failover,
+}
+
+/// 0..=1,000,000.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Weight(u32);
+
+impl Weight {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+    /// The most.
+    pub const MAX: Self = Self(1_000_000);
+
+    /// `None` above [`Weight::MAX`].
+    pub const fn new(weight: u32) -> Option<Self> {
+        if weight <= Self::MAX.0 { Some(Self(weight)) } else { None }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl From<Weight> for u32 {
+    fn from(w: Weight) -> u32 {
+        w.0
+    }
+}
+
+impl TryFrom<u32> for Weight {
+    type Error = String;
+    fn try_from(w: u32) -> Result<Self, String> {
+        Self::new(w).ok_or_else(|| format!("weight {w} is above {}", Self::MAX.0))
+    }
+}
+
+/// What weight 0 means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Not answered, whatever happens.
+    #[default]
+    Never,
+    /// Answered when no active endpoint is healthy.
+    Spare,
+}
+
+/// An operator's word over health. No probe can undo it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Override {
+    /// Counts as up.
+    Up,
+    /// Counts as down, and never as active.
+    Down,
+    /// What the probes say.
+    #[default]
+    Obey,
+}

@@ -1,0 +1,2 @@
+//! The compiled zone.
+pub struct Zone;

@@ -1,0 +1,24 @@
+//! Zones: contents as loaded, master files, and the compiled zone with its look-up.
+//!
+//! [`master`] reads a file into [`Contents`]; [`compiled`] makes the immutable form that queries read. No sockets here,
+//! and nothing of steering: a compiled zone knows only that some types at some owner names are *overlaid* by a slot number.
+
+pub mod compiled;
+pub mod contents;
+pub mod master;
+
+pub use compiled::Zone;
+pub use contents::{Contents, Rrset};
+
+use std::path::PathBuf;
+
+use crate::dns::Name;
+
+/// A zone to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Its apex, and the master file's initial origin.
+    pub name: Name,
+    /// The master file.
+    pub file: PathBuf,
+}
