@@ -40,7 +40,7 @@ impl Salt {
 }
 
 /// The fixed key from which salts and endpoint ids are derived. Another one would move every client.
-const DERIVATION: &[u8; 16] = b"waypost/steering";
+pub const DERIVATION: &[u8; 16] = b"waypost/steering";
 
 /// What names an endpoint for good, wherever it stands in its pool: SipHash-1-3 of its site's name under [`DERIVATION`].
 pub fn endpoint_id(site: &str) -> u64 {

@@ -22,7 +22,7 @@ use crate::steering::share::ShareTable;
 /// An endpoint as selection sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// What names it wherever it stands in the pool ([`endpoint_id`](crate::steering::key::endpoint_id) of its site):
+    /// What names it wherever it stands in the pool, and nothing else there ([`endpoint_id`](crate::steering::key::endpoint_id) of its site):
     /// points that others hand over stay where they are when endpoints are added, removed or put in another order.
     pub id: u64,
     /// Its weight now.
@@ -146,8 +146,8 @@ impl Selector {
             let uniform = ((mix(point ^ rival.id) >> 12) as f64 + 0.5) / (1u64 << 52) as f64; // exact, in (0, 1)
             -ln(uniform) / rival.weight
         };
-        let first = self.rivals.iter().min_by(|a, b| wait(a).total_cmp(&wait(b)));
-        first.map(|rival| rival.endpoint)
+        let waits = self.rivals.iter().map(|rival| (wait(rival), rival.endpoint));
+        waits.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, first)| first)
     }
 }
 
@@ -354,7 +354,9 @@ mod tests {
 
         #[test]
         fn going_down_moves_nobody_else_and_coming_back_restores(mut all in candidates(), victim: prop::sample::Index, point: u64) {
-            prop_assume!(!all.is_empty());
+            if all.is_empty() {
+                return Ok(());
+            }
             let victim = victim.index(all.len());
             all[victim].forced = Override::Up;
             let before = selector(Policy::Sticky, &all);
