@@ -1,5 +1,7 @@
 //! A pool as configured: endpoints at sites, and how they are chosen.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::dns::{Name, Rtype};
@@ -49,6 +51,17 @@ pub enum Policy {
     Failover,
 }
 
+impl fmt::Display for Policy {
+    /// As it is written in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sticky => "sticky",
+            Self::Random => "random",
+            Self::Failover => "failover",
+        })
+    }
+}
+
 /// 0..=1,000,000.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
@@ -68,6 +81,12 @@ impl Weight {
     /// The number.
     pub const fn get(self) -> u32 {
         self.0
+    }
+}
+
+impl fmt::Display for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -95,6 +114,16 @@ pub enum Role {
     Spare,
 }
 
+impl fmt::Display for Role {
+    /// As it is written in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Never => "never",
+            Self::Spare => "spare",
+        })
+    }
+}
+
 /// An operator's word over health. No probe can undo it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -106,4 +135,15 @@ pub enum Override {
     /// What the probes say.
     #[default]
     Obey,
+}
+
+impl fmt::Display for Override {
+    /// As it is written in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Obey => "obey",
+        })
+    }
 }
