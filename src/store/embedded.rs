@@ -231,7 +231,12 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 fn make_file(folder: &Path, file: &Path) -> Result<(), StoreError> {
     let draft = folder.join(format!(".{FILE_NAME}.{}", std::process::id()));
     let cannot = |error| StoreError::File { file: file.to_owned(), doing: "make", error };
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft);
+    // What a killed process left may be linked to a complete store: never truncated, only unlinked.
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot(error)),
+        _ => {}
+    }
+    let opened = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&draft);
     let made = fill(opened.map_err(cannot)?).map_err(|error| told(file, "make", error)).and_then(|()| {
         match fs::hard_link(&draft, file) {
             // Unlike a rename, a link leaves alone what another process made meanwhile.
@@ -423,6 +428,18 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&folder), mode(&folder.join(FILE_NAME))), (0o700, 0o600));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn a_draft_left_by_a_killed_process_is_not_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join(format!(".{FILE_NAME}.{}", std::process::id()));
+        let moved_away = folder.path().join("backup");
+        fs::write(&left, "a store").unwrap();
+        fs::hard_link(&left, &moved_away).unwrap();
+        Embedded::open(folder.path()).unwrap();
+        assert_eq!(fs::read(&moved_away).unwrap(), b"a store");
+        assert!(!left.exists());
     }
 
     #[test]
