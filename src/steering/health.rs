@@ -8,3 +8,12 @@ pub struct Thresholds {
     /// Bad ones until up becomes down, at least 1.
     pub fall: u32,
 }
+
+/// The outcome of one probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// It answered as it should.
+    Up,
+    /// It did not.
+    Down,
+}
