@@ -1,1 +1,155 @@
-//! The configuration file as written (`Spec`) becomes checked settings of each part.
+//! The configuration file as written becomes checked settings of each part.
+//!
+//! `config` knows the parts; no part knows the file. A file is taken whole or not at all, and all its mistakes are told
+//! at once, each with its place. To that end the TOML document is read key by key (`reader`), not deserialized, which
+//! would stop at the first mistake. A default stands where its key is read, with its reason.
+//!
+//! [`parse`] needs nothing but the text (and asks the machine for its host name and number of cores, where the file
+//! leaves those open). What only the zones' contents can tell is told by [`check_against_zones`]. [`render`] shows
+//! diagnostics to people. Relative paths stay as written: they are taken from the working directory.
+
+mod against_zones;
+mod pools;
+mod rdata;
+mod reader;
+mod render;
+mod sections;
+mod source;
+mod values;
+
+pub use against_zones::check_against_zones;
+pub use render::render;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use crate::diagnostic::{Diagnostic, Place, Severity};
+use crate::steering::pool::SiteName;
+use crate::{api, probe, server, steering, zone};
+use reader::Table;
+use source::Source;
+
+/// What the whole server is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Sockets of the data plane.
+    pub server: server::Settings,
+    /// The server's name: NSID, log, metrics. At most 255 printable ASCII characters.
+    pub name: String,
+    /// The folder of the embedded store.
+    pub state: PathBuf,
+    /// Where the API listens.
+    pub api: api::Settings,
+    /// Zones to serve; no name twice.
+    pub zones: Vec<zone::Settings>,
+    /// The sites, in the order of the file; none twice.
+    pub sites: Vec<SiteName>,
+    /// Probes by name.
+    pub probes: BTreeMap<String, probe::Settings>,
+    /// Pools; no name twice, each at or below a zone's apex, their sites and probes among those above.
+    pub pools: Vec<steering::pool::Settings>,
+    /// What is logged, and how.
+    pub log: LogSettings,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// A filter as `tracing` reads it: `info`, `warn,waypost::probe=debug`.
+    pub level: String,
+}
+
+/// The form of a line of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A file that was taken.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub settings: Settings,
+    /// Doubts about it, from top to bottom.
+    pub warnings: Vec<Diagnostic>,
+    /// Where it was read from.
+    pub file: PathBuf,
+    /// Where the `file` of each zone is written, in the order of `settings.zones`.
+    pub zone_places: Vec<Place>,
+    /// Where the `name` of each pool is written, in the order of `settings.pools`.
+    pub pool_places: Vec<Place>,
+}
+
+/// Reads and checks a file.
+///
+/// # Errors
+/// All that is wrong with it, from top to bottom, warnings among it; at least one is an error.
+pub fn load(file: &Path) -> Result<Loaded, Vec<Diagnostic>> {
+    let octets = fs::read(file).map_err(|e| vec![Diagnostic::of_file(file, format!("can't be read: {e}"))])?;
+    match std::str::from_utf8(&octets) {
+        Ok(text) => parse(text, file),
+        Err(e) => {
+            let text = String::from_utf8_lossy(&octets);
+            let mut src = Source::new(file, &text);
+            let at = e.valid_up_to(); // until there the lossy text is the same
+            src.error(at..at + 1, format!("the octet 0x{:02x} is not UTF-8, as TOML must be", octets[at]));
+            Err(src.into_found())
+        }
+    }
+}
+
+/// Checks the text of a file; `file` is only quoted.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(text: &str, file: &Path) -> Result<Loaded, Vec<Diagnostic>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text); // editors that write a byte order mark count without it
+    let mut src = Source::new(file, text);
+    let (root, mistakes) = DeTable::parse_recoverable(text);
+    for mistake in mistakes {
+        let span = mistake.span().unwrap_or(0..0);
+        match mistake.message() {
+            // The text is understood all the same, so the rest of it can be judged.
+            "duplicate key" => {
+                let key = text.get(span.clone()).unwrap_or_default();
+                src.error(span, format!("key {key:?} is written twice"));
+            }
+            reason => src.not_toml(span.clone(), reader::value_around(root.get_ref(), &span), reason),
+        }
+    }
+    let (settings, zone_places, pool_places) = settings(Table::document(&root), &mut src);
+    let found = src.into_found();
+    if found.iter().any(|d| d.severity == Severity::Error) {
+        return Err(found);
+    }
+    Ok(Loaded { settings, warnings: found, file: file.to_owned(), zone_places, pool_places })
+}
+
+/// All sections; what is wrong stands in `src`, and is left out or has its default here.
+fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Place>) {
+    let written = ["server", "api", "log", "zone", "site", "probe", "pool"].map(|key| file.get(key));
+    file.finish(src);
+    let [server, api, log, zones, sites, probes, pools] = written;
+
+    let (server, name, state) = sections::server(server, src);
+    let api = sections::api(api, &state, src);
+    let log = sections::log(log, src);
+    let zones = sections::zones(zones, src);
+    let sites = sections::sites(sites, src);
+    let probes = sections::probes(probes, src);
+    let surroundings = pools::Surroundings { zones: &zones, sites: &sites, probes: &probes };
+    let (pools, pool_places) = pools::pools(pools, &surroundings, src);
+
+    let (zones, zone_places) = zones.served.into_iter().map(|(zone, file)| (zone, src.place(file))).unzip();
+    let probes = probes.into_iter().filter_map(|(name, probe)| Some((name, probe.settings?))).collect();
+    (Settings { server, name, state, api, zones, sites, probes, pools, log }, zone_places, pool_places)
+}

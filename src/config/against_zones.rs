@@ -1,0 +1,224 @@
+//! Pools against what the zones hold: a pool lies over a zone, and must leave it a zone.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeSet, HashMap};
+use std::iter::successors;
+
+use super::Loaded;
+use super::pools::{listed, types};
+use crate::diagnostic::{Diagnostic, Place, Severity};
+use crate::dns::{Name, Rtype};
+use crate::steering::pool::Settings;
+use crate::zone::Contents;
+
+/// What is wrong with the pools, given what the zones hold, in the order of the file. A pool is judged by the lowest zone
+/// of the file that it lies in; if `zones` has no contents for that one, because its file could not be read, it is not.
+///
+/// All found are errors.
+pub fn check_against_zones(loaded: &Loaded, zones: &[impl Borrow<Contents>]) -> Vec<Diagnostic> {
+    let mut by_apex: HashMap<&Name, Option<(&Contents, Option<Rtype>)>> =
+        loaded.settings.zones.iter().map(|zone| (&zone.name, None)).collect();
+    for zone in zones.iter().map(Borrow::borrow) {
+        by_apex.insert(&zone.apex, Some((zone, signature(zone))));
+    }
+    let mut found = Vec::new();
+    for (pool, place) in loaded.settings.pools.iter().zip(&loaded.pool_places) {
+        let mut names = successors(Some(pool.name.clone()), Name::parent);
+        let Some(Some((zone, signed))) = names.find_map(|name| by_apex.get(&name)) else { continue };
+        let judge = Judge { pool, zone, signed: *signed };
+        found.extend(judge.mistakes().into_iter().map(|m| m.at(loaded, place)));
+    }
+    found
+}
+
+struct Mistake {
+    message: String,
+    help: &'static str,
+}
+
+impl Mistake {
+    fn at(self, loaded: &Loaded, place: &Place) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            message: self.message,
+            file: loaded.file.clone(),
+            place: Some(place.clone()),
+            help: Some(self.help.to_owned()),
+        }
+    }
+}
+
+/// One pool over one zone.
+struct Judge<'a> {
+    pool: &'a Settings,
+    zone: &'a Contents,
+    /// A type by which the zone file brings its own signatures.
+    signed: Option<Rtype>,
+}
+
+impl Judge<'_> {
+    fn mistakes(&self) -> Vec<Mistake> {
+        let (name, apex) = (&self.pool.name, &self.zone.apex);
+        let mut mistakes = Vec::new();
+        let mut tell = |message, help| mistakes.push(Mistake { message, help });
+        if let Some(rtype) = self.signed {
+            let message =
+                format!("pool \"{name}\" lies over zone \"{apex}\", whose file brings its own {rtype} records");
+            tell(message, "no signature in the file fits the pool's answers; take the signatures out of the zone file");
+        }
+        if let Some(cut) = self.zone.cut_above(name) {
+            let side = if cut == *name { "at" } else { "below" };
+            let message = format!("pool \"{name}\" is {side} the zone cut \"{cut}\" of zone \"{apex}\"");
+            tell(message, "queries for it get a referral, never the pool's answer");
+            return mistakes; // what lies there is another zone's
+        }
+        if let Some(dname) = self.dname_above(name) {
+            tell(
+                format!("pool \"{name}\" is below the DNAME at \"{dname}\""),
+                "queries for it are redirected, and never get the pool's answer (RFC 6672, 2.4)",
+            );
+        }
+        let steered: BTreeSet<Rtype> = self.pool.endpoints.iter().flat_map(types).collect();
+        let owned = || self.zone.owners.get(name).into_iter().flatten().map(|rrset| rrset.rtype);
+        if steered.contains(&Rtype::CNAME) {
+            let beside = listed(owned().filter(|t| *t != Rtype::CNAME && !is_signature(*t)));
+            if !beside.is_empty() && name != apex {
+                let message = format!("pool \"{name}\" gives a CNAME where zone \"{apex}\" has {beside}");
+                tell(message, "a CNAME stands alone (RFC 1034, 3.6.2)");
+            }
+        } else if owned().any(|t| t == Rtype::CNAME) {
+            let steered = listed(steered.into_iter());
+            let message = format!("pool \"{name}\" gives {steered} where zone \"{apex}\" has a CNAME");
+            tell(message, "a CNAME stands alone (RFC 1034, 3.6.2); take it out of the zone file");
+        }
+        mistakes
+    }
+
+    /// The owner of a DNAME above `name`, within the zone.
+    fn dname_above(&self, name: &Name) -> Option<Name> {
+        let mut here = name.clone();
+        while here != self.zone.apex {
+            here = here.parent()?;
+            if self.zone.rrset(&here, Rtype::DNAME).is_some() {
+                return Some(here);
+            }
+        }
+        None
+    }
+}
+
+/// A type by which the zone brings its own signatures, if it does.
+fn signature(zone: &Contents) -> Option<Rtype> {
+    zone.owners.values().flatten().map(|rrset| rrset.rtype).find(|t| is_signature(*t))
+}
+
+fn is_signature(rtype: Rtype) -> bool {
+    matches!(rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::parse;
+    use crate::dns::Ttl;
+
+    fn zone(apex: &str, records: &[(&str, Rtype)]) -> Contents {
+        let mut zone = Contents::new(apex.parse().unwrap());
+        for (owner, rtype) in records {
+            zone.rrset_mut(&owner.parse().unwrap(), *rtype, Ttl::from_secs(60)).rdatas.push(Box::new([0]));
+        }
+        zone
+    }
+
+    /// What is said of pools, each with a name and an endpoint's records.
+    fn said(pools: &[(&str, &str)], zones: &[Contents]) -> Vec<String> {
+        let mut text = "[[site]]\nname = \"a\"\n".to_owned();
+        for apex in ["example.org", "sub.example.org"] {
+            write!(text, "[[zone]]\nname = \"{apex}\"\nfile = \"z\"\n").unwrap();
+        }
+        for (name, records) in pools {
+            write!(text, "[[pool]]\nname = \"{name}\"\nendpoint = [{{ site = \"a\", {records}, weight = 1 }}]\n")
+                .unwrap();
+        }
+        let loaded = parse(&text, Path::new("w.toml")).unwrap();
+        check_against_zones(&loaded, zones).iter().map(ToString::to_string).collect()
+    }
+
+    const ADDRESS: &str = "address = [\"127.0.0.1\"]";
+    const CNAME: &str = "cname = \"x.example.net.\"";
+
+    #[test]
+    fn a_pool_leaves_the_zone_a_zone() {
+        let apex = [("example.org", Rtype::SOA), ("example.org", Rtype::NS)];
+        let here = |records: &[(&str, Rtype)]| vec![zone("example.org", &[&apex, records].concat())];
+        for (pool, records, expected) in [
+            (("www.example.org", ADDRESS), vec![("www.example.org", Rtype::A)], None),
+            (("www.example.org", CNAME), vec![("www.example.org", Rtype::CNAME)], None),
+            (("*.example.org", ADDRESS), vec![("*.example.org", Rtype::TXT)], None),
+            (("example.org", ADDRESS), vec![], None),
+            (
+                ("www.d.example.org", ADDRESS),
+                vec![("d.example.org", Rtype::NS)],
+                Some(
+                    "pool \"www.d.example.org\" is below the zone cut \"d.example.org\" of zone \"example.org\" (queries for it get a referral, never the pool's answer)",
+                ),
+            ),
+            (
+                ("d.example.org", ADDRESS),
+                vec![("d.example.org", Rtype::NS)],
+                Some(
+                    "pool \"d.example.org\" is at the zone cut \"d.example.org\" of zone \"example.org\" (queries for it get a referral, never the pool's answer)",
+                ),
+            ),
+            (
+                ("a.d.example.org", ADDRESS),
+                vec![("d.example.org", Rtype::DNAME)],
+                Some(
+                    "pool \"a.d.example.org\" is below the DNAME at \"d.example.org\" (queries for it are redirected, and never get the pool's answer (RFC 6672, 2.4))",
+                ),
+            ),
+            (
+                ("www.example.org", CNAME),
+                vec![("www.example.org", Rtype::TXT), ("www.example.org", Rtype::A)],
+                Some(
+                    "pool \"www.example.org\" gives a CNAME where zone \"example.org\" has TXT, A (a CNAME stands alone (RFC 1034, 3.6.2))",
+                ),
+            ),
+            (
+                ("www.example.org", ADDRESS),
+                vec![("www.example.org", Rtype::CNAME)],
+                Some(
+                    "pool \"www.example.org\" gives A where zone \"example.org\" has a CNAME (a CNAME stands alone (RFC 1034, 3.6.2); take it out of the zone file)",
+                ),
+            ),
+            (
+                ("www.example.org", ADDRESS),
+                vec![("mail.example.org", Rtype::NSEC)],
+                Some(
+                    "pool \"www.example.org\" lies over zone \"example.org\", whose file brings its own NSEC records (no signature in the file fits the pool's answers; take the signatures out of the zone file)",
+                ),
+            ),
+        ] {
+            let expected: Vec<String> = expected.map(|e| format!("w.toml:10:8: error: {e}")).into_iter().collect();
+            assert_eq!(said(&[pool], &here(&records)), expected, "{pool:?} over {records:?}");
+        }
+    }
+
+    #[test]
+    fn the_lowest_zone_counts() {
+        let parent = zone("example.org", &[("sub.example.org", Rtype::NS)]);
+        let child = zone("sub.example.org", &[("www.sub.example.org", Rtype::CNAME)]);
+        let pools = [("www.sub.example.org", ADDRESS)];
+        assert_eq!(
+            said(&pools, std::slice::from_ref(&parent)),
+            [""; 0],
+            "a zone that could not be read judges nothing"
+        );
+        let both = said(&pools, &[parent, child]);
+        assert_eq!(both.len(), 1);
+        assert!(both[0].contains("where zone \"sub.example.org\" has a CNAME"), "{both:?}");
+    }
+}

@@ -1,0 +1,335 @@
+//! `[[pool]]`: policy, TTLs and endpoints, and how they fit the zones, sites and probes of the same file.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::ops::Range;
+
+use super::rdata::rdata_from_text;
+use super::reader::{Table, Value, guess};
+use super::sections::{Probe, Zones};
+use super::source::Source;
+use super::values;
+use crate::diagnostic::Place;
+use crate::dns::{Name, Rtype, Ttl};
+use crate::steering::pool::{Endpoint, Policy, Role, Settings, Weight};
+use crate::steering::ttl::{Approach, TtlPolicy};
+
+/// What else the file says, for pools to refer to.
+pub(super) struct Surroundings<'f> {
+    pub(super) zones: &'f Zones,
+    pub(super) sites: &'f [String],
+    pub(super) probes: &'f BTreeMap<String, Probe>,
+}
+
+/// `[[pool]]`: each with the place of its name.
+pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Source) -> (Vec<Settings>, Vec<Place>) {
+    let mut pools: Vec<(Settings, Range<usize>)> = Vec::new();
+    let mut seen: HashMap<Name, usize> = HashMap::new(); // the line of each name
+    let mut used = BTreeSet::new();
+    for mut table in section.map_or_else(Vec::new, |s| s.tables("[[pool]]", src)) {
+        let (name, endpoints) = (table.require("name", src), table.require("endpoint", src));
+        let [policy, ttl, probe] = ["policy", "ttl", "probe"].map(|key| table.get(key));
+        table.finish(src);
+
+        let name = name.and_then(|v| Some((values::name(&v, src)?, v.span)));
+        if let Some((name, at)) = &name {
+            match seen.get(name) {
+                Some(line) => {
+                    src.error(at.clone(), format!("pool \"{name}\" is already written on line {line}"));
+                }
+                None => {
+                    seen.insert(name.clone(), src.line(at.start));
+                }
+            }
+            check_zone(name, at, around.zones, src);
+        }
+        let policies = [("sticky", Policy::Sticky), ("random", Policy::Random), ("failover", Policy::Failover)];
+        let policy = policy.and_then(|v| v.one_of(&policies, src)).unwrap_or_default();
+        let ttl = ttl_policy(ttl, src);
+        used.extend(probe.as_ref().and_then(Value::as_text));
+        let probe = probe.and_then(|v| probe_name(&v, around, src));
+        let endpoints = endpoints.and_then(|v| endpoints_of(&v, name.as_ref().map(|(n, _)| n), around.sites, src));
+        if let (Some(endpoints), Some((name, at))) = (endpoints, name) {
+            let (endpoints, sites): (Vec<_>, Vec<_>) = endpoints.into_iter().unzip();
+            let pool = Settings { name, policy, ttl, probe, endpoints };
+            check_together(&pool, &at, &sites, around.zones, src);
+            pools.push((pool, at));
+        }
+    }
+    for (name, probe) in around.probes.iter().filter(|(name, _)| !used.contains(&name.as_str())) {
+        src.warning(Some(probe.at.clone()), format!("no pool uses probe {name:?}"));
+    }
+    pools.into_iter().map(|(pool, at)| (pool, src.place(at))).unzip()
+}
+
+/// A pool outside the zones served could never answer.
+fn check_zone(name: &Name, at: &Range<usize>, zones: &Zones, src: &mut Source) {
+    if zones.complete && !zones.cover(name) {
+        let mut served: Vec<_> = zones.served.iter().take(10).map(|(zone, _)| zone.name.to_string()).collect();
+        if served.len() < zones.served.len() {
+            served.push("...".to_owned());
+        }
+        let help = if served.is_empty() {
+            "there is no [[zone]]".to_owned()
+        } else {
+            format!("served: {}", served.join(", "))
+        };
+        src.absence(at.clone(), format!("pool \"{name}\" is outside the zones served")).help(help);
+    }
+}
+
+fn probe_name(value: &Value, around: &Surroundings, src: &mut Source) -> Option<String> {
+    let name = value.text("the name of a probe", src)?;
+    if !around.probes.contains_key(name) {
+        let known = guess(name, around.probes.keys().map(String::as_str));
+        src.absence(value.span.clone(), format!("there is no [probe.{name}]")).help(known);
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+/// `ttl = { normal, low, spread, mode }`. Each default gives way to what is written: `low` is at most `normal`, the
+/// spread at most half of it.
+fn ttl_policy(value: Option<Value>, src: &mut Source) -> TtlPolicy {
+    let table = value.and_then(|v| v.table("ttl", src));
+    let [normal, low, spread, mode] = table.map_or([const { None }; 4], |mut table| {
+        let written = ["normal", "low", "spread", "mode"].map(|key| table.get(key));
+        table.finish(src);
+        written
+    });
+    // An hour is what zones commonly have; a minute is what resolvers honour without raising it.
+    let normal_ttl = normal.as_ref().map_or(Some(Ttl::from_secs(3600)), |v| values::ttl(v, src));
+    let known = normal_ttl.unwrap_or(Ttl::MAX); // nothing more is told where `normal` is wrong already
+    let mut policy = TtlPolicy {
+        normal: known,
+        low: known.min(Ttl::from_secs(60)),
+        spread_secs: (known.secs() / 2).min(120),
+        mode: mode
+            .and_then(|v| v.one_of(&[("countdown", Approach::Countdown), ("step", Approach::Step)], src))
+            .unwrap_or_default(),
+    };
+    if let Some(v) = low
+        && let Some(ttl) = values::ttl(&v, src)
+    {
+        if ttl > known {
+            let message = format!("\"low\" is {}, which is above \"normal\", {known} s", v.written(src));
+            src.error(v.span, message);
+        }
+        policy.low = ttl;
+    }
+    if let Some(v) = spread {
+        match values::seconds(&v) {
+            None => {
+                v.must_be("a duration in whole seconds, such as \"2m\" or 120", src);
+            }
+            Some(ttl) if ttl.secs() > known.secs() / 2 => {
+                let message = format!("\"spread\" is {}, which is above half of \"normal\", {known} s", v.written(src));
+                src.error(v.span, message);
+            }
+            Some(ttl) => policy.spread_secs = ttl.secs(),
+        }
+    }
+    policy
+}
+
+/// The endpoints of a pool, each with the place of its site; `None` when one has a mistake, so that nothing is concluded from the rest.
+fn endpoints_of(
+    value: &Value,
+    pool: Option<&Name>,
+    sites: &[String],
+    src: &mut Source,
+) -> Option<Vec<(Endpoint, Range<usize>)>> {
+    let mut seen: Vec<(&str, usize)> = Vec::new();
+    let mut read = Vec::new();
+    let mut whole = true;
+    let elements = value
+        .list("an array of endpoints, such as [{ site = \"dc1\", address = [\"127.0.0.12\"], weight = 100 }]", src);
+    whole &= !elements.is_empty();
+    for element in elements {
+        let Some(mut table) = element.table("the endpoint", src) else {
+            whole = false;
+            continue;
+        };
+        let (site, weight) = (table.require("site", src), table.require("weight", src));
+        let role = table.get("role");
+        let span = table.span();
+        let (given, rdata) = rdata(&mut table, pool, src);
+        table.finish(src);
+
+        if !given {
+            let of = site.as_ref().and_then(Value::as_text).map_or_else(String::new, |s| format!(" of site {s:?}"));
+            src.absence(span, format!("the endpoint{of} has no records"))
+                .help("one of address, cname, https, svcb, srv is wanted");
+        }
+        if let Some(site) = &site
+            && let Some(name) = site.as_text()
+        {
+            if let Some((_, line)) = seen.iter().find(|(n, _)| *n == name) {
+                let message = format!("site {name:?} is already in this pool, on line {line}");
+                src.error(site.span.clone(), message);
+                whole = false;
+            }
+            seen.push((name, src.line(site.span.start)));
+        }
+        let site = site.and_then(|v| Some((site_name(&v, sites, src)?, v.span)));
+        let weight = weight.and_then(|v| v.integer("a weight", 0..=Weight::MAX.get(), src)).and_then(Weight::new);
+        let role = role.map_or(Some(Role::Never), |v| v.one_of(&[("never", Role::Never), ("spare", Role::Spare)], src));
+        match (site, weight, role, rdata) {
+            (Some((site, site_at)), Some(weight), Some(role), Some(rdata)) if given => {
+                read.push((Endpoint { site, weight, role, rdata }, site_at));
+            }
+            _ => whole = false,
+        }
+    }
+    whole.then_some(read)
+}
+
+fn site_name(value: &Value, sites: &[String], src: &mut Source) -> Option<String> {
+    let name = value.text("the name of a site", src)?;
+    if !sites.iter().any(|s| s == name) {
+        let known = guess(name, sites.iter().map(String::as_str));
+        src.absence(value.span.clone(), format!("there is no [[site]] named {name:?}")).help(known);
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+type Rdata = Vec<(Rtype, Vec<Box<[u8]>>)>;
+
+/// The records of an endpoint by type: whether there is a key for any, and what they are if all are right.
+fn rdata(table: &mut Table, pool: Option<&Name>, src: &mut Source) -> (bool, Option<Rdata>) {
+    let [address, cname, https, svcb, srv] = ["address", "cname", "https", "svcb", "srv"].map(|key| table.get(key));
+    let given = [&address, &cname, &https, &svcb, &srv].into_iter().flatten().count() > 0;
+    let mut all = Rdata::new();
+    let mut whole = true;
+    let mut put = |rtype: Rtype, rdata: Box<[u8]>, v: &Value, src: &mut Source| {
+        let at = all.iter().position(|(t, _)| *t == rtype).unwrap_or_else(|| {
+            all.push((rtype, Vec::new()));
+            all.len() - 1
+        });
+        if all[at].1.contains(&rdata) {
+            let message = format!("{} is written twice", v.written(src));
+            src.error(v.span.clone(), message);
+            return;
+        }
+        all[at].1.push(rdata);
+    };
+
+    if let Some(v) = address {
+        let elements = v.list("an array of IP addresses, such as [\"127.0.0.1\", \"::1\"]", src);
+        whole &= !elements.is_empty();
+        for v in elements {
+            match v.parsed("an IP address without a port, such as \"127.0.0.1\" or \"::1\"", src, |t| t.parse().ok()) {
+                Some(IpAddr::V4(a)) => put(Rtype::A, Box::new(a.octets()), &v, src),
+                Some(IpAddr::V6(a)) => put(Rtype::AAAA, Box::new(a.octets()), &v, src),
+                None => whole = false,
+            }
+        }
+    }
+    for (rtype, value) in [(Rtype::HTTPS, https), (Rtype::SVCB, svcb), (Rtype::SRV, srv)] {
+        let Some(v) = value else { continue };
+        let example = if rtype == Rtype::SRV { "10 5 443 host.example.org." } else { "1 . alpn=h2" };
+        let what = format!("an array of {rtype} records, such as [\"{example}\"]");
+        let elements = v.list(&what, src);
+        whole &= !elements.is_empty();
+        for v in elements {
+            let Some(text) = v.text(format_args!("{rtype} RDATA, such as \"{example}\""), src) else {
+                whole = false;
+                continue;
+            };
+            match rdata_from_text(rtype, text) {
+                Ok(rdata) => put(rtype, rdata, &v, src),
+                Err(reason) => {
+                    let message = format!("{} is no RDATA of type {rtype}: {reason}", v.written(src));
+                    src.error(v.span, message).help(format!("such as \"{example}\""));
+                    whole = false;
+                }
+            }
+        }
+    }
+    if let Some(v) = cname {
+        if !all.is_empty() {
+            let beside = listed(all.iter().map(|(rtype, _)| *rtype));
+            let message = format!("the endpoint has the CNAME {} beside {beside}", v.written(src));
+            src.error(v.span.clone(), message).help("a CNAME stands alone (RFC 1034, 3.6.2)");
+            whole = false;
+        }
+        match values::name(&v, src) {
+            Some(target) if Some(&target) == pool => {
+                src.error(v.span, format!("the CNAME of pool \"{target}\" points at itself"));
+                whole = false;
+            }
+            Some(target) => all.push((Rtype::CNAME, vec![target.wire().into()])),
+            None => whole = false,
+        }
+    }
+    (given, whole.then_some(all))
+}
+
+/// What only shows when all endpoints are seen together.
+fn check_together(pool: &Settings, at: &Range<usize>, sites: &[Range<usize>], zones: &Zones, src: &mut Source) {
+    let name = &pool.name;
+    let endpoints = || pool.endpoints.iter().zip(sites);
+    if pool.endpoints.iter().all(|e| e.weight == Weight::ZERO) {
+        src.error(at.clone(), format!("the weights of pool \"{name}\" add up to nothing"));
+    }
+    let with_cname = pool.endpoints.iter().find(|e| gives(e, Rtype::CNAME));
+    if let Some(with_cname) = with_cname {
+        for (endpoint, site_at) in endpoints().filter(|(e, _)| !gives(e, Rtype::CNAME)) {
+            let (one, other, types) = (&with_cname.site, &endpoint.site, listed(types(endpoint)));
+            let message = format!("pool \"{name}\" mixes types: site {one:?} has a CNAME, site {other:?} has {types}");
+            src.error(site_at.clone(), message).help("a CNAME stands alone (RFC 1034, 3.6.2), also over time");
+        }
+        if zones.has_apex(name) {
+            let message = format!("pool \"{name}\" gives a CNAME at the apex of a zone, beside its SOA and NS");
+            src.error(at.clone(), message).help("a CNAME stands alone (RFC 1034, 3.6.2)");
+        }
+        return;
+    }
+    let steered: BTreeSet<Rtype> = pool.endpoints.iter().flat_map(types).collect();
+    let mut addresses: Vec<(&[u8], &str)> = Vec::new();
+    for (endpoint, site_at) in endpoints() {
+        let site = &endpoint.site;
+        let lacking = listed(steered.iter().copied().filter(|t| !gives(endpoint, *t)));
+        if !lacking.is_empty() {
+            src.warning(
+                Some(site_at.clone()),
+                format!("site {site:?} has no {lacking}, which other sites of the pool have"),
+            )
+            .help(format!("whoever is sent to {site:?} gets NODATA for it"));
+        }
+        if let Some(probe) = &pool.probe
+            && !gives(endpoint, Rtype::A)
+            && !gives(endpoint, Rtype::AAAA)
+        {
+            let message =
+                format!("site {site:?} has no address that probe {probe:?} could ask, so it always counts as up");
+            src.warning(Some(site_at.clone()), message);
+        }
+        let own = endpoint.rdata.iter().filter(|(t, _)| matches!(*t, Rtype::A | Rtype::AAAA)).flat_map(|(_, all)| all);
+        for address in own {
+            match addresses.iter().find(|(a, _)| *a == &**address) {
+                Some((_, other)) => {
+                    let message =
+                        format!("site {site:?} has an address of site {other:?}: a flip between them moves nobody");
+                    src.warning(Some(site_at.clone()), message);
+                }
+                None => addresses.push((address, site)),
+            }
+        }
+    }
+}
+
+/// The types that an endpoint has records of.
+pub(super) fn types(endpoint: &Endpoint) -> impl Iterator<Item = Rtype> {
+    endpoint.rdata.iter().map(|(rtype, _)| *rtype)
+}
+
+fn gives(endpoint: &Endpoint, rtype: Rtype) -> bool {
+    types(endpoint).any(|t| t == rtype)
+}
+
+/// Types in words: `A, AAAA`.
+pub(super) fn listed(types: impl Iterator<Item = Rtype>) -> String {
+    types.map(|t| t.to_string()).collect::<Vec<_>>().join(", ")
+}

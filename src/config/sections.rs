@@ -1,0 +1,252 @@
+//! The sections of the file, but for the pools.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::reader::{Table, Value};
+use super::source::Source;
+use super::values::{self, LABEL, label};
+use super::{LogFormat, LogSettings};
+use crate::dns::Name;
+use crate::steering::health::Thresholds;
+use crate::{api, probe, server, zone};
+
+/// `[server]`: sockets, name, folder of the store.
+pub(super) fn server(section: Option<Value>, src: &mut Source) -> (server::Settings, String, PathBuf) {
+    let table = section.and_then(|s| s.table("[server]", src));
+    let [name, listen, workers, state] = table.map_or([const { None }; 4], |mut table| {
+        let written = ["name", "listen", "workers", "state"].map(|key| table.get(key));
+        table.finish(src);
+        written
+    });
+    // All addresses, on the port of DNS: what a name server is for, and what NSD and Knot do unless told otherwise.
+    let everywhere = || vec![(Ipv4Addr::UNSPECIFIED, 53).into(), (Ipv6Addr::UNSPECIFIED, 53).into()];
+    let listen = listen.map_or_else(everywhere, |v| listeners(&v, src));
+    let workers = match workers.and_then(|v| v.integer("a whole number", 0..=1024, src)).unwrap_or(0) {
+        0 => available_parallelism().map_or(1, usize::from),
+        n => n as usize,
+    };
+    let printable = |text: &&str| (1..=255).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
+    let name = match name {
+        Some(v) => {
+            let what = "1 to 255 printable ASCII characters without spaces";
+            v.parsed(what, src, |text| Some(text).filter(printable)).unwrap_or_default().to_owned()
+        }
+        None => host_name().filter(|n| printable(&n.as_str())).unwrap_or_else(|| "waypost".to_owned()),
+    };
+    let state = state.map_or_else(|| Some("state".into()), |v| path(&v, "a folder", src)).unwrap_or_default();
+    (server::Settings { listen, workers }, name, state)
+}
+
+fn listeners(value: &Value, src: &mut Source) -> Vec<SocketAddr> {
+    let mut listen = Vec::new();
+    for element in value.list("an array of addresses, such as [\"127.0.0.1:5300\", \"[::1]:5300\"]", src) {
+        let Some(address) = values::socket_address(&element, src) else { continue };
+        if address.port() != 0 && listen.contains(&address) {
+            src.error(element.span, format!("the address \"{address}\" is written twice"));
+        }
+        listen.push(address);
+    }
+    listen
+}
+
+/// The name that the kernel gives this machine.
+fn host_name() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+fn path(value: &Value, what: &str, src: &mut Source) -> Option<PathBuf> {
+    value.parsed(what, src, |text| Some(PathBuf::from(text)).filter(|_| !text.is_empty() && !text.contains('\0')))
+}
+
+/// `[api]`: where it listens; its token lies beside the store.
+pub(super) fn api(section: Option<Value>, state: &Path, src: &mut Source) -> api::Settings {
+    let table = section.and_then(|s| s.table("[api]", src));
+    let listen = table.and_then(|mut table| {
+        let listen = table.get("listen");
+        table.finish(src);
+        values::socket_address(&listen?, src)
+    });
+    // Loopback: the API speaks plain HTTP, whoever wants it from elsewhere puts it there knowingly.
+    let listen = listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 5380).into());
+    api::Settings { listen, token_file: state.join("admin.token") }
+}
+
+/// `[log]`.
+pub(super) fn log(section: Option<Value>, src: &mut Source) -> LogSettings {
+    let table = section.and_then(|s| s.table("[log]", src));
+    let [format, level] = table.map_or([const { None }; 2], |mut table| {
+        let written = ["format", "level"].map(|key| table.get(key));
+        table.finish(src);
+        written
+    });
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let format = format.and_then(|v| v.one_of(&formats, src)).unwrap_or_default();
+    let what = "a level (off, error, warn, info, debug, trace) or a filter such as \"info,waypost::probe=debug\"";
+    let level = level.and_then(|v| v.parsed(what, src, |text| Some(text).filter(|t| is_filter(t)))).unwrap_or("info");
+    LogSettings { format, level: level.to_owned() }
+}
+
+/// Whether `tracing` reads it as a filter, and no part of it is a misspelt level, which would read as the name of a
+/// module and silence everything else.
+fn is_filter(text: &str) -> bool {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    let known = |part: &str| part.contains('=') || levels.contains(&part.trim().to_ascii_lowercase().as_str());
+    text.split(',').all(known) && EnvFilter::try_new(text).is_ok()
+}
+
+/// `[[zone]]` as read.
+pub(super) struct Zones {
+    /// Each with the place of its file's name.
+    pub(super) served: Vec<(zone::Settings, Range<usize>)>,
+    /// The line of each name.
+    lines: HashMap<Name, usize>,
+    /// Whether every one could be read, so that what is missing is missing.
+    pub(super) complete: bool,
+}
+
+impl Zones {
+    /// Whether this is the apex of a zone.
+    pub(super) fn has_apex(&self, name: &Name) -> bool {
+        self.lines.contains_key(name)
+    }
+
+    /// Whether this is at or below the apex of a zone.
+    pub(super) fn cover(&self, name: &Name) -> bool {
+        std::iter::successors(Some(name.clone()), Name::parent).any(|n| self.has_apex(&n))
+    }
+}
+
+/// `[[zone]]`.
+pub(super) fn zones(section: Option<Value>, src: &mut Source) -> Zones {
+    let mut zones = Zones { served: Vec::new(), lines: HashMap::new(), complete: true };
+    let Some(section) = section else {
+        src.warning(None, "there is no [[zone]], so every query is refused");
+        return zones;
+    };
+    let tables = section.tables("[[zone]]", src);
+    zones.complete = !tables.is_empty();
+    for mut table in tables {
+        let (name, file) = (table.require("name", src), table.require("file", src));
+        table.finish(src);
+        let name = name.and_then(|v| Some((values::name(&v, src)?, v.span)));
+        let file = file.and_then(|v| Some((path(&v, "a file", src)?, v.span)));
+        let Some((name, at)) = name else {
+            zones.complete = false;
+            continue;
+        };
+        if let Some(line) = zones.lines.get(&name) {
+            src.error(at, format!("zone \"{name}\" is already written on line {line}"));
+            continue;
+        }
+        zones.lines.insert(name.clone(), src.line(at.start));
+        let (file, at) = file.unwrap_or((PathBuf::new(), at)); // told; the name still counts as served
+        zones.served.push((zone::Settings { name, file }, at));
+    }
+    zones
+}
+
+/// `[[site]]`: their names, also those that are not well formed, so that pools which use them aren't told of it too.
+pub(super) fn sites(section: Option<Value>, src: &mut Source) -> Vec<String> {
+    let mut seen: Vec<(String, usize)> = Vec::new();
+    for mut table in section.map_or_else(Vec::new, |s| s.tables("[[site]]", src)) {
+        let name = table.require("name", src);
+        table.finish(src);
+        let Some(name) = name else { continue };
+        let Some(text) = name.text(LABEL, src) else { continue };
+        if !label(text) {
+            name.must_be(LABEL, src);
+        }
+        match seen.iter().find(|(n, _)| n == text) {
+            Some((_, line)) => {
+                let message = format!("site {text:?} is already written on line {line}");
+                src.error(name.span, message);
+            }
+            None => seen.push((text.to_owned(), src.line(name.span.start))),
+        }
+    }
+    seen.into_iter().map(|(name, _)| name).collect()
+}
+
+/// A `[probe.NAME]` as read.
+pub(super) struct Probe {
+    /// Where its name is.
+    pub(super) at: Range<usize>,
+    /// `None` when it has mistakes.
+    pub(super) settings: Option<probe::Settings>,
+}
+
+/// `[probe.NAME]`, by name.
+pub(super) fn probes(section: Option<Value>, src: &mut Source) -> BTreeMap<String, Probe> {
+    let table = section.and_then(|s| s.table("[probe.NAME]", src));
+    let mut probes = BTreeMap::new();
+    for (at, value) in table.iter().flat_map(Table::named) {
+        if !label(value.key) {
+            src.error(at.clone(), format!("a probe's name must be {LABEL}, not {:?}", value.key));
+        }
+        probes.insert(value.key.to_owned(), Probe { at, settings: probe(&value, src) });
+    }
+    probes
+}
+
+fn probe(section: &Value, src: &mut Source) -> Option<probe::Settings> {
+    let title = format!("[probe.{}]", section.key);
+    let mut table = section.table(title.as_str(), src)?;
+    let (kind, port) = (table.require("type", src), table.require("port", src));
+    let [path, host, interval, timeout, rise, fall] =
+        ["path", "host", "interval", "timeout", "rise", "fall"].map(|key| table.get(key));
+    table.finish(src);
+
+    let http = kind.and_then(|v| v.one_of(&[("http", true), ("tcp", false)], src));
+    let port = port.and_then(|v| v.integer("a port", 1..=65535, src)).map(|port| port as u16);
+    if http == Some(false) {
+        for value in [&path, &host].into_iter().flatten() {
+            let message = format!("{:?} is for probes of type \"http\", and {title} is of type \"tcp\"", value.key);
+            src.error(value.span.clone(), message);
+        }
+    }
+    let printable = |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
+    let what = "a path that begins with \"/\", of printable ASCII characters without spaces";
+    let path = match path {
+        Some(v) => v.parsed(what, src, |text| Some(text).filter(printable).filter(|t| t.starts_with('/'))),
+        None => Some("/"),
+    };
+    let what = "what the Host header shall say, of printable ASCII characters without spaces";
+    let host = host.and_then(|v| v.parsed(what, src, |text| Some(text).filter(printable)));
+
+    // 2 s and 5 s with 2 and 3: a dead endpoint is out within 17 s, and one lost packet (sent again after 1 s) harms none.
+    let timed = |value: &Option<Value>, default_secs, least_ms, src: &mut Source| match value {
+        Some(v) => values::duration(v, Duration::from_millis(least_ms), src),
+        None => Some(Duration::from_secs(default_secs)),
+    };
+    let (interval_spec, timeout_spec) = (interval, timeout);
+    let interval = timed(&interval_spec, 5, 100, src);
+    let timeout = timed(&timeout_spec, 2, 10, src);
+    if let (Some(interval), Some(timeout), Some(spec)) = (interval, timeout, timeout_spec.or(interval_spec))
+        && timeout > interval
+    {
+        let message = format!("the timeout of {title}, {timeout:?}, is longer than its interval, {interval:?}");
+        src.error(spec.span, message);
+    }
+    let count = |value: Option<Value>, default: u32, src: &mut Source| match value {
+        Some(v) => v.integer("a whole number", 1..=1000, src),
+        None => Some(default),
+    };
+    let (rise, fall) = (count(rise, 2, src), count(fall, 3, src));
+
+    let kind = if http? {
+        probe::Kind::Http { port: port?, path: path?.to_owned(), host: host.map(str::to_owned) }
+    } else {
+        probe::Kind::Tcp { port: port? }
+    };
+    let thresholds = Thresholds { rise: rise?, fall: fall? };
+    Some(probe::Settings { kind, interval: interval?, timeout: timeout?, thresholds })
+}
