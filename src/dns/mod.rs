@@ -1,7 +1,7 @@
 //! DNS as data: names, types, TTLs, RDATA and messages on the wire.
 //!
-//! [`Name`] and the wire codec are ours, since the answer path may not allocate; text forms of RDATA come from
-//! hickory-proto ([`rdata`]), which is met nowhere else. No I/O here.
+//! [`Name`], the wire codec and the text forms of RDATA are ours: the answer path may not allocate, and a master file may
+//! hold what hickory-proto can't read. That is met in [`rtype`] and in tests only. No I/O here.
 
 pub mod name;
 pub mod rdata;

@@ -1,1 +1,281 @@
-//! Text and wire forms of RDATA, by hickory-proto where it is right.
+//! RDATA as text and as octets: presentation format (RFC 1035, 5.1, and the RFC of each type) to uncompressed wire form
+//! and back, and the names in it.
+//!
+//! Each type known here is a list of fields ([`layout`]); what can be done with RDATA is done field by field, by
+//! [`field`], and so is the same for all types. What has no text form of its own here is read and written as octets
+//! (RFC 3597, 5). hickory-proto gives the mnemonics ([`super::rtype`]) and is the second opinion of the tests: its own text
+//! forms know no origin, fewer types, and not all octets.
+//!
+//! What always holds: [`parse`] gives back what [`to_text`] was given, for all RDATA that [`is_well_formed`].
+
+mod encoding;
+mod field;
+mod layout;
+mod loc;
+mod prefixes;
+mod svcb;
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::name::{MAX_NAME_OCTETS, NameError};
+use super::{Name, Rtype};
+use field::{Kind, Tokens};
+use layout::layout;
+
+/// The most octets of RDATA.
+pub const MAX_RDATA_OCTETS: usize = 65_535;
+
+/// One word or quoted string of a master file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token<'a> {
+    /// As written, escapes and all, without the quotes.
+    pub text: &'a [u8],
+    /// Whether it stood in quotes.
+    pub quoted: bool,
+    /// Whether it stood right behind the token before it, without a blank.
+    pub glued: bool,
+}
+
+impl<'a> Token<'a> {
+    /// A token that stands alone, without quotes.
+    pub const fn word(text: &'a [u8]) -> Self {
+        Self { text, quoted: false, glued: false }
+    }
+
+    /// The domain name that it writes, absolute or relative to `origin`.
+    ///
+    /// # Errors
+    /// [`NameError`], which quotes it.
+    pub fn name(&self, origin: &Name) -> Result<Name, NameError> {
+        if let Ok(text) = std::str::from_utf8(self.text) {
+            return Name::parse(text, Some(origin));
+        }
+        let escaped: String = self
+            .text
+            .iter()
+            .map(|&b| if b.is_ascii() { (b as char).to_string() } else { format!("\\{b:03}") })
+            .collect();
+        Name::parse(&escaped, Some(origin))
+    }
+
+    /// Its text for a message.
+    pub fn shown(&self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.text)
+    }
+}
+
+/// Reads RDATA of `rtype` in presentation format, or as octets (`\# LENGTH HEX`), into uncompressed wire form. Names
+/// keep their letter case.
+///
+/// # Errors
+/// [`RdataError`], which says what is wrong with which of `tokens`.
+pub fn parse(rtype: Rtype, tokens: &[Token<'_>], origin: &Name) -> Result<Box<[u8]>, RdataError> {
+    let mut tokens = Tokens::new(tokens);
+    let mut wire = Vec::with_capacity(32);
+    match read(rtype, &mut tokens, origin, &mut wire) {
+        Ok(()) => Ok(wire.into()),
+        Err(fault) => {
+            let token = if fault.is_at_the_end() { None } else { tokens.last_taken() };
+            Err(RdataError { rtype, token, fault })
+        }
+    }
+}
+
+fn read(rtype: Rtype, tokens: &mut Tokens<'_>, origin: &Name, wire: &mut Vec<u8>) -> Result<(), RdataFault> {
+    if tokens.take_generic_mark() {
+        read_generic(tokens, wire)?;
+        return if is_well_formed(rtype, wire) { Ok(()) } else { Err(RdataFault::Octets { rtype }) };
+    }
+    let Some(fields) = layout(rtype) else { return Err(RdataFault::NoTextForm { rtype }) };
+    for (what, kind) in fields {
+        field::read(*kind, what, tokens, origin, wire)?;
+    }
+    if let Some(extra) = tokens.next() {
+        return Err(RdataFault::Extra { text: extra.shown().into_owned() });
+    }
+    if wire.len() > MAX_RDATA_OCTETS { Err(RdataFault::TooLong { octets: wire.len() }) } else { Ok(()) }
+}
+
+/// Reads what stands behind `\#` (RFC 3597, 5).
+fn read_generic(tokens: &mut Tokens<'_>, wire: &mut Vec<u8>) -> Result<(), RdataFault> {
+    let told: u16 = tokens.number("length in octets")?;
+    let start = tokens.position();
+    encoding::HEX.decode(tokens.rest(), wire).ok_or_else(|| RdataFault::Invalid {
+        what: "octets",
+        text: tokens.shown_from(start),
+        wanted: "hexadecimal digits, two for each octet",
+    })?;
+    if wire.len() == told as usize { Ok(()) } else { Err(RdataFault::Length { told, found: wire.len() }) }
+}
+
+/// Writes RDATA in presentation format: names absolute, with the dot at the end; as octets (RFC 3597) where the type has no
+/// text form here, or the octets do not fit it.
+pub fn to_text(rtype: Rtype, wire: &[u8]) -> String {
+    pretty(rtype, wire).unwrap_or_else(|| {
+        let mut text = format!("\\# {}", wire.len());
+        if !wire.is_empty() {
+            text.push(' ');
+            encoding::HEX.encode(wire, &mut text);
+        }
+        text
+    })
+}
+
+fn pretty(rtype: Rtype, wire: &[u8]) -> Option<String> {
+    let fields = layout(rtype)?;
+    if !is_well_formed(rtype, wire) {
+        return None;
+    }
+    let mut text = String::new();
+    for (kind, range) in pieces(fields, wire) {
+        let start = text.len();
+        if start > 0 {
+            text.push(' ');
+        }
+        let behind_blank = text.len();
+        field::write(kind, wire, range, &mut text)?;
+        if text.len() == behind_blank {
+            text.truncate(start); // a field that is empty, as a list can be
+        }
+    }
+    Some(text)
+}
+
+/// Whether `wire` is RDATA of `rtype` in uncompressed wire form, as far as its fields go. Anything is, for a type that is not
+/// known here.
+pub fn is_well_formed(rtype: Rtype, wire: &[u8]) -> bool {
+    if wire.len() > MAX_RDATA_OCTETS {
+        return false;
+    }
+    let Some(fields) = layout(rtype) else { return true };
+    let mut at = 0;
+    for (_, kind) in fields {
+        match field::length(*kind, wire, at) {
+            Some(octets) => at += octets,
+            None => return false,
+        }
+    }
+    at == wire.len()
+}
+
+/// Where domain names lie in the RDATA of those types whose names may be compressed in a message (the types of RFC 1035:
+/// RFC 3597, 4), in order. Nothing for other types, nor for RDATA that is not well-formed.
+pub fn names_in(rtype: Rtype, wire: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
+    let known = if rtype.0 <= Rtype::MX.0 { layout(rtype) } else { None }; // all of RFC 1035's with names are below MX
+    all_names(known.unwrap_or(&[]), wire)
+}
+
+/// RDATA in the canonical form of DNSSEC (RFC 4034, 6.2, with RFC 6840, 5.1): the names of older types in lower case. Two
+/// records are the same when this is.
+pub fn canonical(rtype: Rtype, wire: &[u8]) -> Cow<'_, [u8]> {
+    let mut form = Cow::Borrowed(wire);
+    if !layout::lowercased(rtype) {
+        return form;
+    }
+    for range in all_names(layout(rtype).unwrap_or(&[]), wire) {
+        if wire[range.clone()].iter().any(u8::is_ascii_uppercase) {
+            form.to_mut()[range].make_ascii_lowercase(); // length octets are below 64, no letters
+        }
+    }
+    form
+}
+
+/// The name whose addresses belong into the additional section of an answer with this record: of NS, MX, SRV, SVCB and
+/// HTTPS (RFC 1035, 3.3; RFC 2782; RFC 9460, 4.1), as uncompressed wire. `None` where there is none, also for the root as
+/// "no such service" (RFC 7505; RFC 2782; RFC 9460, 2.5.1). In ServiceMode of SVCB and HTTPS the root stands for the owner
+/// name (RFC 9460, 2.5.2) and is given as it is.
+pub fn target(rtype: Rtype, wire: &[u8]) -> Option<&[u8]> {
+    let before = match rtype {
+        Rtype::NS => 0,
+        Rtype::MX | Rtype::SVCB | Rtype::HTTPS => 2,
+        Rtype::SRV => 6,
+        _ => return None,
+    };
+    let octets = field::length(Kind::Name, wire, before)?;
+    let name = &wire[before..before + octets];
+    let of_owner = matches!(rtype, Rtype::SVCB | Rtype::HTTPS) && wire[..2] != [0, 0];
+    (octets > 1 || of_owner).then_some(name)
+}
+
+fn all_names(fields: layout::Fields, wire: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
+    pieces(fields, wire).filter(|(kind, _)| matches!(kind, Kind::Name)).map(|(_, range)| range)
+}
+
+/// The fields of `wire` one after the other, up to the first that does not fit.
+fn pieces(fields: layout::Fields, wire: &[u8]) -> impl Iterator<Item = (Kind, Range<usize>)> + '_ {
+    let mut at = 0;
+    fields.iter().map_while(move |(_, kind)| {
+        let start = at;
+        at += field::length(*kind, wire, start)?;
+        Some((*kind, start..at))
+    })
+}
+
+/// The octets of the wire name that begins at `at`.
+fn name_length(wire: &[u8], at: usize) -> Option<usize> {
+    let mut end = at;
+    loop {
+        match *wire.get(end)? {
+            0 => return (end + 1 - at <= MAX_NAME_OCTETS).then_some(end + 1 - at),
+            n @ 1..=63 => end += 1 + n as usize,
+            _ => return None,
+        }
+    }
+}
+
+/// A text that is no RDATA of the type.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{rtype}: {fault}")]
+pub struct RdataError {
+    /// The type that was to be read.
+    pub rtype: Rtype,
+    /// The index of the token at fault; `None` when it is what should stand behind the last one.
+    pub token: Option<usize>,
+    /// What is wrong.
+    pub fault: RdataFault,
+}
+
+/// What is wrong with RDATA.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum RdataFault {
+    #[error("the {what} is missing")]
+    Missing { what: &'static str },
+    #[error("{text:?} is one field too many")]
+    Extra { text: String },
+    #[error("{text:?} is no {what} ({wanted})")]
+    Invalid { what: &'static str, text: String, wanted: &'static str },
+    #[error("the {what} {error}")]
+    Name { what: &'static str, error: NameError },
+    #[error("the {what} has {octets} octets, more than 255: split it into several strings")]
+    StringTooLong { what: &'static str, octets: usize },
+    #[error("it has {octets} octets, more than 65535")]
+    TooLong { octets: usize },
+    #[error("\\# says {told} octets, but there are {found}")]
+    Length { told: u16, found: usize },
+    #[error("these octets are no RDATA of type {rtype}")]
+    Octets { rtype: Rtype },
+    #[error("the text form of type {rtype} is not known here: write it as \\# LENGTH HEX (RFC 3597)")]
+    NoTextForm { rtype: Rtype },
+    #[error("{key:?} is given twice")]
+    KeyTwice { key: String },
+    #[error("{key:?} is mandatory, but not given")]
+    KeyMissing { key: String },
+    #[error("{key:?} has no value")]
+    ValueMissing { key: String },
+}
+
+impl RdataFault {
+    /// Whether it is about what should stand behind the last token, or about all of them.
+    fn is_at_the_end(&self) -> bool {
+        use RdataFault::{KeyMissing, Length, Missing, NoTextForm, Octets, TooLong};
+        matches!(
+            self,
+            Missing { .. } | KeyMissing { .. } | Length { .. } | Octets { .. } | NoTextForm { .. } | TooLong { .. }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

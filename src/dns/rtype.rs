@@ -52,26 +52,50 @@ impl Rtype {
 }
 
 /// Types in use that hickory-proto does not name.
-const OTHERS: [(&str, u16); 14] = [
+const OTHERS: [(&str, u16); 37] = [
     ("AFSDB", 18),
     ("APL", 42),
+    ("AVC", 258),
     ("DHCID", 49),
+    ("DLV", 32769),
     ("DNAME", 39),
     ("EUI48", 108),
     ("EUI64", 109),
+    ("GPOS", 27),
     ("HIP", 55),
+    ("IPSECKEY", 45),
+    ("ISDN", 20),
+    ("IXFR", 251),
     ("KX", 36),
+    ("L32", 105),
+    ("L64", 106),
     ("LOC", 29),
     ("LP", 107),
+    ("MB", 7),
+    ("MD", 3),
+    ("MF", 4),
+    ("MG", 8),
+    ("MINFO", 14),
+    ("MR", 9),
+    ("NID", 104),
+    ("NINFO", 56),
+    ("NSAP", 22),
+    ("NSAP-PTR", 23),
+    ("OPT", 41),
+    ("PX", 26),
     ("RP", 17),
     ("RT", 21),
+    ("SPF", 99),
+    ("TALINK", 58),
     ("URI", 256),
+    ("X25", 19),
     ("ZONEMD", 63),
 ];
 
 impl fmt::Display for Rtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match RecordType::from(self.0) {
+            _ if self.0 == 0 => f.write_str("TYPE0"), // reserved (RFC 6895, 3.1); the library's name for it can't be read
             RecordType::Unknown(_) => match OTHERS.iter().find(|(_, number)| *number == self.0) {
                 Some((name, _)) => f.write_str(name),
                 None => write!(f, "TYPE{}", self.0),
