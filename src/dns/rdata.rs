@@ -14,14 +14,16 @@ mod layout;
 mod loc;
 mod prefixes;
 mod svcb;
+mod tokens;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use super::name::{MAX_NAME_OCTETS, NameError};
 use super::{Name, Rtype};
-use field::{Kind, Tokens};
+use field::Kind;
 use layout::layout;
+use tokens::Tokens;
 
 /// The most octets of RDATA.
 pub const MAX_RDATA_OCTETS: usize = 65_535;
