@@ -1,8 +1,8 @@
 //! Master files: reading them with every mistake told, and writing them.
 //!
 //! What is read: RFC 1035, 5, with `$TTL` (RFC 2308, 4), BIND's `$GENERATE`, TTL units, and unknown types (RFC 3597). Three
-//! stages, each with a file of its own: [`lexer`] cuts the text into entries, [`Reader`] here makes records of them, and
-//! [`checks`] looks at the whole zone. What NSD or Knot load is loaded, with a warning where it is doubtful:
+//! stages, each with a file of its own: `lexer` cuts the text into entries, `Reader` here makes records of them, and
+//! `checks` looks at the whole zone. What NSD or Knot load is loaded, with a warning where it is doubtful:
 //!
 //! - A record outside the zone is left out, with a warning, as Knot and BIND do.
 //! - A record without a TTL has that of `$TTL`, else the last one written, else the SOA's MINIMUM, else an hour.
