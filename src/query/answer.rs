@@ -96,12 +96,12 @@ pub fn answer(
             (Flags { authoritative: true, truncated: true, rcode: Rcode::NoError }, false)
         }
     };
-    if given {
-        for given in answer.given[..answer.given_count].iter().flatten() {
-            given.pool.recorder.record(tally.worker, given.slot, expires(context.now, given.ttl));
-        }
-        if answer.given_count > 0 {
-            tally.counters.steered();
+    if given && answer.given_count > 0 {
+        tally.counters.steered();
+        if let Some(worker) = tally.worker {
+            for given in answer.given[..answer.given_count].iter().flatten() {
+                given.pool.recorder.record(worker, given.slot, expires(context.now, given.ttl));
+            }
         }
     }
     if let Some(opt) = &mut opt {

@@ -6,7 +6,7 @@ use crate::dns::wire::CLASS_IN;
 use crate::dns::{Name, Rtype, Ttl};
 use crate::steering::horizon::Recorder;
 use crate::steering::key::{ClientKey, Salt, point};
-use crate::steering::pool::Endpoint;
+use crate::steering::pool::{Endpoint, Settings, SiteName};
 use crate::steering::select::Selector;
 use crate::steering::ttl::{Change, Cutover, TtlPolicy, served_ttl};
 use crate::time::Timestamp;
@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 pub struct Pool {
     /// Its owner name.
     pub name: Name,
+    /// Where its endpoints are, in their order.
+    pub sites: Arc<[SiteName]>,
     /// Of its group: pools of one salt send one client key to one point.
     pub salt: Salt,
     /// Which endpoint a point is given.
@@ -68,11 +70,9 @@ struct Variant {
 }
 
 impl Records {
-    /// Of these endpoints.
-    pub fn new(endpoints: &[Endpoint]) -> Self {
-        let mut types: Vec<Rtype> = endpoints.iter().flat_map(|e| e.rdata.iter().map(|(t, _)| *t)).collect();
-        types.sort_unstable();
-        types.dedup();
+    /// Of a pool as configured.
+    pub fn new(settings: &Settings) -> Self {
+        let (types, endpoints) = (settings.types(), &settings.endpoints);
         let of = |e: &Endpoint, t: Rtype| e.rdata.iter().find(|(u, _)| *u == t).map(|(_, d)| Variant::new(t, d));
         let variants = endpoints.iter().flat_map(|e| types.iter().map(move |t| of(e, *t))).collect();
         Self { types: types.into(), variants }

@@ -84,7 +84,7 @@ impl Reader {
         fence(Ordering::SeqCst); // the load below is not done before the writer can see that we enter
         let snapshot = self.cache.load();
         row.serial.store(snapshot.serial, Ordering::SeqCst);
-        with(snapshot, Tally { worker: self.worker, counters: &row.counters })
+        with(snapshot, Tally { worker: Some(self.worker), counters: &row.counters })
     }
 }
 

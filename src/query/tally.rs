@@ -35,8 +35,8 @@ pub struct Counters {
 /// One worker's place to count: its counters, and its row in the horizon recorders.
 #[derive(Clone, Copy, Debug)]
 pub struct Tally<'a> {
-    /// The row.
-    pub worker: usize,
+    /// The row; none for whoever only wants to know, such as `explain`.
+    pub worker: Option<usize>,
     /// The counters, written by this worker only.
     pub counters: &'a Counters,
 }

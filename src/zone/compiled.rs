@@ -366,7 +366,9 @@ impl<'c> Compiler<'c> {
 fn additional<'c>(contents: &'c Contents, overlay: &Overlay, set: &Rrset) -> Vec<(Name, &'c Rrset)> {
     let mut found: Vec<(Name, &Rrset)> = Vec::new();
     for record in &set.rdatas {
-        let Some(target) = rdata::target(set.rtype, record).and_then(|wire| Name::from_wire(wire).ok()) else { continue };
+        let Some(target) = rdata::target(set.rtype, record).and_then(|wire| Name::from_wire(wire).ok()) else {
+            continue;
+        };
         if overlay.contains_key(&target) || found.iter().any(|(name, _)| *name == target) {
             continue;
         }
