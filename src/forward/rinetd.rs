@@ -122,13 +122,13 @@ impl<'a> Reader<'a> {
                     return None;
                 }
             },
-            None => match rest.word(&[]) {
-                Some(word) => word.text,
-                None => {
+            None => {
+                let Some(word) = rest.word(&[]) else {
                     self.mistake(keyword, format!("{} needs a file name", keyword.text));
                     return None;
-                }
-            },
+                };
+                word.text
+            }
         };
         self.nothing_more(rest.before_comment());
         Some(PathBuf::from(name))

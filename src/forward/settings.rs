@@ -72,7 +72,7 @@ impl Rule {
     /// Two lost SYNs (sent again after 1 s and 3 s) still connect; a client's patience is seldom longer.
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
     /// rinetd waits for ever. Three days outlast a weekend's quiet database connection, and still a leak comes to an end.
-    pub const IDLE_TIMEOUT: Duration = Duration::from_secs(72 * 3600);
+    pub const IDLE_TIMEOUT: Duration = Duration::from_hours(72);
 
     /// A rule with the defaults for what isn't said.
     pub fn new(listen: Listen, target: Target) -> Self {

@@ -159,7 +159,7 @@ impl<'a> Reader<'a> {
         let connect_timeout = self.duration(spec.connect_timeout).unwrap_or(Rule::CONNECT_TIMEOUT);
         let idle_timeout = self.duration(spec.idle_timeout).unwrap_or(Rule::IDLE_TIMEOUT);
         let rule =
-            Rule { proxy_protocol, access, source, connect_timeout, idle_timeout, ..Rule::new(listen?, target?) };
+            Rule { access, source, proxy_protocol, connect_timeout, idle_timeout, ..Rule::new(listen?, target?) };
         if let (Some(doubt), Some(span)) = (rule.source_mismatch(), source_span) {
             self.mistake(span, doubt);
         }
@@ -229,7 +229,7 @@ impl<'a> Reader<'a> {
 
 /// Reads a duration such as `"5s"`, `"1m 30s"` or `"72h"`: longer than nothing, at most ten years.
 fn duration(text: &str) -> Result<Duration, String> {
-    const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
+    const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
     let read = text.parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok());
     match read {
         Some(d) if !d.is_zero() && d <= LONGEST => Ok(d),
