@@ -111,24 +111,19 @@ impl<'a> Reader<'a> {
     /// A name in double quotes, or all up to the next blank; `#` is a character like any other in it.
     fn file_name(&mut self, keyword: Span<'a>, rest: Span<'a>) -> Option<PathBuf> {
         let mut rest = rest.trim();
-        let name = match rest.text.strip_prefix('"') {
-            Some(quoted) => match quoted.split_once('"') {
-                Some((name, after)) if !name.is_empty() => {
-                    rest = rest.last(after.len());
-                    name
-                }
-                _ => {
-                    self.mistake(rest, "a file name in double quotes needs characters and a closing quote".to_owned());
-                    return None;
-                }
-            },
-            None => {
-                let Some(word) = rest.word(&[]) else {
-                    self.mistake(keyword, format!("{} needs a file name", keyword.text));
-                    return None;
-                };
-                word.text
-            }
+        let name = if let Some(quoted) = rest.text.strip_prefix('"') {
+            let Some((name, after)) = quoted.split_once('"').filter(|(name, _)| !name.is_empty()) else {
+                self.mistake(rest, "a file name in double quotes needs characters and a closing quote".to_owned());
+                return None;
+            };
+            rest = rest.last(after.len());
+            name
+        } else {
+            let Some(word) = rest.word(&[]) else {
+                self.mistake(keyword, format!("{} needs a file name", keyword.text));
+                return None;
+            };
+            word.text
         };
         self.nothing_more(rest.before_comment());
         Some(PathBuf::from(name))

@@ -365,7 +365,7 @@ mod tests {
         let rule = &settings.rules[0];
         assert_eq!((rule.target.port, rule.proxy_protocol), (80, ProxyProtocol::V2));
         assert_eq!((rule.access.allow.len(), rule.access.deny.len()), (2, 1));
-        assert_eq!((rule.connect_timeout, rule.idle_timeout), (Duration::from_millis(500), Duration::from_secs(3600)));
+        assert_eq!((rule.connect_timeout, rule.idle_timeout), (Duration::from_millis(500), Duration::from_hours(1)));
         assert_eq!(settings.rules[1].idle_timeout, Rule::IDLE_TIMEOUT);
     }
 
@@ -425,7 +425,7 @@ mod tests {
 
     #[test]
     fn durations_have_units_and_bounds() {
-        assert_eq!(duration("72h"), Ok(Duration::from_secs(72 * 3600)));
+        assert_eq!(duration("72h"), Ok(Duration::from_hours(72)));
         for bad in ["", "5", "-5s", "0s", "99999h 99999999999h", "200000h"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
