@@ -3,7 +3,7 @@
 //! SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the settings again and reopens the log. Exit code
 //! 0: ended in order; 1: it could not run; 2: the settings are wrong.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -79,7 +79,11 @@ fn tell(mistakes: &[Mistake]) {
 fn run(args: &ForwardArgs, settings: Settings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("WAYPOST_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // Already set where the forwarder runs within a larger program.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .try_init();
     raise_descriptor_limit();
     runtime()?.block_on(serve(args, settings))
 }

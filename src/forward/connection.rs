@@ -6,11 +6,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::access::{Access, decide};
 use super::counts::{Counts, RuleCounts, Source, now_ms};
@@ -25,10 +27,40 @@ use super::throttle::Throttle;
 /// and firewalls forget a connection.
 const KEEPALIVE: Duration = Duration::from_mins(2);
 
+/// Between two tries to get a descriptor, which come back when connections end; nothing tells when.
+pub(super) const DESCRIPTOR_AGAIN: Duration = Duration::from_millis(100);
+
 /// What all connections share.
 pub(super) struct Shared {
     pub(super) counts: Arc<Counts>,
     pub(super) log: Log,
+    pub(super) shortage: Shortage,
+}
+
+/// How many connections wait for a descriptor to reach their target with. While there are any, none is accepted: a client
+/// waits better in the kernel's queue than accepted and cut off.
+#[derive(Default)]
+pub(super) struct Shortage(AtomicUsize);
+
+impl Shortage {
+    pub(super) fn is_there(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    async fn wait(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let _waits = Waits(&self.0);
+        sleep(DESCRIPTOR_AGAIN).await;
+    }
+}
+
+/// Takes back the count also where the wait is cut off.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A rule in force, with what belongs to it.
@@ -73,7 +105,7 @@ struct Session {
 
 impl Session {
     async fn run(mut self, client: TcpStream) {
-        let target = match connect(&self.plan.rule).await {
+        let target = match connect(&self.plan.rule, &self.shared.shortage).await {
             Ok(target) => target,
             Err(failure) => {
                 let (target, error) = (&self.plan.rule.target, &failure.error);
@@ -141,9 +173,9 @@ impl Failure {
 }
 
 /// Connects to the target; a name is looked up now, and all its addresses are tried in turn.
-async fn connect(rule: &Rule) -> Result<TcpStream, Failure> {
+async fn connect(rule: &Rule, shortage: &Shortage) -> Result<TcpStream, Failure> {
     let name = match &rule.target.host {
-        Host::Address(address) => return connect_to(rule, SocketAddr::new(*address, rule.target.port)).await,
+        Host::Address(address) => return connect_to(rule, SocketAddr::new(*address, rule.target.port), shortage).await,
         Host::Name(name) => name.as_str(),
     };
     let looked_up = timeout(rule.connect_timeout, lookup_host((name, rule.target.port))).await;
@@ -153,7 +185,7 @@ async fn connect(rule: &Rule) -> Result<TcpStream, Failure> {
     let mut failure =
         Failure { outcome: Outcome::NotResolved, error: io::Error::other("the name has no address that can be used") };
     for address in addresses.filter(|a| rule.source.is_none_or(|s| s.is_ipv4() == a.is_ipv4())) {
-        match connect_to(rule, address).await {
+        match connect_to(rule, address, shortage).await {
             Ok(target) => return Ok(target),
             Err(e) => failure = e,
         }
@@ -161,15 +193,26 @@ async fn connect(rule: &Rule) -> Result<TcpStream, Failure> {
     Err(failure)
 }
 
-async fn connect_to(rule: &Rule, address: SocketAddr) -> Result<TcpStream, Failure> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    let socket = socket.map_err(Failure::connecting)?;
+async fn connect_to(rule: &Rule, address: SocketAddr, shortage: &Shortage) -> Result<TcpStream, Failure> {
+    let started = Instant::now();
+    let socket = loop {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        match socket {
+            Err(e) if is_shortage(&e) && started.elapsed() < rule.connect_timeout => shortage.wait().await,
+            socket => break socket.map_err(Failure::connecting)?,
+        }
+    };
     set_options(SockRef::from(&socket)).map_err(Failure::connecting)?;
     if let Some(source) = rule.source {
         socket.bind(SocketAddr::new(source, 0)).map_err(|error| Failure { outcome: Outcome::BindFailed, error })?;
     }
     let connected = timeout(rule.connect_timeout, socket.connect(address)).await;
     connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(Failure::connecting)
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
 /// What both sockets of a relay have; accepted ones inherit it from their listener.

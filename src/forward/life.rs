@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::connection::{Plan, Shared};
+use super::connection::{Plan, Shared, Shortage};
 use super::counts::Counts;
 use super::listener::{self, Listener, Start};
 use super::log::Log;
@@ -72,7 +72,7 @@ impl Forwarder {
         let page = open_page(settings.metrics, &counts)?;
         let log = Log::start(settings.log.clone(), counts.log_lines_lost.clone())
             .map_err(|source| ForwardError::LogThread { source })?;
-        let shared = Arc::new(Shared { counts, log });
+        let shared = Arc::new(Shared { counts, log, shortage: Shortage::default() });
         let listeners = starts
             .into_iter()
             .zip(plans(&settings, &shared))

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Plan, Shared, admit, set_options};
+use super::connection::{DESCRIPTOR_AGAIN, Plan, Shared, admit, set_options};
 use super::log::Entry;
 use super::throttle::Throttle;
 
@@ -22,8 +22,6 @@ use super::throttle::Throttle;
 const BACKLOG: u32 = 4096;
 /// Between two tries to bind an address that is in use.
 const BIND_AGAIN: Duration = Duration::from_millis(100);
-/// What a failed accept(2) is waited out by: descriptors come back when connections end, and nothing tells when.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// A listener and its connections, as seen by their owner.
 pub(super) struct Listener {
@@ -144,6 +142,9 @@ impl Acceptor {
         bound.send_replace(Some(address));
         let throttle = Throttle::default();
         loop {
+            while self.shared.shortage.is_there() {
+                tokio::time::sleep(DESCRIPTOR_AGAIN).await;
+            }
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((client, peer)) => {
@@ -175,7 +176,7 @@ impl Acceptor {
         }
         // A client that went away while it waited is no reason for the others to wait.
         if error.kind() != io::ErrorKind::ConnectionAborted {
-            tokio::time::sleep(ACCEPT_AGAIN).await;
+            tokio::time::sleep(DESCRIPTOR_AGAIN).await;
         }
     }
 
