@@ -210,8 +210,8 @@ fn edns_is_answered_with_edns_and_its_size_is_bounded() {
     assert_eq!(message.edns.map(|e| e.max_payload()), Some(1232));
     assert!(ask(&zone(), "www.example.org.", T::A, PLAIN).edns.is_none());
 
-    let many: String = (0..200).map(|i| format!("many A 192.0.2.{i}\n")).collect();
-    let zone = serving(&[("example.org", &format!("{ZONE}{many}"))]);
+    let many: Vec<String> = (0..200).map(|i| format!("many A 192.0.2.{i}\n")).collect();
+    let zone = serving(&[("example.org", &format!("{ZONE}{}", many.concat()))]);
     let greedy = answers::Asking { edns: Some(4096), ..PLAIN };
     assert!(ask(&zone, "many.example.org.", T::A, greedy).metadata.truncation, "never more than 1,232 octets");
     assert_eq!(ask(&zone, "many.example.org.", T::A, TCP).answers.len(), 200);

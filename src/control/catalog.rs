@@ -46,6 +46,14 @@ pub struct ServedZone {
     pub problem: Vec<Diagnostic>,
 }
 
+/// A zone as read, not compiled yet.
+struct ReadZone {
+    name: Name,
+    contents: Option<(Arc<Contents>, Timestamp)>,
+    state: ZoneState,
+    problem: Vec<Diagnostic>,
+}
+
 /// A zone's contents, compiled.
 #[derive(Clone)]
 pub struct Served {
@@ -76,28 +84,27 @@ impl Catalog {
         let loaded = config::load(file)?;
         let settings = &loaded.settings;
         let mut warnings = loaded.warnings.clone();
-        let mut zones: Vec<(Name, Option<(Arc<Contents>, Timestamp)>, ZoneState, Vec<Diagnostic>)> = Vec::new();
+        let mut zones: Vec<ReadZone> = Vec::new();
         for zone in &settings.zones {
             let old = before.and_then(|c| c.zone(&zone.name)).and_then(|z| z.served.as_ref());
-            let entry = match master::load(&zone.file, &zone.name) {
+            let (contents, state, problem) = match master::load(&zone.file, &zone.name) {
                 Ok(read) => {
                     warnings.extend(read.warnings);
                     let same = old.filter(|old| *old.contents == read.contents);
                     let contents = same.map_or_else(|| Arc::new(read.contents), |old| old.contents.clone());
-                    (zone.name.clone(), Some((contents, now)), ZoneState::Current, Vec::new())
+                    (Some((contents, now)), ZoneState::Current, Vec::new())
                 }
                 Err(problem) => {
                     let kept = old.map(|s| (s.contents.clone(), s.loaded_at));
                     let kept = kept.or_else(|| last_good.get(&zone.name).cloned());
                     let state = if kept.is_some() { ZoneState::LastGood } else { ZoneState::Unloaded };
-                    let errors = problem.into_iter().filter(|d| d.severity == Severity::Error).collect();
-                    (zone.name.clone(), kept, state, errors)
+                    (kept, state, problem)
                 }
             };
-            zones.push(entry);
+            zones.push(ReadZone { name: zone.name.clone(), contents, state, problem });
         }
         let known: Vec<Arc<Contents>> =
-            zones.iter().filter_map(|(_, c, ..)| c.as_ref().map(|(c, _)| c.clone())).collect();
+            zones.iter().filter_map(|z| z.contents.as_ref().map(|(c, _)| c.clone())).collect();
         let (errors, doubts): (Vec<_>, Vec<_>) =
             config::check_against_zones(&loaded, &known).into_iter().partition(|d| d.severity == Severity::Error);
         warnings.extend(doubts);
@@ -107,7 +114,7 @@ impl Catalog {
         let apexes: Vec<&Name> = settings.zones.iter().map(|z| &z.name).collect();
         let zones: Vec<ServedZone> = zones
             .into_iter()
-            .map(|(name, contents, state, problem)| {
+            .map(|ReadZone { name, contents, state, problem }| {
                 let overlay = overlay_of(&name, &apexes, settings);
                 let old = before.and_then(|c| c.zone(&name)).and_then(|z| z.served.as_ref());
                 let served = contents.map(|(contents, loaded_at)| serve(contents, loaded_at, overlay, old));

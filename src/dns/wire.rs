@@ -156,7 +156,7 @@ impl<'a> Query<'a> {
             [0, 0, 1] if packet.get(at..at + 3) == Some(&[0, 0, 41]) => {
                 Some(Edns::parse(&packet[at + 3..]).ok_or(BAD)?.0)
             }
-            [a, b, c] => find_edns(&packet[at..], a + b + c).ok_or(BAD)?,
+            [a, b, c] => find_edns(&packet[at..], a + b + c).map_err(|Malformed| BAD)?,
         };
         Ok(Self {
             head: &packet[..at],
@@ -169,25 +169,27 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Walks `count` records; `None` when they are malformed or there are two OPTs.
-fn find_edns(mut rest: &[u8], count: usize) -> Option<Option<Edns>> {
+/// Records that are none, or two OPTs.
+struct Malformed;
+
+/// Walks `count` records for the OPT.
+fn find_edns(mut rest: &[u8], count: usize) -> Result<Option<Edns>, Malformed> {
     let mut found = None;
     for _ in 0..count {
-        let owner = skip_name(rest)?;
-        let root = owner == 1;
-        rest = rest.get(owner..)?;
-        if root && rest.starts_with(&[0, 41]) {
-            let (edns, tail) = Edns::parse(rest.get(2..)?)?;
+        let owner = skip_name(rest).ok_or(Malformed)?;
+        rest = &rest[owner.min(rest.len())..];
+        if owner == 1 && rest.starts_with(&[0, 41]) {
+            let (edns, tail) = Edns::parse(&rest[2..]).ok_or(Malformed)?;
             if found.replace(edns).is_some() {
-                return None;
+                return Err(Malformed);
             }
             rest = tail;
         } else {
-            let length = u16::from_be_bytes(*rest.get(8..10)?.first_chunk()?) as usize;
-            rest = rest.get(10 + length..)?;
+            let length = rest.get(8..10).and_then(|l| l.first_chunk()).ok_or(Malformed)?;
+            rest = rest.get(10 + u16::from_be_bytes(*length) as usize..).ok_or(Malformed)?;
         }
     }
-    Some(found)
+    Ok(found)
 }
 
 /// Octets of the name, maybe compressed, that `wire` begins with.

@@ -88,15 +88,13 @@ pub fn answer(
         given: [None; GIVEN],
         given_count: 0,
     };
-    let (flags, given) = match answer.stages() {
-        Ok(flags) => (flags, true),
-        Err(Full) => {
-            answer.response.clear(&query);
-            tally.counters.truncated();
-            (Flags { authoritative: true, truncated: true, rcode: Rcode::NoError }, false)
-        }
-    };
-    if given && answer.given_count > 0 {
+    let flags = answer.stages().unwrap_or_else(|Full| {
+        answer.response.clear(&query);
+        answer.given_count = 0;
+        tally.counters.truncated();
+        Flags { authoritative: true, truncated: true, rcode: Rcode::NoError }
+    });
+    if answer.given_count > 0 {
         tally.counters.steered();
         if let Some(worker) = tally.worker {
             for given in answer.given[..answer.given_count].iter().flatten() {

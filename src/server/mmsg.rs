@@ -32,8 +32,8 @@ struct Peer([u8; size_of::<libc::sockaddr_storage>()]);
 
 /// One batch of queries and of their answers.
 pub(super) struct Batch {
-    queries: Box<[[u8; QUERY_OCTETS]; BATCH]>,
-    answers: Box<[[u8; EDNS_UDP_OCTETS as usize]; BATCH]>,
+    queries: Box<[[u8; QUERY_OCTETS]]>,
+    answers: Box<[[u8; EDNS_UDP_OCTETS as usize]]>,
     peers: Box<[Peer; BATCH]>,
     controls: Box<[Control; BATCH]>,
     query_slices: Box<[libc::iovec; BATCH]>,
@@ -52,8 +52,8 @@ impl Batch {
         // SAFETY: iovec and mmsghdr are plain C structs for which all zeroes is a valid value.
         let (no_slice, no_header): (libc::iovec, libc::mmsghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
         let mut batch = Self {
-            queries: Box::new([[0; QUERY_OCTETS]; BATCH]),
-            answers: Box::new([[0; EDNS_UDP_OCTETS as usize]; BATCH]),
+            queries: vec![[0; QUERY_OCTETS]; BATCH].into(),
+            answers: vec![[0; EDNS_UDP_OCTETS as usize]; BATCH].into(),
             peers: Box::new([Peer([0; size_of::<Peer>()]); BATCH]),
             controls: Box::new([Control([0; CONTROL_OCTETS]); BATCH]),
             query_slices: Box::new([no_slice; BATCH]),

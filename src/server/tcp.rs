@@ -38,15 +38,20 @@ const WRITE_OCTETS: usize = 16 * 1024;
 struct Shared {
     reader: Reader,
     draws: Draws,
-    scratch: Box<[u8; TCP_OCTETS]>,
+    scratch: Box<[u8]>,
     open: HashMap<IpAddr, usize>,
     open_count: usize,
 }
 
 /// Answers connections until `stop`, then those in hand for a moment longer.
 pub(super) async fn serve(listeners: Vec<std::net::TcpListener>, reader: Reader, stop: CancellationToken) {
-    let shared =
-        Shared { reader, draws: Draws::new(), scratch: Box::new([0; TCP_OCTETS]), open: HashMap::new(), open_count: 0 };
+    let shared = Shared {
+        reader,
+        draws: Draws::new(),
+        scratch: vec![0; TCP_OCTETS].into(),
+        open: HashMap::new(),
+        open_count: 0,
+    };
     let shared = Rc::new(RefCell::new(shared));
     let tasks = LocalSet::new();
     for listener in listeners {
@@ -137,7 +142,7 @@ fn answer_some(shared: &RefCell<Shared>, client: IpAddr, input: &[u8], used: &mu
             let Some(packet) = rest.get(..u16::from_be_bytes(*length) as usize) else { return true };
             *used += 2 + packet.len();
             let context = Context { client, now, draw: draws.next(), transport: Transport::Tcp };
-            if let Some(octets) = answer(snapshot, &context, tally, packet, &mut scratch[..]) {
+            if let Some(octets) = answer(snapshot, &context, tally, packet, scratch) {
                 output.extend_from_slice(&(octets as u16).to_be_bytes());
                 output.extend_from_slice(&scratch[..octets]);
             }

@@ -17,7 +17,7 @@ pub fn serving(zones: &[(&str, &str)]) -> Snapshot {
     let compiled = zones.iter().map(|(apex, text)| {
         let apex: waypost::dns::Name = apex.parse().unwrap();
         let loaded = master::parse(text.as_bytes(), Path::new("test.zone"), &apex)
-            .unwrap_or_else(|mistakes| panic!("{}", mistakes.iter().map(|m| format!("{m}\n")).collect::<String>()));
+            .unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
         (apex, Some(Arc::new(compile(&loaded.contents, &Overlay::default()))))
     });
     let zones = Arc::new(ZoneSet::new(compiled.collect::<Vec<_>>()));

@@ -238,11 +238,10 @@ impl Writer {
         let pools: Vec<Name> =
             self.state.pools.keys().cloned().chain(self.horizons.departed_pools().cloned()).collect();
         writes.extend(pools.iter().map(|pool| records::put(horizon_key(pool), &self.horizons.known(pool))));
-        match self.commit(writes).await {
-            Ok(()) => tracing::info!("state saved"),
-            Err(error) => {
-                tracing::warn!(%error, "the end was not saved: the next start takes horizons to be later than they are")
-            }
+        if let Err(error) = self.commit(writes).await {
+            tracing::warn!(%error, "the end was not saved: the next start takes horizons to be later than they are");
+        } else {
+            tracing::info!("state saved");
         }
     }
 }
@@ -254,9 +253,10 @@ async fn last_good(store: &dyn StateStore, catalog: &Catalog) -> Result<Fallback
         let key = zone_key(&zone.name);
         let Some(value) = store.read(&key).await? else { continue };
         let (at, text) = split_copy(&value);
-        match (at, master::parse(text, key.as_ref(), &zone.name)) {
-            (Some(at), Ok(loaded)) => _ = fallback.insert(zone.name.clone(), (Arc::new(loaded.contents), at)),
-            _ => tracing::error!(zone = %zone.name, "the last good copy in the store can't be read either"),
+        if let (Some(at), Ok(loaded)) = (at, master::parse(text, key.as_ref(), &zone.name)) {
+            fallback.insert(zone.name.clone(), (Arc::new(loaded.contents), at));
+        } else {
+            tracing::error!(zone = %zone.name, "the last good copy in the store can't be read either");
         }
     }
     Ok(fallback)
