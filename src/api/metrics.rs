@@ -342,7 +342,7 @@ fn add_up<N>(sums: &mut Vec<(N, u64)>, numbers: impl Iterator<Item = (N, u64)>) 
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A server with one zone and one pool.
