@@ -4,12 +4,12 @@
 //! done, 1 refused or failed, 2 bad arguments or input.
 
 mod audit;
-mod check;
+pub mod check;
 pub mod client;
 mod confirm;
 mod cutover;
-mod demo;
-mod demo_sites;
+pub mod demo;
+pub mod demo_sites;
 mod explain;
 mod flip;
 mod log;
@@ -18,7 +18,7 @@ mod reload;
 mod render;
 mod restore;
 mod revert;
-mod serve;
+pub mod serve;
 mod status;
 
 use std::io::{self, Write};
