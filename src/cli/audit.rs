@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::cli::client::{Failure, ServerArgs};
 use crate::cli::render::{Paint, Tone, printable, share};
-use crate::control::message::{Action, AuditEntry};
+use crate::control::message::{Action, AuditEntry, PoolChange};
 
 /// List past changes, newest first: who, when, why, what
 #[derive(Debug, clap::Args)]
@@ -47,7 +47,9 @@ fn entry(entry: &AuditEntry, paint: Paint) -> String {
     if let Some(reason) = &entry.reason {
         let _ = writeln!(text, "    \"{}\"", printable(reason));
     }
-    for pool in &entry.changes {
+    let moves =
+        |pool: &&PoolChange| pool.endpoints.iter().any(|e| share(e.share_percent[0]) != share(e.share_percent[1]));
+    for pool in entry.changes.iter().filter(moves) {
         let sites: Vec<String> = pool
             .endpoints
             .iter()

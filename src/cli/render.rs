@@ -170,12 +170,15 @@ pub fn flip(answer: &FlipAnswer, paint: Paint) -> String {
     }
     text += &warnings(&answer.warnings, paint);
     if !answer.dry_run {
+        let confirm = answer.confirm_by.map(|_| (format!("waypost confirm {}", answer.generation), "to keep it"));
+        let others = [
+            (format!("waypost revert {}", answer.generation), "to take it back"),
+            ("waypost status".to_owned(), "to see how far it has come"),
+        ];
         text += "\nNext:\n";
-        if answer.confirm_by.is_some() {
-            let _ = writeln!(text, "  waypost confirm {}   to keep it", answer.generation);
+        for (command, purpose) in confirm.into_iter().chain(others) {
+            let _ = writeln!(text, "  {command:<20}  {purpose}");
         }
-        let _ = writeln!(text, "  waypost revert {}    to take it back", answer.generation);
-        text += "  waypost status       to see how far it has come\n";
     }
     text
 }
@@ -265,9 +268,9 @@ It takes itself back at 2027-01-15T08:10:00Z (in 10m), unless it is confirmed.
 note: one secondary can't steer
 
 Next:
-  waypost confirm 18   to keep it
-  waypost revert 18    to take it back
-  waypost status       to see how far it has come
+  waypost confirm 18    to keep it
+  waypost revert 18     to take it back
+  waypost status        to see how far it has come
 ";
         assert_eq!(flip(&answer, PLAIN), expected);
         let dry = FlipAnswer { dry_run: true, generation: 17, ..answer };
