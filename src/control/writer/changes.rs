@@ -15,6 +15,7 @@ use crate::control::state::{PoolState, State, reconcile};
 use crate::control::writer::{Reloaded, Writer};
 use crate::dns::Name;
 use crate::steering::horizon::expires;
+use crate::steering::pool::Weight;
 use crate::steering::ttl::{caches_clear_at, largest_ttl};
 use crate::store::{Scan, Write};
 use crate::time::Timestamp;
@@ -87,6 +88,7 @@ impl Writer {
         if then.is_empty() {
             return Err(ControlError::Conflict(format!("the weights are those of generation {generation} already")));
         }
+        decide::refuse_waiting(&self.state, then.keys())?;
         let proposal = decide::take_back(&self.state, &then, Action::Restore { restored: generation }, now)?;
         self.make_flip(origin, request.reason, proposal, now).await
     }
@@ -155,7 +157,7 @@ impl Writer {
 
     /// Takes back the flips whose deadline has passed.
     pub(super) async fn take_back_unconfirmed(&mut self, now: Timestamp) {
-        let due: Vec<u64> = self.state.pending.iter().filter(|p| p.confirm_by <= now).map(|p| p.generation).collect();
+        let due: Vec<u64> = self.state.pending.iter().filter(|p| p.is_due(now)).map(|p| p.generation).collect();
         for generation in due {
             let origin = Origin { author: SELF.to_owned(), ..Origin::default() };
             let action = Action::Unconfirmed { undone: generation };
@@ -164,13 +166,16 @@ impl Writer {
                     let reason = format!("generation {generation} was not confirmed in time");
                     self.make(&origin, Some(reason), proposal, now, Vec::new()).await
                 }
-                // Only a changed configuration can stand in the way: what it says holds then.
+                // Other endpoints by now, or nothing left to answer: then it stays, as if it were confirmed.
                 Err(ControlError::Conflict(why)) => {
-                    let pending = self.state.pending.iter().filter(|p| p.generation != generation).cloned().collect();
-                    let proposal = Proposal { action, touched: BTreeMap::new(), pending, warnings: Vec::new() };
                     let reason = format!("generation {generation} was not confirmed, and can't be taken back: {why}");
                     tracing::error!(generation, why, "an unconfirmed flip can't be taken back");
-                    self.make(&origin, Some(reason), proposal, now, Vec::new()).await
+                    match decide::confirm(&self.state, generation, now) {
+                        Ok(stays) => {
+                            self.make(&origin, Some(reason), Proposal { action, ..stays }, now, Vec::new()).await
+                        }
+                        Err(error) => Err(error),
+                    }
                 }
                 Err(error) => Err(error),
             };
@@ -187,7 +192,7 @@ impl Writer {
         let Some(past) = past else {
             return Err(ControlError::NotFound(format!("no generation {generation}")));
         };
-        if !changes_weights(&past.entry.action) || past.entry.action == Action::Reload {
+        if !is_flip(&past.entry.action) {
             return Err(ControlError::Conflict(format!(
                 "generation {generation} is no flip: there are no weights to undo"
             )));
@@ -195,8 +200,8 @@ impl Writer {
         let before: BTreeMap<Name, PoolState> =
             past.before.into_iter().filter_map(|(name, before)| Some((name, before?))).collect();
         for later in self.pasts_since(generation).await? {
-            let shared = later.before.keys().find(|name| before.contains_key(*name));
-            if let Some(pool) = shared.filter(|_| changes_weights(&later.entry.action)) {
+            let shared = later.before.keys().find(|name| before.contains_key(*name) && has_flipped(&later, name));
+            if let Some(pool) = shared {
                 return Err(ControlError::Conflict(format!(
                     "generation {} has flipped pool {pool} since: revert that one first, or restore an older generation",
                     later.entry.generation
@@ -419,16 +424,29 @@ impl Writer {
     }
 }
 
-/// Whether a change of this kind may have changed weights, so that an older one can't be undone behind it.
-fn changes_weights(action: &Action) -> bool {
+/// Whether a change of this kind set weights.
+fn is_flip(action: &Action) -> bool {
     match action {
-        Action::Flip { .. }
-        | Action::Revert { .. }
-        | Action::Unconfirmed { .. }
-        | Action::Restore { .. }
-        | Action::Reload => true,
-        Action::Start | Action::Confirm { .. } | Action::Override { .. } | Action::Cutover { .. } => false,
+        Action::Flip { .. } | Action::Revert { .. } | Action::Unconfirmed { .. } | Action::Restore { .. } => true,
+        Action::Start | Action::Confirm { .. } | Action::Override { .. } | Action::Cutover { .. } | Action::Reload => {
+            false
+        }
     }
+}
+
+/// Whether `past` moved clients of `pool`, so that an older flip can't be undone behind it. A configuration does so only
+/// where it takes away an endpoint that had weight, or makes the pool.
+fn has_flipped(past: &Past, pool: &Name) -> bool {
+    if past.entry.action != Action::Reload {
+        return is_flip(&past.entry.action);
+    }
+    let Some(Some(before)) = past.before.get(pool) else { return true };
+    let after = past.entry.changes.iter().find(|c| c.name == *pool);
+    let weight_after = |site: &str| {
+        let endpoint = after.and_then(|c| c.endpoints.iter().find(|e| e.site == site));
+        endpoint.map_or(Weight::ZERO, |e| e.weight[1])
+    };
+    before.endpoints.iter().any(|e| e.weight != weight_after(&e.site))
 }
 
 /// One line for the log: what an operator needs to know of a change.
