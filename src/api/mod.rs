@@ -45,7 +45,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::Handle;
 
-pub use metrics::StoreNumbers;
 pub use problem::Problem;
 pub use token::{Token, TokenError};
 
@@ -63,8 +62,6 @@ pub struct Settings {
 pub struct Facts {
     /// Whether DNS queries are being answered: what `/readyz` says.
     pub serving: Arc<AtomicBool>,
-    /// How the store does, for `/metrics`.
-    pub store: Arc<StoreNumbers>,
 }
 
 /// Serves the API on `listener` until `stop`; then no more connections are accepted, and those that are in the middle of a
