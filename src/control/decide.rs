@@ -63,14 +63,7 @@ pub fn flip(
     if !faults.is_empty() {
         return Err(ControlError::Invalid(faults));
     }
-    for pending in &state.pending {
-        if let Some(pool) = pending.pools.iter().find(|p| weights.contains_key(p)) {
-            return Err(ControlError::Conflict(format!(
-                "pool {pool}: the flip of generation {0} waits to be confirmed until {1}; confirm it or revert it first",
-                pending.generation, pending.confirm_by
-            )));
-        }
-    }
+    refuse_waiting(state, weights.keys())?;
     let confirm_by = request.confirm_within_s.map(|s| now.after(s));
     let confirmed = if confirm_by.is_some() { None } else { Some(now) };
     let mut touched = BTreeMap::new();
@@ -89,6 +82,22 @@ pub fn flip(
         pending.push(Pending { generation: state.generation + 1, confirm_by, pools });
     }
     Ok(Proposal { action: Action::Flip { confirm_by }, touched, pending, warnings })
+}
+
+/// Refuses to flip `pools` while a flip of one of them waits to be confirmed.
+///
+/// # Errors
+/// A conflict that names the flip.
+pub fn refuse_waiting<'a>(state: &State, pools: impl Iterator<Item = &'a Name>) -> Result<(), ControlError> {
+    for pool in pools {
+        if let Some(pending) = state.pending.iter().find(|p| p.pools.contains(pool)) {
+            return Err(ControlError::Conflict(format!(
+                "pool {pool}: the flip of generation {0} waits to be confirmed until {1}; confirm it or revert it first",
+                pending.generation, pending.confirm_by
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Takes pools back to the weights and share tables of `before`. `by` is how it is told.

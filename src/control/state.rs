@@ -39,6 +39,8 @@ pub struct PoolState {
     pub change: Option<Change>,
     /// The normal TTL in force: after an unclean stop it bounds what had been served.
     pub normal: Ttl,
+    /// The low TTL in force, which says how fast a TTL grew after a change.
+    pub low: Ttl,
     /// The types steered: after an unclean stop, what endpoints may have been answered with.
     pub types: Vec<Rtype>,
 }
@@ -66,7 +68,8 @@ impl PoolState {
             .collect();
         let weights: Vec<Weight> = endpoints.iter().map(|e| e.weight).collect();
         let table = ShareTable::from_weights(&weights);
-        Self { endpoints, table, cutover: None, change: None, normal: settings.ttl.normal, types: settings.types() }
+        let TtlPolicy { normal, low, .. } = settings.ttl;
+        Self { endpoints, table, cutover: None, change: None, normal, low, types: settings.types() }
     }
 
     /// Its weights, by endpoint.
@@ -103,9 +106,9 @@ impl PoolState {
     }
 
     /// The most that any client may have been served under this state at any time until `until`. `policy` is today's; where
-    /// the state was made under another one, the larger normal TTL bounds it.
+    /// the state was made under another one, the larger normal TTL bounds it: neither `normal` nor `low` alone would.
     pub fn largest_ttl_until(&self, policy: &TtlPolicy, until: Timestamp) -> Ttl {
-        if policy.normal == self.normal {
+        if (policy.normal, policy.low) == (self.normal, self.low) {
             largest_ttl_within(policy, self.cutover.as_ref(), self.change.as_ref(), Timestamp(0), until)
         } else {
             self.normal.max(policy.normal)
@@ -202,8 +205,8 @@ fn carry_over(old: &PoolState, settings: &Settings) -> PoolState {
     let unmoved = map.iter().enumerate().all(|(i, to)| *to == Some(i as u16));
     // The table is kept to the point where it can be: by weights alone it could not be told which points moved before.
     let table = if unmoved { old.table.clone() } else { old.table.with_indices(&map, &weights) };
-    let (normal, types) = (settings.ttl.normal, settings.types());
-    PoolState { endpoints, table, cutover: old.cutover, change: old.change, normal, types }
+    let TtlPolicy { normal, low, .. } = settings.ttl;
+    PoolState { endpoints, table, cutover: old.cutover, change: old.change, normal, low, types: settings.types() }
 }
 
 #[cfg(test)]
@@ -247,6 +250,18 @@ mod tests {
         let weights: Vec<u32> = new.weights().iter().map(|w| w.get()).collect();
         assert_eq!(weights, [0, 100, 0], "as before by site, and the new one at 0");
         assert!((new.table.share(1) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_policy_of_today_does_not_bound_what_another_allowed() {
+        let settings = pool(&[("ec2", 100)]);
+        let mut state = PoolState::initial(&settings);
+        let at = Timestamp(1_800_000_000);
+        state.change = Some(Change { at, confirmed: Some(at) });
+        let lower = TtlPolicy { low: Ttl::from_secs(1), ..settings.ttl };
+        let largest = |policy| state.largest_ttl_until(&policy, at.after(10)).secs();
+        assert_eq!(largest(settings.ttl), 60);
+        assert_eq!(largest(lower), 3600, "not the 8 s that it would have earned from 1 s on");
     }
 
     #[test]

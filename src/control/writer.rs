@@ -211,13 +211,14 @@ impl Writer {
         Selector::new(settings.policy, Arc::new(state.table.clone()), &state.candidates(healthy))
     }
 
-    /// The change that bounds the TTL of a pool: an operator's that is not confirmed, else the latest, also of health.
+    /// The change that bounds the TTL of a pool: an operator's that is not confirmed, else the one, also of health, since
+    /// which less time has passed.
     fn change_of(&self, pool: &Name) -> Option<Change> {
         let operator = self.state.pools.get(pool).and_then(|p| p.change);
         let health = self.health_changes.get(pool).copied();
         match (operator, health) {
             (Some(o), _) if o.confirmed.is_none() => Some(o),
-            (Some(o), Some(h)) => Some(if h.at > o.at { h } else { o }),
+            (Some(o), Some(h)) => Some(if o.confirmed.is_some_and(|confirmed| h.at > confirmed) { h } else { o }),
             (o, h) => o.or(h),
         }
     }

@@ -233,14 +233,15 @@ impl<'a> Answer<'a, '_> {
     #[inline]
     fn steered(&mut self, zone: &'a Zone, pool: &'a Pool, owner: Owner) -> Result<Option<Step<'a>>, Full> {
         let types = pool.records.types();
-        let qtype = match (self.query.qtype, types) {
+        let asked = match (self.query.qtype, types) {
             (_, [Rtype::CNAME]) => Rtype::CNAME,
-            (Rtype::ANY, [first, ..]) => *first,
-            (asked, _) if types.contains(&asked) => asked,
+            (asked, _) if asked == Rtype::ANY || types.contains(&asked) => asked,
             _ => return Ok(None),
         };
         let client = self.client();
         let Some(choice) = pool.choose(&client, self.context.draw, self.context.now) else { return Ok(None) };
+        let qtype = if asked == Rtype::ANY { pool.records.first_type(choice.endpoint) } else { Some(asked) };
+        let Some(qtype) = qtype else { return Ok(None) };
         let Some(slot) = pool.records.slot(choice.endpoint, qtype) else { return Ok(None) };
         self.note(Given { pool, slot, ttl: choice.ttl });
         match pool.records.get(slot) {

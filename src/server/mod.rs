@@ -57,16 +57,17 @@ impl Listeners {
     pub fn bind(settings: &Settings) -> Result<Self, BindError> {
         let mut listeners = Self { udp: Vec::new(), tcp: Vec::new(), addresses: Vec::new() };
         for &address in &settings.listen {
-            // A free UDP port may be taken for TCP: then another one is tried.
+            // TCP first: only there an address that is taken is refused. A UDP socket would share it with the server that
+            // has it, and take queries away from that. A free TCP port may be taken for UDP: then another one is tried.
             let mut tries = if address.port() == 0 { 16 } else { 1 };
             let (udp, tcp, bound) = loop {
                 tries -= 1;
-                let first = bind_udp(address).map_err(|source| BindError { address, transport: "UDP", source })?;
-                let bound = first.local_addr().map_err(|source| BindError { address, transport: "UDP", source })?;
-                match bind_tcp(bound) {
-                    Ok(tcp) => break (first, tcp, bound),
+                let tcp = bind_tcp(address).map_err(|source| BindError { address, transport: "TCP", source })?;
+                let bound = tcp.local_addr().map_err(|source| BindError { address, transport: "TCP", source })?;
+                match bind_udp(bound) {
+                    Ok(first) => break (first, tcp, bound),
                     Err(_) if tries > 0 => {}
-                    Err(source) => return Err(BindError { address, transport: "TCP", source }),
+                    Err(source) => return Err(BindError { address, transport: "UDP", source }),
                 }
             };
             listeners.udp.push(udp);

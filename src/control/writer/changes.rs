@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::control::catalog::Catalog;
 use crate::control::decide::{self, Proposal, check_condition};
 use crate::control::error::ControlError;
@@ -10,12 +13,13 @@ use crate::control::message::{
     Action, AuditEntry, ChangeAnswer, CutoverRequest, EndpointChange, FlipAnswer, FlipRequest, Origin, OverrideRequest,
     ReasonRequest, RestoreRequest,
 };
-use crate::control::records::{self, Past, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
+use crate::control::records::{self, Past, RecordError, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
 use crate::control::state::{PoolState, State, reconcile};
 use crate::control::writer::{Reloaded, Writer};
 use crate::dns::Name;
 use crate::steering::horizon::expires;
-use crate::steering::ttl::{caches_clear_at, largest_ttl};
+use crate::steering::pool::Weight;
+use crate::steering::ttl::{Cutover, caches_clear_at, largest_ttl};
 use crate::store::{Scan, Write};
 use crate::time::Timestamp;
 
@@ -29,7 +33,8 @@ impl Writer {
         request: FlipRequest,
         now: Timestamp,
     ) -> Result<FlipAnswer, ControlError> {
-        if let Some(first) = self.repeated(&origin).await? {
+        let change = "flip";
+        if let Some(first) = self.repeated(&origin, change).await? {
             return Ok(first);
         }
         check_condition(origin.condition, self.state.generation, !request.dry_run)?;
@@ -37,7 +42,7 @@ impl Writer {
         if request.dry_run {
             return Ok(self.flip_answer(&proposal, &self.state, true, now));
         }
-        self.make_flip(origin, request.reason, proposal, now).await
+        self.make_flip(origin, change, request.reason, proposal, now).await
     }
 
     pub(super) async fn revert(
@@ -47,12 +52,13 @@ impl Writer {
         request: ReasonRequest,
         now: Timestamp,
     ) -> Result<FlipAnswer, ControlError> {
-        if let Some(first) = self.repeated(&origin).await? {
+        let change = format!("revert {generation}");
+        if let Some(first) = self.repeated(&origin, &change).await? {
             return Ok(first);
         }
         check_condition(origin.condition, self.state.generation, true)?;
         let proposal = self.undo(generation, Action::Revert { undone: generation }, now).await?;
-        self.make_flip(origin, request.reason, proposal, now).await
+        self.make_flip(origin, &change, request.reason, proposal, now).await
     }
 
     pub(super) async fn restore(
@@ -61,11 +67,12 @@ impl Writer {
         request: RestoreRequest,
         now: Timestamp,
     ) -> Result<FlipAnswer, ControlError> {
-        if let Some(first) = self.repeated(&origin).await? {
+        let generation = request.generation;
+        let change = format!("restore {generation}");
+        if let Some(first) = self.repeated(&origin, &change).await? {
             return Ok(first);
         }
         check_condition(origin.condition, self.state.generation, true)?;
-        let generation = request.generation;
         if generation == 0 || generation > self.state.generation {
             let detail = format!("no generation {generation}: they run from 1 to {}", self.state.generation);
             return Err(ControlError::NotFound(detail));
@@ -87,8 +94,9 @@ impl Writer {
         if then.is_empty() {
             return Err(ControlError::Conflict(format!("the weights are those of generation {generation} already")));
         }
+        decide::refuse_waiting(&self.state, then.keys())?;
         let proposal = decide::take_back(&self.state, &then, Action::Restore { restored: generation }, now)?;
-        self.make_flip(origin, request.reason, proposal, now).await
+        self.make_flip(origin, &change, request.reason, proposal, now).await
     }
 
     pub(super) async fn confirm(
@@ -98,10 +106,15 @@ impl Writer {
         request: ReasonRequest,
         now: Timestamp,
     ) -> Result<ChangeAnswer, ControlError> {
+        let change = format!("confirm {generation}");
+        if let Some(first) = self.repeated(&origin, &change).await? {
+            return Ok(first);
+        }
         check_condition(origin.condition, self.state.generation, false)?;
         let proposal = decide::confirm(&self.state, generation, now)?;
-        self.make(&origin, request.reason, proposal, now, Vec::new()).await?;
-        Ok(self.change_answer(now))
+        let answer = self.change_answer(now);
+        self.make(&origin, request.reason, proposal, now, repeat(&origin, &change, &answer, now)).await?;
+        Ok(answer)
     }
 
     pub(super) async fn set_override(
@@ -112,10 +125,15 @@ impl Writer {
         request: OverrideRequest,
         now: Timestamp,
     ) -> Result<ChangeAnswer, ControlError> {
+        let change = format!("override {site} of {}", pool.to_lowercase());
+        if let Some(first) = self.repeated(&origin, &change).await? {
+            return Ok(first);
+        }
         check_condition(origin.condition, self.state.generation, false)?;
         let proposal = decide::set_override(&self.state, pool, site, &request, now)?;
-        self.make(&origin, request.reason, proposal, now, Vec::new()).await?;
-        Ok(self.change_answer(now))
+        let answer = self.change_answer(now);
+        self.make(&origin, request.reason, proposal, now, repeat(&origin, &change, &answer, now)).await?;
+        Ok(answer)
     }
 
     pub(super) async fn set_cutover(
@@ -125,12 +143,14 @@ impl Writer {
         request: CutoverRequest,
         now: Timestamp,
     ) -> Result<ChangeAnswer, ControlError> {
+        let change = format!("cutover of {}", pool.to_lowercase());
+        if let Some(first) = self.repeated(&origin, &change).await? {
+            return Ok(first);
+        }
         check_condition(origin.condition, self.state.generation, false)?;
         let proposal = decide::set_cutover(&self.state, pool, &request, now)?;
-        self.make(&origin, request.reason, proposal, now, Vec::new()).await?;
-        self.told_late.retain(|told| told != pool);
         let mut answer = self.change_answer(now);
-        let cutover = self.state.pools[pool].cutover;
+        let cutover = request.at.map(|at| Cutover { at });
         let policy = self.catalog.settings.pools.iter().find(|p| p.name == *pool).map(|p| p.ttl);
         if let (Some(cutover), Some(policy)) = (cutover, policy) {
             let clear = caches_clear_at(&policy, &cutover, now);
@@ -142,6 +162,8 @@ impl Writer {
                 ));
             }
         }
+        self.make(&origin, request.reason, proposal, now, repeat(&origin, &change, &answer, now)).await?;
+        self.told_late.retain(|told| told != pool);
         Ok(answer)
     }
 
@@ -155,7 +177,7 @@ impl Writer {
 
     /// Takes back the flips whose deadline has passed.
     pub(super) async fn take_back_unconfirmed(&mut self, now: Timestamp) {
-        let due: Vec<u64> = self.state.pending.iter().filter(|p| p.confirm_by <= now).map(|p| p.generation).collect();
+        let due: Vec<u64> = self.state.pending.iter().filter(|p| p.is_due(now)).map(|p| p.generation).collect();
         for generation in due {
             let origin = Origin { author: SELF.to_owned(), ..Origin::default() };
             let action = Action::Unconfirmed { undone: generation };
@@ -164,13 +186,16 @@ impl Writer {
                     let reason = format!("generation {generation} was not confirmed in time");
                     self.make(&origin, Some(reason), proposal, now, Vec::new()).await
                 }
-                // Only a changed configuration can stand in the way: what it says holds then.
+                // Other endpoints by now, or nothing left to answer: then it stays, as if it were confirmed.
                 Err(ControlError::Conflict(why)) => {
-                    let pending = self.state.pending.iter().filter(|p| p.generation != generation).cloned().collect();
-                    let proposal = Proposal { action, touched: BTreeMap::new(), pending, warnings: Vec::new() };
                     let reason = format!("generation {generation} was not confirmed, and can't be taken back: {why}");
                     tracing::error!(generation, why, "an unconfirmed flip can't be taken back");
-                    self.make(&origin, Some(reason), proposal, now, Vec::new()).await
+                    match decide::confirm(&self.state, generation, now) {
+                        Ok(stays) => {
+                            self.make(&origin, Some(reason), Proposal { action, ..stays }, now, Vec::new()).await
+                        }
+                        Err(error) => Err(error),
+                    }
                 }
                 Err(error) => Err(error),
             };
@@ -187,7 +212,7 @@ impl Writer {
         let Some(past) = past else {
             return Err(ControlError::NotFound(format!("no generation {generation}")));
         };
-        if !changes_weights(&past.entry.action) || past.entry.action == Action::Reload {
+        if !is_flip(&past.entry.action) {
             return Err(ControlError::Conflict(format!(
                 "generation {generation} is no flip: there are no weights to undo"
             )));
@@ -195,8 +220,8 @@ impl Writer {
         let before: BTreeMap<Name, PoolState> =
             past.before.into_iter().filter_map(|(name, before)| Some((name, before?))).collect();
         for later in self.pasts_since(generation).await? {
-            let shared = later.before.keys().find(|name| before.contains_key(*name));
-            if let Some(pool) = shared.filter(|_| changes_weights(&later.entry.action)) {
+            let shared = later.before.keys().find(|name| before.contains_key(*name) && has_flipped(&later, name));
+            if let Some(pool) = shared {
                 return Err(ControlError::Conflict(format!(
                     "generation {} has flipped pool {pool} since: revert that one first, or restore an older generation",
                     later.entry.generation
@@ -216,15 +241,24 @@ impl Writer {
     }
 
     /// The first answer to this idempotency key.
-    async fn repeated(&self, origin: &Origin) -> Result<Option<FlipAnswer>, ControlError> {
+    async fn repeated<T: DeserializeOwned>(&self, origin: &Origin, change: &str) -> Result<Option<T>, ControlError> {
         let Some(key) = &origin.idempotency_key else { return Ok(None) };
-        let found = records::get::<Repeat>(&*self.store, &idempotency_key(key)).await;
-        found.map(|r| r.map(|r| r.answer)).map_err(|e| ControlError::Store(e.to_string()))
+        let stored = idempotency_key(key);
+        let found = records::get::<Repeat>(&*self.store, &stored).await;
+        let Some(first) = found.map_err(|e| ControlError::Store(e.to_string()))? else { return Ok(None) };
+        if first.change != change {
+            let other = first.change;
+            return Err(ControlError::Conflict(format!("the idempotency key {key:?} was used before, for: {other}")));
+        }
+        let answer =
+            serde_json::from_value(first.answer).map_err(|error| RecordError::Malformed { key: stored, error });
+        answer.map(Some).map_err(|e| ControlError::Store(e.to_string()))
     }
 
     async fn make_flip(
         &mut self,
         origin: Origin,
+        change: &str,
         reason: Option<String>,
         proposal: Proposal,
         now: Timestamp,
@@ -232,11 +266,7 @@ impl Writer {
         let before = self.state.clone();
         let mut answer = self.flip_answer(&proposal, &before, false, now);
         answer.generation += 1;
-        let mut more = Vec::new();
-        if let Some(key) = &origin.idempotency_key {
-            more.push(records::put(idempotency_key(key), &Repeat { at: now, answer: answer.clone() }));
-        }
-        self.make(&origin, reason, proposal, now, more).await?;
+        self.make(&origin, reason, proposal, now, repeat(&origin, change, &answer, now)).await?;
         Ok(answer)
     }
 
@@ -294,8 +324,9 @@ impl Writer {
         writes
     }
 
+    /// The answer to a change that is about to be made.
     fn change_answer(&self, now: Timestamp) -> ChangeAnswer {
-        ChangeAnswer { generation: self.state.generation, at: now, caches_clear_at: None, warnings: Vec::new() }
+        ChangeAnswer { generation: self.state.generation + 1, at: now, caches_clear_at: None, warnings: Vec::new() }
     }
 
     /// What a flip does, told against the state `before` it.
@@ -357,6 +388,10 @@ impl Writer {
         read: Result<Catalog, Vec<crate::diagnostic::Diagnostic>>,
     ) -> Result<ChangeAnswer, ControlError> {
         let now = Timestamp::now();
+        let change = "reload";
+        if let Some(first) = self.repeated(origin, change).await? {
+            return Ok(first);
+        }
         check_condition(origin.condition, self.state.generation, false)?;
         let catalog =
             read.map_err(|mistakes| ControlError::Unloadable(mistakes.iter().map(ToString::to_string).collect()))?;
@@ -395,10 +430,7 @@ impl Writer {
             writes.push(Write::Delete { key: pool_key(gone) });
         }
         writes.extend(super::life::zone_copies(&catalog, Some(&self.catalog)));
-        self.commit(writes).await?;
-
-        let mut answer =
-            ChangeAnswer { generation: next.generation, at: now, caches_clear_at: None, warnings: Vec::new() };
+        let mut answer = self.change_answer(now);
         answer.warnings = super::life::warn_of(&catalog);
         if catalog.settings.server != self.catalog.settings.server
             || catalog.settings.api != self.catalog.settings.api
@@ -408,6 +440,8 @@ impl Writer {
                 .warnings
                 .push("[server] and [api] listeners, workers and the state folder change only at a restart".to_owned());
         }
+        writes.extend(repeat(origin, change, &answer, now));
+        self.commit(writes).await?;
         self.unsettled.extend(touched.keys().cloned());
         self.state = next;
         self.catalog = std::sync::Arc::new(catalog);
@@ -419,16 +453,36 @@ impl Writer {
     }
 }
 
-/// Whether a change of this kind may have changed weights, so that an older one can't be undone behind it.
-fn changes_weights(action: &Action) -> bool {
+/// What keeps the answer for a repetition, if that was asked for.
+fn repeat(origin: &Origin, change: &str, answer: &impl Serialize, now: Timestamp) -> Vec<Write> {
+    let Some(key) = &origin.idempotency_key else { return Vec::new() };
+    let answer = serde_json::to_value(answer).expect("answers have text as keys");
+    vec![records::put(idempotency_key(key), &Repeat { at: now, change: change.to_owned(), answer })]
+}
+
+/// Whether a change of this kind set weights.
+fn is_flip(action: &Action) -> bool {
     match action {
-        Action::Flip { .. }
-        | Action::Revert { .. }
-        | Action::Unconfirmed { .. }
-        | Action::Restore { .. }
-        | Action::Reload => true,
-        Action::Start | Action::Confirm { .. } | Action::Override { .. } | Action::Cutover { .. } => false,
+        Action::Flip { .. } | Action::Revert { .. } | Action::Unconfirmed { .. } | Action::Restore { .. } => true,
+        Action::Start | Action::Confirm { .. } | Action::Override { .. } | Action::Cutover { .. } | Action::Reload => {
+            false
+        }
     }
+}
+
+/// Whether `past` moved clients of `pool`, so that an older flip can't be undone behind it. A configuration does so only
+/// where it takes away an endpoint that had weight, or makes the pool.
+fn has_flipped(past: &Past, pool: &Name) -> bool {
+    if past.entry.action != Action::Reload {
+        return is_flip(&past.entry.action);
+    }
+    let Some(Some(before)) = past.before.get(pool) else { return true };
+    let after = past.entry.changes.iter().find(|c| c.name == *pool);
+    let weight_after = |site: &str| {
+        let endpoint = after.and_then(|c| c.endpoints.iter().find(|e| e.site == site));
+        endpoint.map_or(Weight::ZERO, |e| e.weight[1])
+    };
+    before.endpoints.iter().any(|e| e.weight != weight_after(&e.site))
 }
 
 /// One line for the log: what an operator needs to know of a change.

@@ -177,7 +177,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
 impl Writer {
     /// What is due at `now`.
     pub(super) async fn tick(&mut self, now: Timestamp) {
-        if self.state.pending.iter().any(|p| p.confirm_by <= now) {
+        if self.state.pending.iter().any(|p| p.is_due(now)) {
             self.take_back_unconfirmed(now).await;
         }
         if self.readers.left(self.serial) {
