@@ -1,6 +1,7 @@
 //! Commands that change the state: decided, made durable, published, answered.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +16,8 @@ use crate::control::message::{
 };
 use crate::control::records::{self, Past, RecordError, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
 use crate::control::state::{PoolState, State, reconcile};
-use crate::control::writer::{Reloaded, Writer};
+use crate::control::writer::{ReloadRequest, Reloaded, Writer};
+use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
 use crate::steering::horizon::expires;
 use crate::steering::pool::Weight;
@@ -25,6 +27,10 @@ use crate::time::Timestamp;
 
 /// Who carries out what nobody asked for at that moment.
 pub(super) const SELF: &str = "waypost";
+/// Reloads that wait for their turn; more are refused.
+const WAITING_RELOADS: usize = 16;
+/// A commit that took longer leaves bounds of horizons behind that are too early: they are made again.
+const COMMIT_SECS: u64 = 1;
 
 impl Writer {
     pub(super) async fn flip(
@@ -111,8 +117,14 @@ impl Writer {
             return Ok(first);
         }
         check_condition(origin.condition, self.state.generation, false)?;
-        let proposal = decide::confirm(&self.state, generation, now)?;
-        let answer = self.change_answer(now);
+        if let Some(late) = self.state.pending.iter().find(|p| p.generation == generation && p.is_due(now)) {
+            return Err(ControlError::Conflict(format!(
+                "it is too late: the flip of generation {generation} had to be confirmed by {}, and is being taken back",
+                late.confirm_by
+            )));
+        }
+        let proposal = decide::confirm(&self.state, &self.catalog.settings.pools, generation, now)?;
+        let answer = ChangeAnswer { warnings: proposal.warnings.clone(), ..self.change_answer(now) };
         self.make(&origin, request.reason, proposal, now, repeat(&origin, &change, &answer, now)).await?;
         Ok(answer)
     }
@@ -153,12 +165,15 @@ impl Writer {
         let cutover = request.at.map(|at| Cutover { at });
         let policy = self.catalog.settings.pools.iter().find(|p| p.name == *pool).map(|p| p.ttl);
         if let (Some(cutover), Some(policy)) = (cutover, policy) {
-            let clear = caches_clear_at(&policy, &cutover, now);
+            // Not what might have been given, but what was.
+            let given = self.horizons.known(pool).values().flat_map(BTreeMap::values).max().copied();
+            let clear =
+                caches_clear_at(&policy, &cutover, now).min(given.map_or(cutover.at, |given| given.max(cutover.at)));
             answer.caches_clear_at = Some(clear);
             if clear > cutover.at {
                 answer.warnings.push(format!(
-                    "{} is too early: answers given until now live for up to {} s; caches will be clear at {clear}",
-                    cutover.at, policy.normal
+                    "{} is too early: answers given until now live on in caches, which will be clear at {clear}",
+                    cutover.at
                 ));
             }
         }
@@ -184,15 +199,16 @@ impl Writer {
             let made = match self.undo(generation, action.clone(), now).await {
                 Ok(proposal) => {
                     let reason = format!("generation {generation} was not confirmed in time");
-                    self.make(&origin, Some(reason), proposal, now, Vec::new()).await
+                    self.make(&origin, Some(reason), proposal, now, Vec::new()).await.map(|_| ())
                 }
                 // Other endpoints by now, or nothing left to answer: then it stays, as if it were confirmed.
                 Err(ControlError::Conflict(why)) => {
                     let reason = format!("generation {generation} was not confirmed, and can't be taken back: {why}");
                     tracing::error!(generation, why, "an unconfirmed flip can't be taken back");
-                    match decide::confirm(&self.state, generation, now) {
+                    match decide::confirm(&self.state, &self.catalog.settings.pools, generation, now) {
                         Ok(stays) => {
-                            self.make(&origin, Some(reason), Proposal { action, ..stays }, now, Vec::new()).await
+                            let stays = Proposal { action, ..stays };
+                            self.make(&origin, Some(reason), stays, now, Vec::new()).await.map(|_| ())
                         }
                         Err(error) => Err(error),
                     }
@@ -266,11 +282,18 @@ impl Writer {
         let before = self.state.clone();
         let mut answer = self.flip_answer(&proposal, &before, false, now);
         answer.generation += 1;
-        self.make(&origin, reason, proposal, now, repeat(&origin, change, &answer, now)).await?;
+        let published_at =
+            self.make(&origin, reason, proposal.clone(), now, repeat(&origin, change, &answer, now)).await?;
+        if published_at.since(now) > COMMIT_SECS {
+            // The old answers went on for as long as the commit took.
+            let late = self.flip_answer(&proposal, &before, false, published_at);
+            answer.pools = late.pools;
+            _ = self.commit(repeat(&origin, change, &answer, now)).await; // else a repetition tells what was first thought
+        }
         Ok(answer)
     }
 
-    /// Makes a proposal the state: durable first, then published.
+    /// Makes a proposal the state: durable first, then published. Gives when it was.
     async fn make(
         &mut self,
         origin: &Origin,
@@ -278,7 +301,7 @@ impl Writer {
         proposal: Proposal,
         now: Timestamp,
         mut writes: Vec<Write>,
-    ) -> Result<(), ControlError> {
+    ) -> Result<Timestamp, ControlError> {
         let catalog = self.catalog.clone();
         let next =
             State { generation: self.state.generation + 1, pending: proposal.pending, pools: self.state.pools.clone() };
@@ -292,12 +315,31 @@ impl Writer {
         };
         writes.extend(self.writes_of(&next, &proposal.touched, &catalog, entry.clone(), now));
         self.commit(writes).await?;
-        self.state = next;
+        let before = std::mem::replace(&mut self.state, next);
         self.unsettled.extend(proposal.touched.keys().cloned());
         self.state.pools.extend(proposal.touched);
         self.publish();
         tell(&entry);
-        Ok(())
+        Ok(self.bound_again(&before, now).await)
+    }
+
+    /// After a commit of what was decided at `decided`: where it took long, stores again how long answers of the state
+    /// `before` may live, now that the last of them has been given. Gives the instant.
+    async fn bound_again(&mut self, before: &State, decided: Timestamp) -> Timestamp {
+        let now = Timestamp::now();
+        if now.since(decided) <= COMMIT_SECS {
+            return now;
+        }
+        let mut writes = Vec::new();
+        for name in &self.unsettled {
+            let policy = self.catalog.settings.pools.iter().find(|p| p.name == *name).map(|p| p.ttl);
+            if let (Some(old), Some(policy)) = (before.pools.get(name), policy) {
+                writes.push(records::put(horizon_key(name), &self.horizons.bound(name, old, &policy, now)));
+            }
+        }
+        // Where this fails, what is published still is right; only a crash right now would find the bound too early.
+        _ = self.commit(writes).await;
+        now
     }
 
     /// What makes a change durable: the state, the pools touched, what is out in caches because of their old state, the audit.
@@ -354,38 +396,51 @@ impl Writer {
         FlipAnswer { generation: before.generation, dry_run, at: now, pools, undo_s, confirm_by, warnings }
     }
 
-    /// Begins to read configuration and zones; the writer goes on meanwhile.
-    pub(super) fn reload(
-        &mut self,
-        origin: Origin,
-        request: ReasonRequest,
-        reply: Option<Reply<ChangeAnswer>>,
-        now: Timestamp,
-    ) {
+    /// Has configuration and zones read, now or after the reading under way; the writer goes on meanwhile.
+    pub(super) fn reload(&mut self, wanted: ReloadRequest) {
+        if self.waiting_reloads.len() >= WAITING_RELOADS {
+            let why = "enough reloads are waiting for the one under way".to_owned();
+            _ = wanted.reply.send(Err(ControlError::Conflict(why)));
+            return;
+        }
+        self.waiting_reloads.push_back(wanted);
+        self.read_next();
+    }
+
+    fn read_next(&mut self) {
+        if self.reading {
+            return;
+        }
+        let Some(wanted) = self.waiting_reloads.pop_front() else { return };
+        self.reading = true;
         let (file, catalog, sender) = (self.config_file.clone(), self.catalog.clone(), self.reload_sender.clone());
         tokio::task::spawn_blocking(move || {
-            let read = Catalog::read(&file, Some(&catalog), &BTreeMap::new(), now);
+            let read = Catalog::read(&file, Some(&catalog), &BTreeMap::new(), Timestamp::now());
+            let read = read.map(|new| {
+                let copies = super::life::zone_copies(&new, Some(&catalog));
+                (new, copies)
+            });
             // The writer is gone when the server stops: then nobody wants it.
-            _ = sender.blocking_send(Reloaded { origin, request, read, reply });
+            _ = sender.blocking_send(Reloaded { wanted, read });
         });
     }
 
     pub(super) async fn reloaded(&mut self, reloaded: Reloaded) {
-        let Reloaded { origin, request, read, reply } = reloaded;
+        let Reloaded { wanted: ReloadRequest { origin, request, reply }, read } = reloaded;
+        self.reading = false;
         let answer = self.take_over(&origin, request, read).await;
         if let Err(error) = &answer {
             tracing::error!(author = origin.author, %error, "the configuration was not taken over; the old one stays");
         }
-        if let Some(reply) = reply {
-            _ = reply.send(answer);
-        }
+        _ = reply.send(answer);
+        self.read_next();
     }
 
     async fn take_over(
         &mut self,
         origin: &Origin,
         request: ReasonRequest,
-        read: Result<Catalog, Vec<crate::diagnostic::Diagnostic>>,
+        read: Result<(Catalog, Vec<Write>), Vec<Diagnostic>>,
     ) -> Result<ChangeAnswer, ControlError> {
         let now = Timestamp::now();
         let change = "reload";
@@ -393,9 +448,10 @@ impl Writer {
             return Ok(first);
         }
         check_condition(origin.condition, self.state.generation, false)?;
-        let catalog =
+        let (catalog, zone_copies) =
             read.map_err(|mistakes| ControlError::Unloadable(mistakes.iter().map(ToString::to_string).collect()))?;
-        let pools = reconcile(&self.state, &catalog.settings.pools, false)
+        let answered = self.answered();
+        let pools = reconcile(&self.state, &catalog.settings.pools, &answered, false, now)
             .map_err(|removals| ControlError::Unloadable(removals.iter().map(ToString::to_string).collect()))?;
         let touched: BTreeMap<Name, PoolState> = pools
             .iter()
@@ -429,7 +485,7 @@ impl Writer {
             }
             writes.push(Write::Delete { key: pool_key(gone) });
         }
-        writes.extend(super::life::zone_copies(&catalog, Some(&self.catalog)));
+        writes.extend(zone_copies);
         let mut answer = self.change_answer(now);
         answer.warnings = super::life::warn_of(&catalog);
         if catalog.settings.server != self.catalog.settings.server
@@ -443,12 +499,14 @@ impl Writer {
         writes.extend(repeat(origin, change, &answer, now));
         self.commit(writes).await?;
         self.unsettled.extend(touched.keys().cloned());
-        self.state = next;
-        self.catalog = std::sync::Arc::new(catalog);
+        let before = std::mem::replace(&mut self.state, next);
+        let old = std::mem::replace(&mut self.catalog, Arc::new(catalog));
         self.horizons.follow(&self.catalog, self.serial + 1);
-        self.follow_probes();
+        self.follow_probes(&old);
         self.publish();
         tell(&entry);
+        self.bound_again(&before, now).await;
+        tokio::task::spawn_blocking(move || drop(old)); // a large zone takes a while
         Ok(answer)
     }
 }

@@ -1,6 +1,6 @@
 //! The writer's beginning and end, and what time brings about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::control::handle::Handle;
 use crate::control::horizons::{Horizons, recover};
 use crate::control::message::{Action, AuditEntry, ZoneState};
 use crate::control::records::{self, Past, RecordError, Repeat, Run, audit_key, horizon_key, pool_key, zone_key};
-use crate::control::state::{PoolState, Removal, State, reconcile};
+use crate::control::state::{Answered, PoolState, Removal, State, reconcile};
 use crate::control::writer::changes::SELF;
 use crate::control::writer::{Checked, StoreNumbers, Writer};
 use crate::diagnostic::Diagnostic;
@@ -77,15 +77,23 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     let Start { config_file, mut catalog, store, readers, listen, force, now } = start;
     if catalog.zones.iter().any(|z| z.state == ZoneState::Unloaded) {
         let last_good = last_good(&*store, &catalog).await?;
-        // It was read a moment ago without a mistake: one that came since is told by the next reload.
-        if let Ok(again) = Catalog::read(&config_file, None, &last_good, now) {
-            catalog = again;
+        match Catalog::read(&config_file, None, &last_good, now) {
+            Ok(again) => catalog = again,
+            // It was read a moment ago without a mistake: somebody is writing it.
+            Err(mistakes) => {
+                let why = mistakes.first().map(ToString::to_string).unwrap_or_default();
+                tracing::error!(
+                    why,
+                    "the configuration changed during the start: zones that can't be read fail until a reload"
+                );
+            }
         }
     }
     let stored = records::read(&*store).await?;
     let first = stored.state.is_none();
     let before = stored.state.unwrap_or_default();
-    let pools = reconcile(&before, &catalog.settings.pools, force).map_err(StartError::Removal)?;
+    let pools =
+        reconcile(&before, &catalog.settings.pools, &Answered::new(), force, now).map_err(StartError::Removal)?;
 
     let mut horizons = Horizons::new(readers.workers());
     horizons.follow(&catalog, 1);
@@ -158,6 +166,9 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         report_sender,
         reloads,
         reload_sender,
+        reading: false,
+        waiting_reloads: VecDeque::new(),
+        retired: Vec::new(),
         started_at: now,
         listen,
         told_late: Vec::new(),
@@ -183,6 +194,7 @@ impl Writer {
         if self.readers.left(self.serial) {
             self.settle(now).await;
         }
+        self.drop_retired();
         if self.health_unsaved && now.since(self.saved_health_at) >= HEALTH_EVERY_SECS {
             self.saved_health_at = now;
             let write = records::put(records::HEALTH, &self.remembered());
@@ -207,11 +219,26 @@ impl Writer {
         if self.unsettled.is_empty() {
             return;
         }
+        let mut pools = std::mem::take(&mut self.unsettled);
+        pools.extend(self.horizons.departed_pools().cloned());
         self.horizons.forget(now);
-        let pools = std::mem::take(&mut self.unsettled);
-        let writes = pools.iter().map(|pool| records::put(horizon_key(pool), &self.horizons.known(pool))).collect();
+        let write = |pool: &Name| {
+            let known = self.horizons.known(pool);
+            let key = horizon_key(pool);
+            let gone = known.is_empty() && !self.state.pools.contains_key(pool);
+            if gone { Write::Delete { key } } else { records::put(key, &known) }
+        };
+        let writes = pools.iter().map(write).collect();
         // Where this fails the bound stays, which is later: nothing is lost.
         _ = self.commit(writes).await;
+    }
+
+    /// Drops snapshots that no worker holds any more, beside the runtime: a large zone takes a while.
+    fn drop_retired(&mut self) {
+        let unused: Vec<_> = self.retired.extract_if(.., |old| Arc::strong_count(old) == 1).collect();
+        if !unused.is_empty() {
+            tokio::task::spawn_blocking(move || drop(unused));
+        }
     }
 
     async fn prune(&mut self, now: Timestamp) {
