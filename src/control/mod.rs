@@ -1,1 +1,20 @@
 //! The one writer: commands, observations and ticks in; a new snapshot out.
+//!
+//! All state has one owner, the task behind [`Handle`]. Each command is decided by a pure function, made durable, then
+//! published, then answered, in this order. What a command and its answer look like is in [`message`]; HTTP knows these
+//! shapes as JSON, the inside knows nothing of HTTP.
+
+pub mod catalog;
+pub mod decide;
+pub mod error;
+mod explain;
+mod handle;
+pub mod horizons;
+pub mod message;
+pub mod records;
+pub mod state;
+mod writer;
+
+pub use error::{ControlError, Fault};
+pub use handle::{AuditQuery, Handle};
+pub use writer::{Start, StartError, StoreNumbers, Writer, start};

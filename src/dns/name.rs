@@ -61,17 +61,17 @@ impl Name {
         let mut start = 0; // of the label being read: its length octet
         wire.push(0);
         let bytes = text.as_bytes();
-        let mut i = 0;
+        let mut next = 0;
         let mut absolute = false;
-        while i < bytes.len() {
-            let mut octet = bytes[i];
-            i += 1;
+        while next < bytes.len() {
+            let mut octet = bytes[next];
+            next += 1;
             if octet == b'.' {
                 if wire.len() - start == 1 {
                     return Err(bad(NameFault::EmptyLabel));
                 }
                 wire[start] = (wire.len() - start - 1) as u8;
-                if i == bytes.len() {
+                if next == bytes.len() {
                     absolute = true;
                     break;
                 }
@@ -80,15 +80,15 @@ impl Name {
                 continue;
             }
             if octet == b'\\' {
-                let rest = &bytes[i..];
+                let rest = &bytes[next..];
                 octet = match rest {
                     [a, b, c, ..] if a.is_ascii_digit() && b.is_ascii_digit() && c.is_ascii_digit() => {
-                        i += 3;
+                        next += 3;
                         let n = (a - b'0') as u32 * 100 + (b - b'0') as u32 * 10 + (c - b'0') as u32;
                         u8::try_from(n).map_err(|_| bad(NameFault::Escape))?
                     }
                     [a, ..] if !a.is_ascii_digit() => {
-                        i += 1;
+                        next += 1;
                         *a
                     }
                     _ => return Err(bad(NameFault::Escape)),

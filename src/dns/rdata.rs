@@ -1,8 +1,8 @@
 //! RDATA as text and as octets: presentation format (RFC 1035, 5.1, and the RFC of each type) to uncompressed wire form
 //! and back, and the names in it.
 //!
-//! Each type known here is a list of fields ([`layout`]); what can be done with RDATA is done field by field, by
-//! [`field`], and so is the same for all types. What has no text form of its own here is read and written as octets
+//! Each type known here is a list of fields (`layout`); what can be done with RDATA is done field by field, by
+//! `field`, and so is the same for all types. What has no text form of its own here is read and written as octets
 //! (RFC 3597, 5). hickory-proto gives the mnemonics ([`super::rtype`]) and is the second opinion of the tests: its own text
 //! forms know no origin, fewer types, and not all octets.
 //!
@@ -14,14 +14,16 @@ mod layout;
 mod loc;
 mod prefixes;
 mod svcb;
+mod tokens;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use super::name::{MAX_NAME_OCTETS, NameError};
 use super::{Name, Rtype};
-use field::{Kind, Tokens};
+use field::Kind;
 use layout::layout;
+use tokens::Tokens;
 
 /// The most octets of RDATA.
 pub const MAX_RDATA_OCTETS: usize = 65_535;

@@ -1,1 +1,511 @@
-//! Messages on the wire.
+//! Messages on the wire (RFC 1035, 4): a query parsed, a response written, without allocation.
+//!
+//! [`Query::parse`] takes one pass over the packet; [`Response`] grows section by section in a buffer of the caller's. What
+//! a response says is decided in `query`; here is only how it is spelt.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::dns::{Rtype, Ttl};
+
+/// Octets of the header.
+pub const HEADER_OCTETS: usize = 12;
+/// The largest UDP response that we send, and say that we take (DNS flag day 2020).
+pub const EDNS_UDP_OCTETS: u16 = 1232;
+/// The largest UDP response to a query without EDNS (RFC 1035, 4.2.1).
+pub const PLAIN_UDP_OCTETS: u16 = 512;
+/// The largest message over TCP.
+pub const TCP_OCTETS: usize = 65_535;
+/// Octets of a lower-cased QNAME's buffer: the longest name, rounded up.
+pub const NAME_BUFFER: usize = 256;
+
+/// CLASS IN.
+pub const CLASS_IN: u16 = 1;
+/// QCLASS ANY.
+pub const CLASS_ANY: u16 = 255;
+
+const OPTION_NSID: u16 = 3; // RFC 5001
+const OPTION_CLIENT_SUBNET: u16 = 8; // RFC 7871
+
+/// The RCODE of a response (RFC 1035, 4.1.1; BADVERS: RFC 6891, 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the mnemonic of the registry")]
+#[repr(u8)]
+pub enum Rcode {
+    NoError = 0,
+    FormErr = 1,
+    ServFail = 2,
+    NxDomain = 3,
+    NotImp = 4,
+    Refused = 5,
+    BadVers = 16,
+}
+
+impl Rcode {
+    /// All of them, in the order of [`Rcode::index`].
+    pub const ALL: [Self; 7] =
+        [Self::NoError, Self::FormErr, Self::ServFail, Self::NxDomain, Self::NotImp, Self::Refused, Self::BadVers];
+
+    /// Its place in [`Rcode::ALL`].
+    pub const fn index(self) -> usize {
+        match self {
+            Self::BadVers => 6,
+            plain => plain as usize,
+        }
+    }
+
+    /// The mnemonic.
+    pub const fn name(self) -> &'static str {
+        ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "BADVERS"][self.index()]
+    }
+}
+
+/// A query as received. The QNAME is there twice: as asked, and in lower case.
+#[derive(Debug)]
+pub struct Query<'a> {
+    /// The packet's first octets: header and question, as asked.
+    pub head: &'a [u8],
+    /// The QNAME in lower case, wire form.
+    pub qname: &'a [u8],
+    /// Labels of the QNAME, the root's not counted.
+    pub labels: usize,
+    /// What type is asked for.
+    pub qtype: Rtype,
+    /// What class is asked for.
+    pub qclass: u16,
+    /// The OPT record, if there is one.
+    pub edns: Option<Edns>,
+}
+
+/// What the OPT record of a query says (RFC 6891).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Edns {
+    /// The largest UDP response that the client takes.
+    pub udp_octets: u16,
+    /// EDNS version.
+    pub version: u8,
+    /// The DO bit.
+    pub dnssec_ok: bool,
+    /// Whether the server's identity is asked for (RFC 5001).
+    pub nsid: bool,
+    /// Whom the resolver asks for (RFC 7871).
+    pub client_subnet: Option<ClientSubnet>,
+}
+
+/// The client subnet of a query (RFC 7871, 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientSubnet {
+    /// Address, bits beyond the prefix are zero.
+    pub address: IpAddr,
+    /// SOURCE PREFIX-LENGTH.
+    pub prefix: u8,
+}
+
+/// A packet that is no query that can be answered from zones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reject {
+    /// Not answered: shorter than a header, or itself a response.
+    Silent,
+    /// Answered with this RCODE, header only.
+    Header(Rcode),
+}
+
+impl<'a> Query<'a> {
+    /// Parses `packet`; the QNAME in lower case is written to `lower`.
+    ///
+    /// # Errors
+    /// [`Reject`], which says what to answer instead.
+    pub fn parse(packet: &'a [u8], lower: &'a mut [u8; NAME_BUFFER]) -> Result<Self, Reject> {
+        let Some((header, _)) = packet.split_first_chunk::<HEADER_OCTETS>() else { return Err(Reject::Silent) };
+        if header[2] & 0x80 != 0 {
+            return Err(Reject::Silent);
+        }
+        if header[2] & 0x78 != 0 {
+            return Err(Reject::Header(Rcode::NotImp));
+        }
+        const BAD: Reject = Reject::Header(Rcode::FormErr);
+        if header[4..6] != [0, 1] {
+            return Err(BAD);
+        }
+        let mut at = HEADER_OCTETS;
+        let mut labels = 0;
+        let mut length = 0;
+        loop {
+            let n = *packet.get(at).ok_or(BAD)? as usize;
+            if n > 63 || length + n + 1 > 255 {
+                return Err(BAD); // a QNAME is not compressed: nothing stands before it
+            }
+            lower[length] = n as u8;
+            at += 1;
+            length += 1;
+            if n == 0 {
+                break;
+            }
+            let label = packet.get(at..at + n).ok_or(BAD)?;
+            for (to, from) in lower[length..length + n].iter_mut().zip(label) {
+                *to = from.to_ascii_lowercase();
+            }
+            at += n;
+            length += n;
+            labels += 1;
+        }
+        let [t0, t1, c0, c1] = *packet.get(at..).and_then(|r| r.first_chunk::<4>()).ok_or(BAD)?;
+        at += 4;
+        let records = [6, 8, 10].map(|i| u16::from_be_bytes([header[i], header[i + 1]]) as usize);
+        let edns = match records {
+            [0, 0, 0] => None,
+            [0, 0, 1] if packet.get(at..at + 3) == Some(&[0, 0, 41]) => {
+                Some(Edns::parse(&packet[at + 3..]).ok_or(BAD)?.0)
+            }
+            [a, b, c] => find_edns(&packet[at..], a + b + c).map_err(|Malformed| BAD)?,
+        };
+        Ok(Self {
+            head: &packet[..at],
+            qname: &lower[..length],
+            labels,
+            qtype: Rtype(u16::from_be_bytes([t0, t1])),
+            qclass: u16::from_be_bytes([c0, c1]),
+            edns,
+        })
+    }
+}
+
+/// Records that are none, or two OPTs.
+struct Malformed;
+
+/// Walks `count` records for the OPT.
+fn find_edns(mut rest: &[u8], count: usize) -> Result<Option<Edns>, Malformed> {
+    let mut found = None;
+    for _ in 0..count {
+        let owner = skip_name(rest).ok_or(Malformed)?;
+        rest = &rest[owner.min(rest.len())..];
+        if owner == 1 && rest.starts_with(&[0, 41]) {
+            let (edns, tail) = Edns::parse(&rest[2..]).ok_or(Malformed)?;
+            if found.replace(edns).is_some() {
+                return Err(Malformed);
+            }
+            rest = tail;
+        } else {
+            let length = rest.get(8..10).and_then(|l| l.first_chunk()).ok_or(Malformed)?;
+            rest = rest.get(10 + u16::from_be_bytes(*length) as usize..).ok_or(Malformed)?;
+        }
+    }
+    Ok(found)
+}
+
+/// Octets of the name, maybe compressed, that `wire` begins with.
+fn skip_name(wire: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match *wire.get(at)? {
+            0 => return Some(at + 1),
+            n @ 1..=63 => at += 1 + n as usize,
+            192..=255 => return Some(at + 2),
+            _ => return None,
+        }
+    }
+}
+
+impl Edns {
+    /// Parses what follows the TYPE of an OPT record; also gives what follows the record.
+    fn parse(wire: &[u8]) -> Option<(Self, &[u8])> {
+        let &[u0, u1, _extended, version, flags, _, r0, r1] = wire.first_chunk::<8>()?;
+        let length = u16::from_be_bytes([r0, r1]) as usize;
+        let mut options = wire.get(8..8 + length)?;
+        let mut edns =
+            Self { udp_octets: u16::from_be_bytes([u0, u1]), version, dnssec_ok: flags & 0x80 != 0, ..Self::default() };
+        while !options.is_empty() {
+            let &[c0, c1, l0, l1] = options.first_chunk::<4>()?;
+            let data = options.get(4..4 + u16::from_be_bytes([l0, l1]) as usize)?;
+            match u16::from_be_bytes([c0, c1]) {
+                OPTION_NSID => edns.nsid = true,
+                OPTION_CLIENT_SUBNET if version == 0 => edns.client_subnet = Some(ClientSubnet::parse(data)?),
+                _ => {}
+            }
+            options = &options[4 + data.len()..];
+        }
+        Some((edns, &wire[8 + length..]))
+    }
+}
+
+impl ClientSubnet {
+    /// `None` for what RFC 7871, 7.1.2 and 7.2.1 have answered with FORMERR.
+    fn parse(data: &[u8]) -> Option<Self> {
+        let &[0, family @ 1..=2, prefix, 0, ref octets @ ..] = data else { return None };
+        let bits = if family == 1 { 32 } else { 128 };
+        if prefix > bits || octets.len() != (prefix as usize).div_ceil(8) {
+            return None;
+        }
+        let mut full = [0u8; 16];
+        full[..octets.len()].copy_from_slice(octets);
+        let beyond = (octets.len() * 8) as u32 - prefix as u32;
+        if octets.last().is_some_and(|last| last & ((1u16 << beyond) - 1) as u8 != 0) {
+            return None;
+        }
+        let address = match family {
+            1 => IpAddr::V4(Ipv4Addr::new(full[0], full[1], full[2], full[3])),
+            _ => IpAddr::V6(Ipv6Addr::from(full)),
+        };
+        Some(Self { address, prefix })
+    }
+}
+
+/// What the OPT record of a response says.
+#[derive(Clone, Copy, Debug)]
+pub struct OptReply<'a> {
+    /// Upper eight bits of the RCODE.
+    pub extended_rcode: u8,
+    /// The DO bit of the query, given back (RFC 3225, 3).
+    pub dnssec_ok: bool,
+    /// The server's identity, if it was asked for.
+    pub nsid: Option<&'a [u8]>,
+    /// The query's subnet and the SCOPE PREFIX-LENGTH of the answer.
+    pub client_subnet: Option<(ClientSubnet, u8)>,
+}
+
+impl OptReply<'_> {
+    /// Octets of the whole record.
+    pub fn octets(&self) -> usize {
+        11 + self.nsid.map_or(0, |n| 4 + n.len())
+            + self.client_subnet.map_or(0, |(s, _)| 8 + (s.prefix as usize).div_ceil(8))
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        let mut w = Cursor { out, at: 0 };
+        w.put(&[0, 0, 41]);
+        w.put(&EDNS_UDP_OCTETS.to_be_bytes());
+        w.put(&[self.extended_rcode, 0, if self.dnssec_ok { 0x80 } else { 0 }, 0]);
+        w.put(&((self.octets() - 11) as u16).to_be_bytes());
+        if let Some(nsid) = self.nsid {
+            w.put(&OPTION_NSID.to_be_bytes());
+            w.put(&(nsid.len() as u16).to_be_bytes());
+            w.put(nsid);
+        }
+        if let Some((subnet, scope)) = self.client_subnet {
+            let octets = (subnet.prefix as usize).div_ceil(8);
+            w.put(&OPTION_CLIENT_SUBNET.to_be_bytes());
+            w.put(&(4 + octets as u16).to_be_bytes());
+            match subnet.address {
+                IpAddr::V4(a) => {
+                    w.put(&[0, 1, subnet.prefix, scope]);
+                    w.put(&a.octets()[..octets]);
+                }
+                IpAddr::V6(a) => {
+                    w.put(&[0, 2, subnet.prefix, scope]);
+                    w.put(&a.octets()[..octets]);
+                }
+            }
+        }
+    }
+}
+
+struct Cursor<'a> {
+    out: &'a mut [u8],
+    at: usize,
+}
+
+impl Cursor<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+    }
+}
+
+/// Answers `packet` with a header alone, for [`Reject::Header`]. Gives the octets written.
+pub fn write_reject(packet: &[u8], rcode: Rcode, out: &mut [u8]) -> usize {
+    let mut header = [0u8; HEADER_OCTETS];
+    header[..2].copy_from_slice(&packet[..2]);
+    header[2] = 0x80 | packet[2] & 0x79; // QR; OPCODE and RD as asked
+    header[3] = rcode as u8;
+    out[..HEADER_OCTETS].copy_from_slice(&header);
+    HEADER_OCTETS
+}
+
+/// A response that grows in the order of its sections. Never longer than its limit: what does not fit is refused, whole.
+pub struct Response<'o> {
+    out: &'o mut [u8],
+    at: usize,
+    limit: usize,
+    /// Records in ANSWER, AUTHORITY and ADDITIONAL so far.
+    counts: [u16; 3],
+}
+
+/// A section of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Section {
+    Answer = 0,
+    Authority = 1,
+    Additional = 2,
+}
+
+/// The octets did not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl<'o> Response<'o> {
+    /// Begins with the query's header and question. `limit` counts the whole message, without what the OPT record
+    /// takes. `out` holds at least the limit and the OPT record, the limit at least the question.
+    pub fn new(query: &Query<'_>, limit: usize, out: &'o mut [u8]) -> Self {
+        out[..query.head.len()].copy_from_slice(query.head);
+        Self { out, at: query.head.len(), limit, counts: [0; 3] }
+    }
+
+    /// Octets so far.
+    pub fn len(&self) -> usize {
+        self.at
+    }
+
+    /// Whether nothing stands behind the question.
+    pub fn is_empty(&self) -> bool {
+        self.counts == [0; 3]
+    }
+
+    /// The bytes so far.
+    pub fn bytes(&self) -> &[u8] {
+        &self.out[..self.at]
+    }
+
+    /// Adds `bytes`, which hold `records` of `section`, and gives them for patching.
+    ///
+    /// # Errors
+    /// [`Full`] when they don't fit; nothing is added then.
+    pub fn put(&mut self, section: Section, records: u16, bytes: &[u8]) -> Result<&mut [u8], Full> {
+        let end = self.at + bytes.len();
+        if end > self.limit {
+            return Err(Full);
+        }
+        let place = &mut self.out[self.at..end];
+        place.copy_from_slice(bytes);
+        self.at = end;
+        self.counts[section as usize] += records;
+        Ok(place)
+    }
+
+    /// Counts `records` more in `section`, for bytes that [`Response::put`] added already.
+    pub fn count(&mut self, section: Section, records: u16) {
+        self.counts[section as usize] += records;
+    }
+
+    /// Adds one record whose owner name stands at `owner` in the message, with RDATA as it is. Gives where the RDATA starts.
+    ///
+    /// # Errors
+    /// [`Full`] when it does not fit; nothing is added then.
+    pub fn put_record(
+        &mut self,
+        section: Section,
+        owner: usize,
+        rtype: Rtype,
+        ttl: Ttl,
+        rdata: &[u8],
+    ) -> Result<usize, Full> {
+        let end = self.at + 12 + rdata.len();
+        if end > self.limit || owner > 0x3fff {
+            return Err(Full);
+        }
+        let mut w = Cursor { out: &mut self.out[self.at..end], at: 0 };
+        w.put(&(0xc000 | owner as u16).to_be_bytes());
+        w.put(&rtype.0.to_be_bytes());
+        w.put(&CLASS_IN.to_be_bytes());
+        w.put(&ttl.secs().to_be_bytes());
+        w.put(&(rdata.len() as u16).to_be_bytes());
+        w.put(rdata);
+        self.at = end;
+        self.counts[section as usize] += 1;
+        Ok(end - rdata.len())
+    }
+
+    /// Takes back all records: the question stays.
+    pub fn clear(&mut self, query: &Query<'_>) {
+        self.at = query.head.len();
+        self.counts = [0; 3];
+    }
+
+    /// Writes the header's flags and counts, then the OPT record. Gives the octets of the message.
+    pub fn finish(mut self, query: &Query<'_>, flags: Flags, opt: Option<&OptReply<'_>>) -> usize {
+        // OPCODE is QUERY; RD as asked, RA clear. CD is not given back: nothing is validated here.
+        self.out[2] = 0x80 | query.head[2] & 0x01 | u8::from(flags.authoritative) << 2 | u8::from(flags.truncated) << 1;
+        self.out[3] = flags.rcode as u8 & 0x0f;
+        if let Some(opt) = opt {
+            let octets = opt.octets();
+            opt.write(&mut self.out[self.at..self.at + octets]);
+            self.at += octets;
+            self.counts[2] += 1;
+        }
+        self.out[4..6].copy_from_slice(&[0, 1]);
+        for (place, count) in self.out[6..12].chunks_exact_mut(2).zip(self.counts) {
+            place.copy_from_slice(&count.to_be_bytes());
+        }
+        self.at
+    }
+}
+
+/// The flags of a response that are not the query's.
+#[derive(Clone, Copy, Debug)]
+pub struct Flags {
+    /// AA.
+    pub authoritative: bool,
+    /// TC.
+    pub truncated: bool,
+    /// RCODE; BADVERS shows its upper bits in the OPT record.
+    pub rcode: Rcode,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn query(extra: &[u8], additional: u8) -> Vec<u8> {
+        let mut q = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, additional];
+        q.extend_from_slice(b"\x03wWw\x07Example\x03org\0\0\x01\0\x01");
+        q.extend_from_slice(extra);
+        q
+    }
+
+    #[test]
+    fn a_query_is_read_in_one_pass() {
+        let packet = query(&[], 0);
+        let mut lower = [0; NAME_BUFFER];
+        let q = Query::parse(&packet, &mut lower).unwrap();
+        assert_eq!(q.qname, b"\x03www\x07example\x03org\0");
+        assert_eq!((q.labels, q.qtype, q.qclass, q.edns), (3, Rtype::A, CLASS_IN, None));
+        assert_eq!(q.head, packet);
+    }
+
+    #[test]
+    fn the_opt_record_is_read_wherever_it_stands() {
+        let opt = b"\0\0\x29\x10\0\0\0\x80\0\0\x0f\0\x03\0\0\0\x08\0\x07\0\x01\x18\0\xc0\0\x02";
+        let other = b"\0\0\x01\0\x01\0\0\0\0\0\x04\x7f\0\0\x01";
+        for (extra, count) in [(opt.to_vec(), 1), ([&other[..], opt].concat(), 2), ([&opt[..], other].concat(), 2)] {
+            let packet = query(&extra, count);
+            let mut lower = [0; NAME_BUFFER];
+            let edns = Query::parse(&packet, &mut lower).unwrap().edns.unwrap();
+            assert_eq!((edns.udp_octets, edns.dnssec_ok, edns.nsid), (4096, true, true));
+            assert_eq!(edns.client_subnet, Some(ClientSubnet { address: [192, 0, 2, 0].into(), prefix: 24 }));
+        }
+        let twice = query(&[&opt[..], opt].concat(), 2);
+        assert_eq!(Query::parse(&twice, &mut [0; NAME_BUFFER]).unwrap_err(), Reject::Header(Rcode::FormErr));
+    }
+
+    #[test]
+    fn a_subnet_with_bits_beyond_its_prefix_is_malformed() {
+        assert!(ClientSubnet::parse(&[0, 1, 24, 0, 192, 0, 2]).is_some());
+        assert!(ClientSubnet::parse(&[0, 1, 0, 0]).is_some());
+        assert!(ClientSubnet::parse(&[0, 1, 23, 0, 192, 0, 3]).is_none());
+        assert!(ClientSubnet::parse(&[0, 1, 24, 0, 192, 0]).is_none());
+        assert!(ClientSubnet::parse(&[0, 1, 24, 8, 192, 0, 2]).is_none());
+        assert!(ClientSubnet::parse(&[0, 1, 33, 0, 192, 0, 2, 1, 1]).is_none());
+        assert!(ClientSubnet::parse(&[0, 3, 0, 0]).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn no_packet_makes_it_panic(packet in proptest::collection::vec(any::<u8>(), 0..120)) {
+            let mut lower = [0; NAME_BUFFER];
+            let _ = Query::parse(&packet, &mut lower);
+            let mut framed = query(&packet, 1);
+            framed[11] = packet.first().copied().unwrap_or(0) % 4;
+            let _ = Query::parse(&framed, &mut [0; NAME_BUFFER]);
+        }
+    }
+}

@@ -1,12 +1,165 @@
-//! Sockets of the data plane: UDP workers and TCP.
+//! Sockets of the data plane. What is answered is `query`'s; here is how it comes and goes.
+//!
+//! UDP: one blocking thread and one `SO_REUSEPORT` socket for each worker and listen address, batches by
+//! `recvmmsg`/`sendmmsg`. TCP: one thread with its own runtime for all connections. Each is one worker of
+//! [`Readers`](crate::query::Readers). Nothing here waits for anything but its socket.
 
-use std::net::SocketAddr;
+mod draws;
+mod mmsg;
+mod tcp;
+mod udp;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio_util::sync::CancellationToken;
+
+use crate::query::{Reader, Readers, Snapshot};
 
 /// What the data plane listens on, and its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// UDP and TCP; port 0 takes a free one, the same for both.
     pub listen: Vec<SocketAddr>,
-    /// UDP worker threads, at least 1.
+    /// UDP worker threads for each address, at least 1.
     pub workers: usize,
+}
+
+/// A listen address that can't be had.
+#[derive(Debug, thiserror::Error)]
+#[error("can't listen on {address} ({transport}): {source}")]
+pub struct BindError {
+    /// As configured.
+    pub address: SocketAddr,
+    /// `UDP` or `TCP`.
+    pub transport: &'static str,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// Bound sockets that nobody reads yet.
+#[derive(Debug)]
+pub struct Listeners {
+    udp: Vec<UdpSocket>,
+    tcp: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Listeners {
+    /// Binds all addresses, or none.
+    ///
+    /// # Errors
+    /// [`BindError`] of the first that can't be had.
+    pub fn bind(settings: &Settings) -> Result<Self, BindError> {
+        let mut listeners = Self { udp: Vec::new(), tcp: Vec::new(), addresses: Vec::new() };
+        for &address in &settings.listen {
+            // A free UDP port may be taken for TCP: then another one is tried.
+            let mut tries = if address.port() == 0 { 16 } else { 1 };
+            let (udp, tcp, bound) = loop {
+                tries -= 1;
+                let first = bind_udp(address).map_err(|source| BindError { address, transport: "UDP", source })?;
+                let bound = first.local_addr().map_err(|source| BindError { address, transport: "UDP", source })?;
+                match bind_tcp(bound) {
+                    Ok(tcp) => break (first, tcp, bound),
+                    Err(_) if tries > 0 => {}
+                    Err(source) => return Err(BindError { address, transport: "TCP", source }),
+                }
+            };
+            listeners.udp.push(udp);
+            for _ in 1..settings.workers {
+                let more = bind_udp(bound).map_err(|source| BindError { address, transport: "UDP", source })?;
+                listeners.udp.push(more);
+            }
+            listeners.tcp.push(tcp);
+            listeners.addresses.push(bound);
+        }
+        Ok(listeners)
+    }
+
+    /// What was bound, in the order of the settings, with the ports taken.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// How many workers will read: the rows that [`Readers`] needs.
+    pub fn workers(&self) -> usize {
+        self.udp.len() + 1
+    }
+
+    /// Begins to answer from what is `published`, until `stop`.
+    ///
+    /// # Errors
+    /// What the system says when a thread or a runtime can't be made.
+    pub fn serve(
+        self,
+        published: &Arc<ArcSwap<Snapshot>>,
+        readers: &Arc<Readers>,
+        stop: &CancellationToken,
+    ) -> io::Result<Serving> {
+        let mut threads = Vec::new();
+        for (worker, socket) in self.udp.into_iter().enumerate() {
+            let reader = Reader::new(readers.clone(), worker, published.clone());
+            let stop = stop.clone();
+            let name = format!("udp-{worker}");
+            threads.push(std::thread::Builder::new().name(name).spawn(move || udp::serve(&socket, reader, &stop))?);
+        }
+        let reader = Reader::new(readers.clone(), threads.len(), published.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (listeners, stop) = (self.tcp, stop.clone());
+        threads.push(
+            std::thread::Builder::new()
+                .name("tcp".to_owned())
+                .spawn(move || runtime.block_on(tcp::serve(listeners, reader, stop)))?,
+        );
+        Ok(Serving { threads })
+    }
+}
+
+/// The running threads.
+#[derive(Debug)]
+pub struct Serving {
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Waits for their end, after `stop`.
+    pub fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the data plane had panicked");
+            }
+        }
+    }
+}
+
+fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_recv_buffer_size(4 << 20)?;
+    socket.set_send_buffer_size(1 << 20)?;
+    socket.set_read_timeout(Some(udp::STOP_CHECK))?;
+    if address.ip().is_unspecified() {
+        mmsg::ask_for_destination(&socket, address.is_ipv6())?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    Ok(socket.into())
 }

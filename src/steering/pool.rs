@@ -25,6 +25,16 @@ pub struct Settings {
     pub endpoints: Vec<Endpoint>,
 }
 
+impl Settings {
+    /// The types that at least one endpoint gives, in the order of their numbers.
+    pub fn types(&self) -> Vec<Rtype> {
+        let mut types: Vec<Rtype> = self.endpoints.iter().flat_map(|e| e.rdata.iter().map(|(t, _)| *t)).collect();
+        types.sort_unstable();
+        types.dedup();
+        types
+    }
+}
+
 /// One choice in a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {

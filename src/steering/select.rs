@@ -130,6 +130,11 @@ impl Selector {
         self.mode
     }
 
+    /// The share table that it picks by.
+    pub fn table(&self) -> &ShareTable {
+        &self.table
+    }
+
     /// Whether `endpoint` could be given to anybody. Never false for one that [`Selector::pick`] can give.
     pub fn answers(&self, endpoint: usize) -> bool {
         match self.policy {

@@ -16,7 +16,7 @@ pub struct Rrset {
 }
 
 /// All RRsets of a zone by owner name, also those at and below its zone cuts (NS, DS and glue).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Contents {
     /// The zone's own name.
     pub apex: Name,

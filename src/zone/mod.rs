@@ -6,9 +6,12 @@
 pub mod compiled;
 pub mod contents;
 pub mod master;
+pub mod prepared;
+pub mod set;
 
 pub use compiled::Zone;
 pub use contents::{Contents, Rrset};
+pub use set::ZoneSet;
 
 use std::path::PathBuf;
 

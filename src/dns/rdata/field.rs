@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use super::encoding::{BASE32HEX, BASE64, Base, HEX, quote, unescape};
+use super::tokens::{Tokens, decimal, invalid};
 use super::{RdataFault, Token, loc, name_length, prefixes, svcb};
 use crate::dns::{Name, Rtype, Ttl};
 
@@ -93,82 +94,6 @@ const CERT_TYPES: [(&str, u16); 10] = [
     ("OID", 254),
 ];
 
-/// The tokens of one RDATA, taken one after the other.
-pub(super) struct Tokens<'t> {
-    all: &'t [Token<'t>],
-    taken: usize,
-}
-
-impl<'t> Tokens<'t> {
-    pub(super) fn new(all: &'t [Token<'t>]) -> Self {
-        Self { all, taken: 0 }
-    }
-
-    pub(super) fn next(&mut self) -> Option<Token<'t>> {
-        let token = self.all.get(self.taken).copied();
-        self.taken += token.is_some() as usize;
-        token
-    }
-
-    /// The next token, if it stands right behind the last one and in quotes.
-    pub(super) fn next_glued_string(&mut self) -> Option<Token<'t>> {
-        let token = self.all.get(self.taken).filter(|t| t.glued && t.quoted).copied();
-        self.taken += token.is_some() as usize;
-        token
-    }
-
-    pub(super) fn need(&mut self, what: &'static str) -> Result<Token<'t>, RdataFault> {
-        self.next().ok_or(RdataFault::Missing { what })
-    }
-
-    pub(super) fn number<N: FromStr>(&mut self, what: &'static str) -> Result<N, RdataFault> {
-        let token = self.need(what)?;
-        let wanted = match size_of::<N>() {
-            1 => "a number up to 255",
-            2 => "a number up to 65535",
-            _ => "a number up to 4294967295",
-        };
-        decimal(&token).ok_or_else(|| invalid(what, &token, wanted))
-    }
-
-    /// The texts of all tokens that are left.
-    pub(super) fn rest(&mut self) -> impl Iterator<Item = &'t [u8]> {
-        let rest = &self.all[self.taken..];
-        self.taken = self.all.len();
-        rest.iter().map(|t| t.text)
-    }
-
-    /// Takes the `\#` that RFC 3597 puts before octets.
-    pub(super) fn take_generic_mark(&mut self) -> bool {
-        let found = self.all.first().is_some_and(|t| !t.quoted && t.text == b"\\#");
-        self.taken += found as usize;
-        found
-    }
-
-    pub(super) fn position(&self) -> usize {
-        self.taken
-    }
-
-    /// The index of the token taken last.
-    pub(super) fn last_taken(&self) -> Option<usize> {
-        self.taken.checked_sub(1)
-    }
-
-    /// The tokens from index `start` up to the last one taken, for a message.
-    pub(super) fn shown_from(&self, start: usize) -> String {
-        self.all[start..self.taken].iter().map(Token::shown).collect::<Vec<_>>().join(" ")
-    }
-}
-
-fn decimal<N: FromStr>(token: &Token<'_>) -> Option<N> {
-    let text = std::str::from_utf8(token.text).ok()?;
-    if text.starts_with('+') { None } else { text.parse().ok() }
-}
-
-pub(super) fn invalid(what: &'static str, token: &Token<'_>, wanted: &'static str) -> RdataFault {
-    RdataFault::Invalid { what, text: token.shown().into_owned(), wanted }
-}
-
 /// Reads a field from its text and appends it to `wire`, which holds the fields before it.
 pub(super) fn read(
     kind: Kind,
@@ -242,9 +167,12 @@ pub(super) fn read(
             let number = mnemonic(&CERT_TYPES, what, tokens, u16::MAX, "a number up to 65535, or as in PKIX")?;
             wire.extend(number.to_be_bytes());
         }
-        Kind::Eui48 => groups(what, tokens, b'-', 1, 6, "as in 00-00-5e-00-53-2a", wire)?,
-        Kind::Eui64 => groups(what, tokens, b'-', 1, 8, "as in 00-00-5e-ef-10-00-00-2a", wire)?,
-        Kind::Locator64 => groups(what, tokens, b':', 2, 4, "as in 2001:0db8:1140:1000", wire)?,
+        Kind::Eui48 => eui(what, tokens, 6, "as in 00-00-5e-00-53-2a", wire)?,
+        Kind::Eui64 => eui(what, tokens, 8, "as in 00-00-5e-ef-10-00-00-2a", wire)?,
+        Kind::Locator64 => {
+            let token = tokens.need(what)?;
+            wire.extend(locator(&token).ok_or_else(|| invalid(what, &token, "as in 2001:db8:1140:1000"))?);
+        }
         Kind::Gateway => match wire.get(1) {
             Some(0) => {
                 let token = tokens.need(what)?;
@@ -440,20 +368,29 @@ fn short(
     Ok(())
 }
 
-/// Appends `count` groups of `octets` hexadecimal octets with `between` between them.
-fn groups(
+/// Appends `count` octets, each as two hexadecimal digits with a hyphen between (RFC 7043, 3.2).
+fn eui(
     what: &'static str,
     tokens: &mut Tokens<'_>,
-    between: u8,
-    octets: usize,
     count: usize,
     wanted: &'static str,
     wire: &mut Vec<u8>,
 ) -> Result<(), RdataFault> {
     let token = tokens.need(what)?;
-    let parts: Vec<&[u8]> = token.text.split(|&b| b == between).collect();
-    let right = parts.len() == count && parts.iter().all(|p| p.len() == 2 * octets);
+    let parts: Vec<&[u8]> = token.text.split(|&b| b == b'-').collect();
+    let right = parts.len() == count && parts.iter().all(|p| p.len() == 2);
     right.then(|| HEX.decode(parts.into_iter(), wire)).flatten().ok_or_else(|| invalid(what, &token, wanted))
+}
+
+/// Four groups of up to four hexadecimal digits with colons between.
+fn locator(token: &Token<'_>) -> Option<[u8; 8]> {
+    let text = std::str::from_utf8(token.text).ok().filter(|t| !t.contains('+'))?;
+    let mut groups = text.split(':').map(|g| u16::from_str_radix(g, 16).ok().filter(|_| g.len() <= 4));
+    let mut octets = [0; 8];
+    for pair in octets.chunks_exact_mut(2) {
+        pair.copy_from_slice(&groups.next()??.to_be_bytes());
+    }
+    groups.next().is_none().then_some(octets)
 }
 
 fn mnemonic(

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::RdataFault;
-use super::field::{Tokens, invalid};
+use super::tokens::{Tokens, invalid};
 
 /// VERSION, SIZE, HORIZ PRE, VERT PRE, LATITUDE, LONGITUDE, ALTITUDE.
 pub(super) const OCTETS: usize = 16;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::field::{Tokens, invalid};
+use super::tokens::{Tokens, invalid};
 use super::{RdataFault, Token};
 
 const NEGATED: u8 = 0x80;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::RdataFault;
 use super::encoding::{BASE64, quote, unescape};
-use super::field::{Tokens, invalid};
+use super::tokens::{Tokens, invalid};
 
 /// How the value of a key is written.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,45 @@
+# What a developer and a newcomer call. `make help` lists it.
+
+CARGO ?= cargo
+
+.PHONY: help run build test check fmt soak bench fuzz
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make run      build and start the demo: the server with the sample configuration, and two tiny sites beside it
+run:
+	$(CARGO) build
+	target/debug/waypost demo
+
+## make build    the shipped binary, target/release/waypost
+build:
+	$(CARGO) build --release
+
+## make test     install what the tests need (Debian packages, as root or with sudo) and run them all
+test:
+	sh tests/setup.sh
+	$(CARGO) test --all-targets
+	$(CARGO) test --doc
+
+## make check    what must hold before a commit: format, clippy, docs, tests
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
+	$(MAKE) test
+
+fmt:
+	$(CARGO) fmt
+
+## make soak     the migration night again and again, for SOAK_MINUTES (60)
+soak:
+	sh tests/soak.sh $${SOAK_MINUTES:-60}
+
+## make bench    micro benchmarks of the answer path
+bench:
+	$(CARGO) bench
+
+## make fuzz     random input against what reads packets and files, for many cases
+fuzz:
+	PROPTEST_CASES=$${FUZZ_CASES:-200000} $(CARGO) test --release --lib -- panic

@@ -1,0 +1,91 @@
+//! Whether the server is ready: it is as soon as it answers queries, even from a zone's last good copy or with the writer
+//! gone. What is not as it should be is listed all the same.
+
+use serde::Serialize;
+
+use crate::control::message::{Status, ZoneState};
+
+/// The answer of `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// Whether queries are being answered.
+    pub ready: bool,
+    /// What was looked at; of the zones those that are not as their file says.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// `dns`, `control`, `zone NAME`.
+    pub name: String,
+    /// How it is.
+    pub state: CheckState,
+    /// In words.
+    pub detail: String,
+}
+
+/// How a thing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckState {
+    /// As it should be.
+    Ok,
+    /// It works, though not as it should.
+    Degraded,
+    /// It does not work.
+    Failing,
+}
+
+/// Judges. `status` is `None` when the writer does not answer.
+pub fn readiness(serving: bool, status: Option<&Status>) -> Readiness {
+    let check = |name: &str, state, detail: &str| Check { name: name.to_owned(), state, detail: detail.to_owned() };
+    let mut checks = vec![
+        if serving {
+            check("dns", CheckState::Ok, "queries are being answered")
+        } else {
+            check("dns", CheckState::Failing, "queries are not yet, or no longer, being answered")
+        },
+        if status.is_some() {
+            check("control", CheckState::Ok, "changes can be made")
+        } else {
+            check("control", CheckState::Failing, "no changes can be made; the last state is served")
+        },
+    ];
+    for zone in status.into_iter().flat_map(|s| &s.zones) {
+        let (state, how) = match zone.state {
+            ZoneState::Current => continue,
+            ZoneState::LastGood => (CheckState::Degraded, "the last good copy is served"),
+            ZoneState::Unloaded => (CheckState::Failing, "never loaded: it is answered with SERVFAIL"),
+        };
+        let detail = zone.problem.as_ref().map_or(how.to_owned(), |problem| format!("{how}: {problem}"));
+        checks.push(Check { name: format!("zone {}", zone.name), state, detail });
+    }
+    Readiness { ready: serving, checks }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::metrics::tests::status;
+
+    #[test]
+    fn ready_as_soon_as_queries_are_answered() {
+        assert!(readiness(true, Some(&status())).ready);
+        assert!(readiness(true, None).ready, "the data plane needs no writer");
+        assert!(!readiness(false, Some(&status())).ready);
+        assert_eq!(readiness(true, None).checks[1].state, CheckState::Failing);
+    }
+
+    #[test]
+    fn a_zone_that_is_not_current_is_named() {
+        let mut status = status();
+        assert_eq!(readiness(true, Some(&status)).checks.len(), 2);
+        status.zones[0].state = ZoneState::LastGood;
+        status.zones[0].problem = Some("line 3: what is this".to_owned());
+        let readiness = readiness(true, Some(&status));
+        assert!(readiness.ready);
+        assert_eq!(readiness.checks[2].name, "zone example.org");
+        assert_eq!(readiness.checks[2].detail, "the last good copy is served: line 3: what is this");
+    }
+}

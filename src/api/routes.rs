@@ -1,0 +1,328 @@
+//! The routes: read, ask `control`, shape the reply.
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use serde::Serialize;
+
+use crate::api::metrics::{self, Requests};
+use crate::api::origin::origin;
+use crate::api::parameters::{Pairs, Parameters, Segments};
+use crate::api::problem::Problem;
+use crate::api::{Facts, body, ready};
+use crate::control::message::{AuditEntry, CutoverRequest, Explanation, Origin, PoolStatus, Status};
+use crate::control::{AuditQuery, Fault, Handle};
+use crate::dns::{Name, Rtype};
+use crate::time::Timestamp;
+
+/// How long monitoring waits for the writer before it is told without it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Audit entries in an answer, unless asked otherwise.
+const AUDIT_ENTRIES: usize = 50;
+/// The most audit entries in an answer.
+const MAX_AUDIT_ENTRIES: usize = 1000;
+
+/// What handlers work with.
+#[derive(Clone)]
+pub(super) struct App {
+    pub control: Handle,
+    pub facts: Facts,
+    pub requests: Requests,
+}
+
+/// What a handler gives.
+type Reply = Result<Response, Problem>;
+
+/// All routes.
+pub(super) fn routes(app: App) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics_page))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/pools", get(pools))
+        .route("/api/v1/pools/{name}", get(pool))
+        .route("/api/v1/pools/{name}/endpoints/{site}/override", put(set_override))
+        .route("/api/v1/pools/{name}/cutover", put(set_cutover).delete(clear_cutover))
+        .route("/api/v1/flips", post(flip))
+        .route("/api/v1/flips/{generation}/revert", post(revert))
+        .route("/api/v1/flips/{generation}/confirm", post(confirm))
+        .route("/api/v1/restore", post(restore))
+        .route("/api/v1/reload", post(reload))
+        .route("/api/v1/audit", get(audit))
+        .route("/api/v1/explain", get(explain))
+        .with_state(app)
+}
+
+async fn index() -> &'static str {
+    concat!(
+        "Waypost ",
+        env!("CARGO_PKG_VERSION"),
+        r#"
+
+Open:
+  GET    /metrics      for Prometheus
+  GET    /livez        whether the process lives
+  GET    /readyz       whether it answers queries
+
+With the header Authorization: Bearer TOKEN:
+  GET    /api/v1/status
+  GET    /api/v1/pools
+  GET    /api/v1/pools/NAME
+  PUT    /api/v1/pools/NAME/endpoints/SITE/override    {"override": "up" | "down" | "obey"}
+  PUT    /api/v1/pools/NAME/cutover                    {"at": "2027-01-15T08:00:00Z" | null}
+  DELETE /api/v1/pools/NAME/cutover
+  POST   /api/v1/flips                                 {"pools": ["NAME"], "from": "SITE", "to": "SITE", "percent": 5}
+                                                       {"weights": {"NAME": {"SITE": 95, "SITE": 5}}}
+  POST   /api/v1/flips/GENERATION/revert
+  POST   /api/v1/flips/GENERATION/confirm
+  POST   /api/v1/restore                               {"generation": 17}
+  POST   /api/v1/reload
+  GET    /api/v1/audit?before=GENERATION&limit=50
+  GET    /api/v1/explain?name=NAME&type=A&client=ADDRESS
+
+Each change takes "reason" in its body, and the headers If-Match: "GENERATION" (flips, reverts and restores must say it;
+* is any), Idempotency-Key and X-Waypost-Author. A flip also takes "dry_run": true and "confirm_within": "10m".
+"#
+    )
+}
+
+async fn status(State(app): State<App>) -> Reply {
+    let status = app.control.status().await?;
+    Ok(tagged(status.generation, &status))
+}
+
+/// The answer of `GET /api/v1/pools`.
+#[derive(Serialize)]
+struct Pools {
+    generation: u64,
+    pools: Vec<PoolStatus>,
+}
+
+async fn pools(State(app): State<App>) -> Reply {
+    let Status { generation, pools, .. } = app.control.status().await?;
+    Ok(tagged(generation, &Pools { generation, pools }))
+}
+
+async fn pool(State(app): State<App>, Segments(written): Segments<String>) -> Reply {
+    let name = pool_name(&written)?;
+    let status = app.control.status().await?;
+    match status.pools.iter().find(|p| p.name == name) {
+        Some(pool) => Ok(tagged(status.generation, pool)),
+        None => {
+            Err(Problem::new(StatusCode::NOT_FOUND, format!("there is no pool {name}; GET /api/v1/pools lists them")))
+        }
+    }
+}
+
+async fn flip(State(app): State<App>, headers: HeaderMap, body: Body) -> Reply {
+    let (origin, request) = change(&headers, body, body::flip).await?;
+    let answer = app.control.flip(origin, request).await?;
+    Ok(tagged(answer.generation, &answer))
+}
+
+async fn revert(State(app): State<App>, Segments(undone): Segments<String>, headers: HeaderMap, body: Body) -> Reply {
+    let undone = generation(&undone)?;
+    let (origin, request) = change(&headers, body, body::reason).await?;
+    let answer = app.control.revert(origin, undone, request).await?;
+    Ok(tagged(answer.generation, &answer))
+}
+
+async fn confirm(
+    State(app): State<App>,
+    Segments(confirmed): Segments<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Reply {
+    let confirmed = generation(&confirmed)?;
+    let (origin, request) = change(&headers, body, body::reason).await?;
+    let answer = app.control.confirm(origin, confirmed, request).await?;
+    Ok(tagged(answer.generation, &answer))
+}
+
+async fn restore(State(app): State<App>, headers: HeaderMap, body: Body) -> Reply {
+    let (origin, request) = change(&headers, body, body::restore).await?;
+    let answer = app.control.restore(origin, request).await?;
+    Ok(tagged(answer.generation, &answer))
+}
+
+async fn set_override(
+    State(app): State<App>,
+    Segments((pool, site)): Segments<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Reply {
+    let pool = pool_name(&pool)?;
+    let (origin, request) = change(&headers, body, body::set_override).await?;
+    let answer = app.control.set_override(origin, pool, site, request).await?;
+    Ok(tagged(answer.generation, &answer))
+}
+
+async fn set_cutover(
+    State(app): State<App>,
+    Segments(pool): Segments<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Reply {
+    let pool = pool_name(&pool)?;
+    let (origin, request) = change(&headers, body, body::cutover).await?;
+    let answer = app.control.set_cutover(origin, pool, request).await?;
+    Ok(tagged(answer.generation, &answer))
+}
+
+async fn clear_cutover(
+    State(app): State<App>,
+    Segments(pool): Segments<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Reply {
+    let pool = pool_name(&pool)?;
+    let (origin, request) = change(&headers, body, body::reason).await?;
+    let cleared = CutoverRequest { at: None, reason: request.reason };
+    let answer = app.control.set_cutover(origin, pool, cleared).await?;
+    Ok(tagged(answer.generation, &answer))
+}
+
+async fn reload(State(app): State<App>, headers: HeaderMap, body: Body) -> Reply {
+    let (origin, request) = change(&headers, body, body::reason).await?;
+    let answer = app.control.reload(origin, request).await?;
+    Ok(tagged(answer.generation, &answer))
+}
+
+/// The answer of `GET /api/v1/audit`.
+#[derive(Serialize)]
+struct Audit {
+    entries: Vec<AuditEntry>,
+}
+
+async fn audit(State(app): State<App>, Pairs(pairs): Pairs) -> Reply {
+    let query = audit_query(pairs)?;
+    Ok(Json(Audit { entries: app.control.audit(query).await? }).into_response())
+}
+
+fn audit_query(pairs: Vec<(String, String)>) -> Result<AuditQuery, Vec<Fault>> {
+    let mut given = Parameters::of(pairs, &["before", "limit"]);
+    let before = given.take("before", |text| text.parse().map_err(|_| format!("{text:?} is no generation")));
+    let limit = given.take("limit", |text| {
+        let number = text.parse().ok().filter(|n| (1..=MAX_AUDIT_ENTRIES).contains(n));
+        number.ok_or_else(|| format!("{text:?} is no number from 1 to {MAX_AUDIT_ENTRIES}"))
+    });
+    given.end(Some(AuditQuery { before, limit: limit.unwrap_or(AUDIT_ENTRIES) }))
+}
+
+async fn explain(State(app): State<App>, Pairs(pairs): Pairs) -> Result<Json<Explanation>, Problem> {
+    let (name, rtype, client) = explain_query(pairs)?;
+    Ok(Json(app.control.explain(&name, rtype, client, Timestamp::now())))
+}
+
+fn explain_query(pairs: Vec<(String, String)>) -> Result<(Name, Rtype, IpAddr), Vec<Fault>> {
+    let mut given = Parameters::of(pairs, &["name", "type", "client"]);
+    let name = given.require("name", "the name asked for", |text| Name::parse(text, None).map_err(|e| e.to_string()));
+    let rtype = given.take("type", |text| Rtype::parse(text).ok_or_else(|| format!("{text:?} is no record type")));
+    let client = given.require("client", "the IP address of the resolver that asks", |text| {
+        text.parse().map_err(|_| format!("{text:?} is no IP address"))
+    });
+    given.end(name.zip(client).map(|(name, client)| (name, rtype.unwrap_or(Rtype::A), client)))
+}
+
+async fn readyz(State(app): State<App>) -> Response {
+    let status = status_soon(&app).await;
+    let readiness = ready::readiness(app.facts.serving.load(Ordering::Relaxed), status.as_ref());
+    let code = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(readiness)).into_response()
+}
+
+async fn metrics_page(State(app): State<App>) -> Response {
+    let status = status_soon(&app).await;
+    let page = metrics::page(app.control.readers(), status.as_ref(), &app.facts.store, &app.requests);
+    ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], page).into_response()
+}
+
+/// Monitoring must work when the writer does not: then there is no status.
+async fn status_soon(app: &App) -> Option<Status> {
+    tokio::time::timeout(PATIENCE, app.control.status()).await.ok()?.ok()
+}
+
+/// Reads headers and body of a change; what is wrong with either is told at once.
+async fn change<T>(
+    headers: &HeaderMap,
+    body: Body,
+    read: impl FnOnce(serde_json::Map<String, serde_json::Value>) -> Result<T, Vec<Fault>>,
+) -> Result<(Origin, T), Problem> {
+    let object = body::receive(headers, body).await?;
+    match (origin(headers), read(object)) {
+        (Ok(origin), Ok(request)) => Ok((origin, request)),
+        (origin, request) => {
+            Err([origin.err(), request.err()].into_iter().flatten().flatten().collect::<Vec<Fault>>().into())
+        }
+    }
+}
+
+fn pool_name(written: &str) -> Result<Name, Problem> {
+    Name::parse(written, None).map_err(|e| Problem::new(StatusCode::BAD_REQUEST, e.to_string()))
+}
+
+fn generation(written: &str) -> Result<u64, Problem> {
+    written.parse().map_err(|_| {
+        Problem::new(StatusCode::BAD_REQUEST, format!("{written:?} is no generation: a whole number such as 17"))
+    })
+}
+
+/// An answer with its generation as ETag, to be sent back as If-Match.
+fn tagged(generation: u64, answer: &impl Serialize) -> Response {
+    let tag = HeaderValue::from_str(&format!("\"{generation}\"")).expect("digits and quotation marks are ASCII");
+    ([(header::ETAG, tag)], Json(answer)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect()
+    }
+
+    #[test]
+    fn the_audit_has_bounds() {
+        assert_eq!(audit_query(Vec::new()), Ok(AuditQuery { before: None, limit: 50 }));
+        let asked = pairs(&[("before", "17"), ("limit", "1000")]);
+        assert_eq!(audit_query(asked), Ok(AuditQuery { before: Some(17), limit: 1000 }));
+        for wrong in ["0", "1001", "-1", "all"] {
+            let faults = audit_query(pairs(&[("limit", wrong)])).unwrap_err();
+            assert!(faults[0].detail.contains(wrong), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn an_explanation_needs_a_name_and_a_client() {
+        let (name, rtype, client) =
+            explain_query(pairs(&[("name", "www.example.org"), ("client", "192.0.2.1")])).unwrap();
+        assert_eq!((name.to_string().as_str(), rtype), ("www.example.org", Rtype::A));
+        assert_eq!(client, IpAddr::from([192, 0, 2, 1]));
+        assert_eq!(explain_query(Vec::new()).unwrap_err().len(), 2);
+        let wrong = pairs(&[("name", "a..b"), ("type", "WHAT"), ("client", "here")]);
+        assert_eq!(explain_query(wrong).unwrap_err().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn mistakes_of_headers_and_body_are_told_together() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::IF_MATCH, HeaderValue::from_static("new"));
+        let problem = change(&headers, Body::from("{\"percent\": 101}"), body::flip).await.unwrap_err();
+        assert_eq!(problem.status, 400);
+        assert_eq!(problem.errors.len(), 2, "{problem:?}");
+    }
+
+    #[test]
+    fn an_answer_is_tagged_with_its_generation() {
+        assert_eq!(tagged(17, &()).headers()[header::ETAG], "\"17\"");
+    }
+}

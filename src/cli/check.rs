@@ -1,0 +1,51 @@
+//! `waypost check`: reads configuration and zones as a start would, and says all that is wrong with them.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::config;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::run;
+
+/// Arguments of `check`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The configuration; paths in it are taken from the working directory
+    #[arg(long, value_name = "FILE", env = "WAYPOST_CONFIG", default_value = "/etc/waypost/waypost.toml")]
+    pub config: PathBuf,
+    /// Refuse what is only doubtful, too
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Runs it: 0 when a start would serve all, 2 when something is wrong.
+pub fn run(args: &CheckArgs) -> ExitCode {
+    let catalog = match run::read(&args.config) {
+        Ok(catalog) => catalog,
+        Err(mistakes) => return refuse(&mistakes),
+    };
+    let mut found: Vec<Diagnostic> = catalog.zones.iter().flat_map(|z| z.problem.clone()).collect();
+    found.extend(catalog.warnings.iter().cloned());
+    if !found.is_empty() {
+        show(&found);
+    }
+    if found.iter().any(|d| d.severity == Severity::Error || args.strict) {
+        return ExitCode::from(2);
+    }
+    let names: usize = catalog.zones.iter().filter_map(|z| z.served.as_ref()).map(|s| s.zone.name_count()).sum();
+    let (zones, pools) = (catalog.zones.len(), catalog.settings.pools.len());
+    println!("{}: good: zones {zones} (names {names}), pools {pools}", args.config.display());
+    ExitCode::SUCCESS
+}
+
+/// Shows mistakes of files and gives the exit code for them.
+pub(super) fn refuse(mistakes: &[Diagnostic]) -> ExitCode {
+    show(mistakes);
+    ExitCode::from(2)
+}
+
+fn show(found: &[Diagnostic]) {
+    let terminal = std::io::stderr().is_terminal();
+    eprint!("{}", config::render(found, terminal));
+}

@@ -1,0 +1,340 @@
+//! What a command does to the state. Pure: the state and the instant come in, a proposal goes out; nothing is changed here.
+
+use std::collections::BTreeMap;
+
+use crate::control::error::{ControlError, Fault};
+use crate::control::message::{
+    Action, Condition, CutoverRequest, EndpointChange, FlipRequest, OverrideRequest, Pending, PoolChange,
+};
+use crate::control::state::{PoolState, State};
+use crate::dns::Name;
+use crate::steering::flip::by_percent;
+use crate::steering::pool::{Settings, Weight};
+use crate::steering::ttl::{Change, Cutover, largest_ttl};
+use crate::time::Timestamp;
+
+/// The longest that a flip may wait to be confirmed.
+const MAX_CONFIRM_SECS: u64 = 7 * 86_400;
+
+/// A new state, and what leads to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposal {
+    /// What it is.
+    pub action: Action,
+    /// The new states of the pools that it touches.
+    pub touched: BTreeMap<Name, PoolState>,
+    /// The flips that still wait to be confirmed.
+    pub pending: Vec<Pending>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// Checks under which generation a change was decided on; `must` refuses one that says nothing.
+///
+/// # Errors
+/// [`ControlError::Stale`], [`ControlError::Unconditional`].
+pub fn check_condition(condition: Condition, current: u64, must: bool) -> Result<(), ControlError> {
+    match condition {
+        Condition::Generation(given) if given != current => Err(ControlError::Stale { given, current }),
+        Condition::Unsaid if must => Err(ControlError::Unconditional { current }),
+        _ => Ok(()),
+    }
+}
+
+/// A flip by percent or by weights.
+///
+/// # Errors
+/// All that is wrong with the request; a conflict with the state.
+pub fn flip(
+    state: &State,
+    settings: &[Settings],
+    request: &FlipRequest,
+    now: Timestamp,
+) -> Result<Proposal, ControlError> {
+    let mut faults = Vec::new();
+    if request.confirm_within_s.is_some_and(|s| s == 0 || s > MAX_CONFIRM_SECS) {
+        faults.push(Fault::new("/confirm_within", "a flip waits to be confirmed for 1 s at least and 7 days at most"));
+    }
+    let weights = if request.weights.is_empty() {
+        weights_by_percent(state, request, &mut faults)
+    } else {
+        weights_in_full(state, request, &mut faults)
+    };
+    if !faults.is_empty() {
+        return Err(ControlError::Invalid(faults));
+    }
+    for pending in &state.pending {
+        if let Some(pool) = pending.pools.iter().find(|p| weights.contains_key(p)) {
+            return Err(ControlError::Conflict(format!(
+                "pool {pool}: the flip of generation {0} waits to be confirmed until {1}; confirm it or revert it first",
+                pending.generation, pending.confirm_by
+            )));
+        }
+    }
+    let confirm_by = request.confirm_within_s.map(|s| now.after(s));
+    let confirmed = if confirm_by.is_some() { None } else { Some(now) };
+    let mut touched = BTreeMap::new();
+    let mut warnings = Vec::new();
+    for (name, weights) in weights {
+        let mut pool = state.pools[&name].clone();
+        let table = pool.table.reweigh(&weights);
+        set_weights(&mut pool, &weights, table, Change { at: now, confirmed });
+        refuse_nothing(&name, &pool)?;
+        finish_cutover(&name, &mut pool, settings, now, &mut warnings);
+        touched.insert(name, pool);
+    }
+    let mut pending = state.pending.clone();
+    if let Some(confirm_by) = confirm_by {
+        let pools = touched.keys().cloned().collect();
+        pending.push(Pending { generation: state.generation + 1, confirm_by, pools });
+    }
+    Ok(Proposal { action: Action::Flip { confirm_by }, touched, pending, warnings })
+}
+
+/// Takes pools back to the weights and share tables of `before`. `by` is how it is told.
+///
+/// # Errors
+/// A conflict when a pool or its endpoints are others by now, or when nothing would be left to answer.
+pub fn take_back(
+    state: &State,
+    before: &BTreeMap<Name, PoolState>,
+    by: Action,
+    now: Timestamp,
+) -> Result<Proposal, ControlError> {
+    let mut touched = BTreeMap::new();
+    for (name, old) in before {
+        let Some(current) = state.pools.get(name) else {
+            return Err(ControlError::Conflict(format!("pool {name} is no longer in the configuration")));
+        };
+        let sites = |p: &PoolState| p.endpoints.iter().map(|e| e.site.clone()).collect::<Vec<_>>();
+        if sites(old) != sites(current) {
+            return Err(ControlError::Conflict(format!(
+                "pool {name} has other endpoints than then ({} now, {} then): flip it by weights",
+                sites(current).join(", "),
+                sites(old).join(", ")
+            )));
+        }
+        let mut pool = current.clone();
+        set_weights(&mut pool, &old.weights(), old.table.clone(), Change { at: now, confirmed: Some(now) });
+        refuse_nothing(name, &pool)?;
+        touched.insert(name.clone(), pool);
+    }
+    // A pool that is set otherwise no longer waits; a flip over several pools waits on for the others.
+    let pending = (state.pending.iter().cloned())
+        .filter_map(|mut p| {
+            p.pools.retain(|pool| !touched.contains_key(pool));
+            (!p.pools.is_empty()).then_some(p)
+        })
+        .collect();
+    Ok(Proposal { action: by, touched, pending, warnings: Vec::new() })
+}
+
+/// The flip of `generation` stays.
+///
+/// # Errors
+/// Not found when none of that generation waits.
+pub fn confirm(state: &State, generation: u64, now: Timestamp) -> Result<Proposal, ControlError> {
+    let Some(waiting) = state.pending.iter().find(|p| p.generation == generation) else {
+        return Err(ControlError::NotFound(format!("no flip of generation {generation} waits to be confirmed")));
+    };
+    let mut touched = BTreeMap::new();
+    for name in &waiting.pools {
+        if let Some(mut pool) = state.pools.get(name).cloned() {
+            pool.change = pool.change.map(|c| Change { confirmed: Some(c.confirmed.unwrap_or(now)), ..c });
+            touched.insert(name.clone(), pool);
+        }
+    }
+    let pending = state.pending.iter().filter(|p| p.generation != generation).cloned().collect();
+    Ok(Proposal { action: Action::Confirm { confirmed: generation }, touched, pending, warnings: Vec::new() })
+}
+
+/// An operator's word over the health of one endpoint.
+///
+/// # Errors
+/// Not found; a conflict when nothing would be left to answer.
+pub fn set_override(
+    state: &State,
+    name: &Name,
+    site: &str,
+    request: &OverrideRequest,
+    now: Timestamp,
+) -> Result<Proposal, ControlError> {
+    let mut pool = pool_of(state, name)?.clone();
+    let endpoint = pool.endpoint(site).ok_or_else(|| no_site(&pool, name, site))?;
+    pool.endpoints[endpoint].forced = request.forced;
+    refuse_nothing(name, &pool)?;
+    // A flip that waits is not confirmed by this.
+    let confirmed = if pool.change.is_some_and(|c| c.confirmed.is_none()) { None } else { Some(now) };
+    pool.change = Some(Change { at: now, confirmed });
+    let action = Action::Override { pool: name.clone(), site: site.to_owned(), forced: request.forced };
+    let touched = [(name.clone(), pool)].into();
+    Ok(Proposal { action, touched, pending: state.pending.clone(), warnings: Vec::new() })
+}
+
+/// Sets, moves or clears the planned instant of one pool.
+///
+/// # Errors
+/// Not found; an instant that has passed.
+pub fn set_cutover(
+    state: &State,
+    name: &Name,
+    request: &CutoverRequest,
+    now: Timestamp,
+) -> Result<Proposal, ControlError> {
+    let mut pool = pool_of(state, name)?.clone();
+    if let Some(at) = request.at
+        && at <= now
+    {
+        let detail = format!("{at} has passed: it is {now}");
+        return Err(ControlError::Invalid(vec![Fault::new("/at", detail)]));
+    }
+    pool.cutover = request.at.map(|at| Cutover { at });
+    let action = Action::Cutover { pool: name.clone(), cutover: request.at };
+    let touched = [(name.clone(), pool)].into();
+    Ok(Proposal { action, touched, pending: state.pending.clone(), warnings: Vec::new() })
+}
+
+/// What a proposal does to the pools' weights and shares. Horizons are for the writer to fill in.
+pub fn changes(
+    before: &State,
+    touched: &BTreeMap<Name, PoolState>,
+    settings: &[Settings],
+    now: Timestamp,
+) -> Vec<PoolChange> {
+    let change = |(name, after): (&Name, &PoolState)| {
+        let old = before.pools.get(name);
+        let policy = settings.iter().find(|s| s.name == *name).map(|s| s.ttl);
+        let endpoints = after.endpoints.iter().enumerate().map(|(i, e)| {
+            let was = old.and_then(|o| Some((o, o.endpoint(&e.site)?)));
+            EndpointChange {
+                site: e.site.clone(),
+                weight: [was.map_or(Weight::ZERO, |(o, i)| o.endpoints[i].weight), e.weight],
+                share_percent: [was.map_or(0.0, |(o, i)| percent(o.table.share(i))), percent(after.table.share(i))],
+                ttl: policy
+                    .map_or(after.normal, |p| largest_ttl(&p, after.cutover.as_ref(), after.change.as_ref(), now)),
+                horizon: None,
+            }
+        });
+        let moved = old.map_or(0.0, |o| o.table.moved(&after.table));
+        PoolChange { name: name.clone(), moved_percent: percent(moved), endpoints: endpoints.collect() }
+    };
+    touched.iter().map(change).collect()
+}
+
+/// A part of a whole in percent, to 4 decimals, as it is told.
+pub fn percent(part: f64) -> f64 {
+    (part * 1_000_000.0).round() / 10_000.0
+}
+
+fn pool_of<'s>(state: &'s State, name: &Name) -> Result<&'s PoolState, ControlError> {
+    state.pools.get(name).ok_or_else(|| ControlError::NotFound(format!("no pool {name}")))
+}
+
+fn no_site(pool: &PoolState, name: &Name, site: &str) -> ControlError {
+    let sites: Vec<&str> = pool.endpoints.iter().map(|e| e.site.as_str()).collect();
+    ControlError::NotFound(format!("pool {name} has no endpoint at {site:?}, only at {}", sites.join(", ")))
+}
+
+fn set_weights(pool: &mut PoolState, weights: &[Weight], table: crate::steering::share::ShareTable, change: Change) {
+    for (endpoint, weight) in pool.endpoints.iter_mut().zip(weights) {
+        endpoint.weight = *weight;
+    }
+    pool.table = table;
+    pool.change = Some(change);
+}
+
+fn refuse_nothing(name: &Name, pool: &PoolState) -> Result<(), ControlError> {
+    if !pool.leaves_nothing() {
+        return Ok(());
+    }
+    Err(ControlError::Conflict(format!(
+        "pool {name}: nothing would be left to answer: every endpoint with weight is overridden down, or none has weight"
+    )))
+}
+
+/// The change that a cutover was planned for has come, once the countdown is at its end: then it has done its work.
+fn finish_cutover(
+    name: &Name,
+    pool: &mut PoolState,
+    settings: &[Settings],
+    now: Timestamp,
+    warnings: &mut Vec<String>,
+) {
+    let Some(cutover) = pool.cutover else { return };
+    let low = settings.iter().find(|s| s.name == *name).map_or(0, |s| s.ttl.low.secs());
+    if now.after(u64::from(low)) >= cutover.at {
+        pool.cutover = None;
+    } else {
+        warnings.push(format!(
+            "pool {name}: this is ahead of its cutover at {}: until then caches may hold older answers for longer than {low} s",
+            cutover.at
+        ));
+    }
+}
+
+fn weights_by_percent(state: &State, request: &FlipRequest, faults: &mut Vec<Fault>) -> BTreeMap<Name, Vec<Weight>> {
+    let mut weights = BTreeMap::new();
+    if request.pools.is_empty() {
+        faults.push(Fault::new("/pools", "no pool is named (or say \"weights\" in full)"));
+    }
+    for (key, missing) in
+        [("from", request.from.is_none()), ("to", request.to.is_none()), ("percent", request.percent.is_none())]
+    {
+        if missing {
+            faults.push(Fault::new(format!("/{key}"), format!("{key:?} is missing")));
+        }
+    }
+    if request.from.is_some() && request.from == request.to {
+        let site = request.from.as_deref().unwrap_or_default();
+        faults.push(Fault::new("/to", format!("\"from\" and \"to\" are the same site {site:?}")));
+    }
+    for (i, name) in request.pools.iter().enumerate() {
+        let pointer = format!("/pools/{i}");
+        let Some(pool) = state.pools.get(name) else {
+            faults.push(Fault::new(pointer, format!("no pool {name}")));
+            continue;
+        };
+        let mut endpoint = |site: &Option<String>| {
+            let site = site.as_deref()?;
+            let found = pool.endpoint(site);
+            if found.is_none() {
+                faults.push(Fault::new(&*pointer, no_site(pool, name, site).to_string()));
+            }
+            found
+        };
+        let (from, to) = (endpoint(&request.from), endpoint(&request.to));
+        let (Some(from), Some(to), Some(percent)) = (from, to, request.percent) else { continue };
+        if from == to {
+            continue; // told above
+        }
+        match by_percent(&pool.weights(), from, to, percent) {
+            Ok(new) => _ = weights.insert(name.clone(), new),
+            Err(error) => faults.push(Fault::new(pointer, format!("pool {name}: {error}"))),
+        }
+    }
+    weights
+}
+
+fn weights_in_full(state: &State, request: &FlipRequest, faults: &mut Vec<Fault>) -> BTreeMap<Name, Vec<Weight>> {
+    let mut weights = BTreeMap::new();
+    if request.from.is_some() || request.to.is_some() || request.percent.is_some() || !request.pools.is_empty() {
+        let detail = "\"weights\" says it in full: it doesn't go with \"pools\", \"from\", \"to\" or \"percent\"";
+        faults.push(Fault::new("/weights", detail));
+    }
+    for (name, sites) in &request.weights {
+        let pointer = format!("/weights/{}", name.to_string().replace('~', "~0").replace('/', "~1"));
+        let Some(pool) = state.pools.get(name) else {
+            faults.push(Fault::new(pointer, format!("no pool {name}")));
+            continue;
+        };
+        let mut new = pool.weights();
+        for (site, weight) in sites {
+            match pool.endpoint(site) {
+                Some(i) => new[i] = *weight,
+                None => faults.push(Fault::new(format!("{pointer}/{site}"), no_site(pool, name, site).to_string())),
+            }
+        }
+        weights.insert(name.clone(), new);
+    }
+    weights
+}

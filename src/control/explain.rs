@@ -1,0 +1,134 @@
+//! Why an answer is what it is, from the same snapshot and by the same code as the answer itself.
+
+use std::net::IpAddr;
+
+use hickory_proto::op::Message;
+
+use crate::control::decide::percent;
+use crate::control::message::{Explanation, PoolExplanation};
+use crate::dns::wire::{CLASS_IN, HEADER_OCTETS, TCP_OCTETS};
+use crate::dns::{Name, Rtype, Ttl};
+use crate::query::{Context, Counters, Pool, Snapshot, Tally, Transport, answer};
+use crate::steering::key::{ClientKey, point};
+use crate::time::Timestamp;
+use crate::zone::compiled::Place;
+use crate::zone::set::Entry;
+
+/// Explains what `snapshot` answers to the resolver at `client`, at `now`. Nothing is counted, no horizon moves.
+pub(super) fn explain(snapshot: &Snapshot, name: &Name, rtype: Rtype, client: IpAddr, now: Timestamp) -> Explanation {
+    let message = ask(snapshot, name, rtype, client, now);
+    let key = ClientKey::of_resolver(client);
+    let mut steps = vec![format!("{client} belongs to the client key {key}")];
+    let mut pools = Vec::new();
+    let zone = walk(snapshot, name, rtype, &key, now, &mut steps, &mut pools);
+    let answers = message.as_ref().map(|m| m.answers.iter().map(ToString::to_string).collect()).unwrap_or_default();
+    if let Some(message) = &message {
+        for record in message.answers.iter().filter(|r| Rtype(r.record_type().into()) == Rtype::CNAME) {
+            let hickory_proto::rr::RData::CNAME(target) = &record.data else { continue };
+            let Ok(target) = target.0.to_string().parse::<Name>() else { continue };
+            steps.push(format!("a CNAME leads on to {target}"));
+            walk(snapshot, &target, rtype, &key, now, &mut steps, &mut pools);
+        }
+    }
+    let rcode = message.map_or_else(|| "none".to_owned(), |m| format!("{:?}", m.metadata.response_code).to_uppercase());
+    Explanation {
+        name: name.clone(),
+        rtype,
+        client,
+        zone,
+        client_key: key.to_string(),
+        pools,
+        rcode,
+        answer: answers,
+        steps,
+    }
+}
+
+/// Asks as a resolver would over TCP.
+fn ask(snapshot: &Snapshot, name: &Name, rtype: Rtype, client: IpAddr, now: Timestamp) -> Option<Message> {
+    let mut query = [0u8; HEADER_OCTETS].to_vec();
+    query[5] = 1; // QDCOUNT
+    query.extend_from_slice(name.wire());
+    query.extend_from_slice(&rtype.0.to_be_bytes());
+    query.extend_from_slice(&CLASS_IN.to_be_bytes());
+    let counters = Counters::default();
+    let context = Context { client, now, draw: 0, transport: Transport::Tcp };
+    let mut out = vec![0; TCP_OCTETS];
+    let octets = answer(snapshot, &context, Tally { worker: None, counters: &counters }, &query, &mut out)?;
+    Message::from_vec(&out[..octets]).ok()
+}
+
+/// Goes the way of one name: to its zone, place and pool.
+fn walk(
+    snapshot: &Snapshot,
+    name: &Name,
+    rtype: Rtype,
+    key: &ClientKey,
+    now: Timestamp,
+    steps: &mut Vec<String>,
+    pools: &mut Vec<PoolExplanation>,
+) -> Option<Name> {
+    let lower = name.to_lowercase();
+    let Some(Entry { apex, zone }) = snapshot.zones.find(lower.wire(), lower.label_count(), rtype) else {
+        steps.push(format!("{name} belongs to none of our zones: REFUSED"));
+        return None;
+    };
+    let Some(zone) = zone else {
+        steps.push(format!("the zone {apex} could never be read: SERVFAIL"));
+        return Some(apex.clone());
+    };
+    match zone.find(lower.wire(), rtype == Rtype::DS) {
+        Place::Referral(..) => steps.push(format!("{name} lies at or below a zone cut of {apex}: a referral")),
+        Place::NxDomain => steps.push(format!("{name} does not exist in the zone {apex}: NXDOMAIN")),
+        Place::Node(node) => match node.slot().and_then(|slot| snapshot.pools.get(slot as usize)) {
+            None => steps.push(format!("{name} exists in the zone {apex}, no pool lies over it")),
+            Some(pool) if !pool.records.types().contains(&rtype) && pool.records.types() != [Rtype::CNAME] => {
+                steps.push(format!("the pool {} lies over {name}, but steers no {rtype}: the zone answers", pool.name));
+            }
+            Some(pool) => pools.extend(explain_pool(pool, key, now, steps)),
+        },
+    }
+    Some(apex.clone())
+}
+
+fn explain_pool(pool: &Pool, key: &ClientKey, now: Timestamp, steps: &mut Vec<String>) -> Option<PoolExplanation> {
+    let at = point(&pool.salt, key);
+    let choice = pool.choose(key, 0, now)?;
+    let by_share = pool.selector.table().pick(at);
+    let site = |endpoint: usize| pool.sites.get(endpoint).cloned().unwrap_or_default();
+    let point_percent = percent(at as f64 / 2f64.powi(64));
+    steps.push(format!("the pool {} is asked: the key falls on {point_percent} % of its points", pool.name));
+    if let Some(by_share) = by_share {
+        steps.push(format!("the share table gives that point to {}", site(by_share)));
+        if by_share != choice.endpoint {
+            steps.push(format!(
+                "{} may not be answered now ({}): {} instead",
+                site(by_share),
+                pool.selector.mode(),
+                site(choice.endpoint)
+            ));
+        }
+    }
+    steps.push(format!("TTL {} s: {}", choice.ttl, why_ttl(pool, choice.ttl, now)));
+    Some(PoolExplanation {
+        name: pool.name.clone(),
+        point_percent,
+        site_by_share: by_share.map(site),
+        site: site(choice.endpoint),
+        mode: pool.selector.mode().to_string(),
+        ttl: choice.ttl,
+    })
+}
+
+/// Which rule made the TTL what it is.
+fn why_ttl(pool: &Pool, ttl: Ttl, now: Timestamp) -> String {
+    let policy = &pool.ttl;
+    match (pool.change, pool.cutover) {
+        _ if ttl == policy.normal => "the normal one".to_owned(),
+        (Some(change), _) if change.confirmed.is_none() => format!("the change of {} is not confirmed yet", change.at),
+        (_, Some(cutover)) if cutover.at <= now => format!("the cutover of {} has come", cutover.at),
+        (_, Some(cutover)) => format!("it counts down to the cutover at {}", cutover.at),
+        (Some(change), None) => format!("it grows back since the change of {}", change.at),
+        (None, None) => "as configured".to_owned(),
+    }
+}

@@ -1,0 +1,153 @@
+//! How the other parts speak with the one writer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::control::error::ControlError;
+use crate::control::message::{
+    AuditEntry, ChangeAnswer, CutoverRequest, Explanation, FlipAnswer, FlipRequest, Origin, OverrideRequest,
+    ReasonRequest, RestoreRequest, Status,
+};
+use crate::control::writer::StoreNumbers;
+use crate::dns::{Name, Rtype};
+use crate::query::{Readers, Snapshot};
+use crate::time::Timestamp;
+
+/// Commands on their way to the writer; more wait with the sender.
+const QUEUE: usize = 256;
+
+/// What comes back for a command.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, ControlError>>;
+
+/// A command and where its answer goes.
+pub(super) enum Command {
+    Flip(Origin, FlipRequest, Reply<FlipAnswer>),
+    Revert(Origin, u64, ReasonRequest, Reply<FlipAnswer>),
+    Restore(Origin, RestoreRequest, Reply<FlipAnswer>),
+    Confirm(Origin, u64, ReasonRequest, Reply<ChangeAnswer>),
+    Override(Origin, Name, String, OverrideRequest, Reply<ChangeAnswer>),
+    Cutover(Origin, Name, CutoverRequest, Reply<ChangeAnswer>),
+    Reload(Origin, ReasonRequest, Reply<ChangeAnswer>),
+    Status(Reply<Status>),
+    Audit(AuditQuery, Reply<Vec<AuditEntry>>),
+}
+
+/// Which audit entries are wanted, newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// Only generations below this one.
+    pub before: Option<u64>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// The way to the writer. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    published: Arc<ArcSwap<Snapshot>>,
+    readers: Arc<Readers>,
+    numbers: Arc<StoreNumbers>,
+}
+
+impl Handle {
+    /// A handle, and the end that the writer reads.
+    pub(super) fn new(
+        published: Arc<ArcSwap<Snapshot>>,
+        readers: Arc<Readers>,
+        numbers: Arc<StoreNumbers>,
+    ) -> (Self, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel(QUEUE);
+        (Self { commands, published, readers, numbers }, receiver)
+    }
+
+    /// Changes weights.
+    pub async fn flip(&self, origin: Origin, request: FlipRequest) -> Result<FlipAnswer, ControlError> {
+        self.ask(|reply| Command::Flip(origin, request, reply)).await
+    }
+
+    /// Undoes the flip that made `generation`.
+    pub async fn revert(&self, origin: Origin, generation: u64, r: ReasonRequest) -> Result<FlipAnswer, ControlError> {
+        self.ask(|reply| Command::Revert(origin, generation, r, reply)).await
+    }
+
+    /// Brings the weights back to those of a generation.
+    pub async fn restore(&self, origin: Origin, request: RestoreRequest) -> Result<FlipAnswer, ControlError> {
+        self.ask(|reply| Command::Restore(origin, request, reply)).await
+    }
+
+    /// Confirms the flip that made `generation`, so that it stays.
+    pub async fn confirm(
+        &self,
+        origin: Origin,
+        generation: u64,
+        r: ReasonRequest,
+    ) -> Result<ChangeAnswer, ControlError> {
+        self.ask(|reply| Command::Confirm(origin, generation, r, reply)).await
+    }
+
+    /// Says an operator's word over the health of the endpoint of `pool` at `site`.
+    pub async fn set_override(
+        &self,
+        origin: Origin,
+        pool: Name,
+        site: String,
+        request: OverrideRequest,
+    ) -> Result<ChangeAnswer, ControlError> {
+        self.ask(|reply| Command::Override(origin, pool, site, request, reply)).await
+    }
+
+    /// Sets, moves or clears the cutover of `pool`.
+    pub async fn set_cutover(
+        &self,
+        origin: Origin,
+        pool: Name,
+        r: CutoverRequest,
+    ) -> Result<ChangeAnswer, ControlError> {
+        self.ask(|reply| Command::Cutover(origin, pool, r, reply)).await
+    }
+
+    /// Reads configuration and zones again: all or nothing.
+    pub async fn reload(&self, origin: Origin, request: ReasonRequest) -> Result<ChangeAnswer, ControlError> {
+        self.ask(|reply| Command::Reload(origin, request, reply)).await
+    }
+
+    /// All that there is to show.
+    pub async fn status(&self) -> Result<Status, ControlError> {
+        self.ask(Command::Status).await
+    }
+
+    /// Past changes, newest first.
+    pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, ControlError> {
+        self.ask(|reply| Command::Audit(query, reply)).await
+    }
+
+    /// How the published state answers `client` at `now`. Asks nobody: it reads what queries read.
+    pub fn explain(&self, name: &Name, rtype: Rtype, client: IpAddr, now: Timestamp) -> Explanation {
+        super::explain::explain(&self.published.load(), name, rtype, client, now)
+    }
+
+    /// What queries read now.
+    pub fn published(&self) -> Arc<Snapshot> {
+        self.published.load_full()
+    }
+
+    /// The workers' counters.
+    pub fn readers(&self) -> &Readers {
+        &self.readers
+    }
+
+    /// How the store does.
+    pub fn store_numbers(&self) -> &StoreNumbers {
+        &self.numbers
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ControlError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| ControlError::Stopping)?;
+        answer.await.map_err(|_| ControlError::Stopping)?
+    }
+}

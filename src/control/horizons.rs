@@ -1,0 +1,208 @@
+//! The cache horizons of all pools, over the life of recorders, configurations and processes.
+//!
+//! While running, each pool's recorder knows them exactly. What is durable is an upper bound: each change that is committed
+//! brings what the state before it allowed, and a clean stop what was recorded. So nothing is written per answer, and a
+//! horizon after a crash is never too early.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::control::catalog::Catalog;
+use crate::control::state::{PoolState, State};
+use crate::dns::{Name, Rtype};
+use crate::query::{Readers, Records};
+use crate::steering::horizon::{Recorder, expires, recovered};
+use crate::steering::pool::SiteName;
+use crate::steering::ttl::TtlPolicy;
+use crate::time::Timestamp;
+
+/// By site and type: the latest instant known. As the store keeps it for one pool.
+pub type Known = BTreeMap<SiteName, BTreeMap<Rtype, Timestamp>>;
+
+/// The horizons of all pools.
+pub struct Horizons {
+    /// In the order of the catalog's pools.
+    current: Vec<Tracked>,
+    /// Recorders that a worker may still write, since it has not left the snapshot of this serial's predecessor.
+    retiring: Vec<(u64, Tracked)>,
+    /// Of endpoints and pools that the configuration no longer has.
+    departed: BTreeMap<Name, Known>,
+    workers: usize,
+}
+
+/// A recorder and what its slots are.
+#[derive(Clone)]
+struct Tracked {
+    pool: Name,
+    sites: Vec<SiteName>,
+    records: Arc<Records>,
+    recorder: Arc<Recorder>,
+}
+
+impl Tracked {
+    fn slots(&self) -> impl Iterator<Item = (&SiteName, Rtype, usize)> {
+        self.sites.iter().enumerate().flat_map(move |(endpoint, site)| {
+            let slot = move |t: &Rtype| self.records.slot(endpoint, *t).map(|slot| (site, *t, slot));
+            self.records.types().iter().filter_map(slot)
+        })
+    }
+
+    fn known(&self) -> Known {
+        let mut known = Known::new();
+        for (site, rtype, slot) in self.slots() {
+            if let Some(at) = self.recorder.latest(slot) {
+                raise(&mut known, site, rtype, at);
+            }
+        }
+        known
+    }
+
+    fn slot_of(&self, site: &str, rtype: Rtype) -> Option<usize> {
+        let endpoint = self.sites.iter().position(|s| s == site)?;
+        self.records.slot(endpoint, rtype)
+    }
+}
+
+impl Horizons {
+    /// None yet, for `workers` workers.
+    pub fn new(workers: usize) -> Self {
+        Self { current: Vec::new(), retiring: Vec::new(), departed: BTreeMap::new(), workers }
+    }
+
+    /// Follows a configuration that `serial` publishes. Recorders stay where a pool's endpoints and types stay.
+    pub fn follow(&mut self, catalog: &Catalog, serial: u64) {
+        let old = std::mem::take(&mut self.current);
+        for (pool, records) in catalog.settings.pools.iter().zip(&catalog.records) {
+            let sites: Vec<SiteName> = pool.endpoints.iter().map(|e| e.site.clone()).collect();
+            let same =
+                old.iter().find(|o| o.pool == pool.name && o.sites == sites && o.records.types() == records.types());
+            let recorder = same
+                .map_or_else(|| Arc::new(Recorder::new(self.workers, records.slots())), |same| same.recorder.clone());
+            self.current.push(Tracked { pool: pool.name.clone(), sites, records: records.clone(), recorder });
+        }
+        for tracked in old {
+            if !self.current.iter().any(|c| Arc::ptr_eq(&c.recorder, &tracked.recorder)) {
+                self.add(&tracked.pool, &tracked.known());
+                self.retiring.push((serial, tracked));
+            }
+        }
+        for (pool, known) in std::mem::take(&mut self.departed) {
+            self.add(&pool, &known); // an endpoint that came back is tracked again
+        }
+    }
+
+    /// Takes over what recorders got to know that nobody writes any more.
+    pub fn settle(&mut self, readers: &Readers) {
+        for (serial, tracked) in std::mem::take(&mut self.retiring) {
+            let left = readers.left(serial);
+            self.add(&tracked.pool, &tracked.known());
+            if !left {
+                self.retiring.push((serial, tracked));
+            }
+        }
+    }
+
+    /// Raises horizons to what is known from elsewhere.
+    pub fn add(&mut self, pool: &Name, known: &Known) {
+        for (site, types) in known {
+            for (rtype, at) in types {
+                let tracked = self.current.iter().find(|t| t.pool == *pool);
+                match tracked.and_then(|t| Some((t, t.slot_of(site, *rtype)?))) {
+                    Some((tracked, slot)) => tracked.recorder.raise(slot, *at),
+                    None => raise(self.departed.entry(pool.clone()).or_default(), site, *rtype, *at),
+                }
+            }
+        }
+    }
+
+    /// The recorder of a pool, by its place in the catalog.
+    pub fn recorder(&self, pool: usize) -> &Arc<Recorder> {
+        &self.current[pool].recorder
+    }
+
+    /// All that is known of a pool, by site and type.
+    pub fn known(&self, pool: &Name) -> Known {
+        let mut known = self.departed.get(pool).cloned().unwrap_or_default();
+        for tracked in self.current.iter().chain(self.retiring.iter().map(|(_, t)| t)).filter(|t| t.pool == *pool) {
+            merge(&mut known, &tracked.known());
+        }
+        known
+    }
+
+    /// Whether a recorder of an endpoint that is no longer configured may still be written.
+    pub fn is_retiring(&self, pool: &Name) -> bool {
+        self.retiring.iter().any(|(_, t)| t.pool == *pool)
+    }
+
+    /// Endpoints of a pool that the configuration no longer has, with their horizons.
+    pub fn departed(&self, pool: &Name) -> Known {
+        self.departed.get(pool).cloned().unwrap_or_default()
+    }
+
+    /// Pools that the configuration no longer has, but caches may.
+    pub fn departed_pools(&self) -> impl Iterator<Item = &Name> {
+        self.departed.keys().filter(|name| !self.current.iter().any(|t| t.pool == **name))
+    }
+
+    /// Forgets departed endpoints whose horizon has passed by a day.
+    pub fn forget(&mut self, now: Timestamp) {
+        for known in self.departed.values_mut() {
+            for types in known.values_mut() {
+                types.retain(|_, at| at.after(86_400) > now);
+            }
+            known.retain(|_, types| !types.is_empty());
+        }
+        self.departed.retain(|_, known| !known.is_empty());
+    }
+
+    /// What may be out there once `state` gives way at `now`: all that is known, and for each endpoint that `state` could
+    /// answer, what an answer given until now could live. A second is added for workers on their way to the next snapshot.
+    pub fn bound(&self, name: &Name, state: &PoolState, policy: &TtlPolicy, now: Timestamp) -> Known {
+        let mut bound = self.known(name);
+        let until = expires(now.after(1), state.largest_ttl_until(policy, now));
+        for (_, endpoint) in state.endpoints.iter().enumerate().filter(|(i, _)| state.may_answer(*i)) {
+            for rtype in &state.types {
+                raise(&mut bound, &endpoint.site, *rtype, until);
+            }
+        }
+        bound
+    }
+}
+
+/// What horizons are after an unclean stop, pool by pool: see [`recovered`]. `state` is the one stored.
+pub fn recover(
+    state: &State,
+    stored: &BTreeMap<Name, Known>,
+    policies: &Catalog,
+    restart: Timestamp,
+) -> BTreeMap<Name, Known> {
+    let mut all = stored.clone();
+    for (name, pool) in &state.pools {
+        let policy = policies.settings.pools.iter().find(|p| p.name == *name).map(|p| p.ttl);
+        let largest = policy.map_or(pool.normal, |policy| pool.largest_ttl_until(&policy, restart));
+        let known = all.entry(name.clone()).or_default();
+        for (i, endpoint) in pool.endpoints.iter().enumerate() {
+            for rtype in &pool.types {
+                let recorded = known.get(&endpoint.site).and_then(|types| types.get(rtype)).copied();
+                if let Some(at) = recovered(recorded, restart, largest, pool.may_answer(i)) {
+                    raise(known, &endpoint.site, *rtype, at);
+                }
+            }
+        }
+    }
+    all
+}
+
+fn raise(known: &mut Known, site: &str, rtype: Rtype, at: Timestamp) {
+    let types = known.entry(site.to_owned()).or_default();
+    let latest = types.entry(rtype).or_insert(at);
+    *latest = at.max(*latest);
+}
+
+fn merge(into: &mut Known, other: &Known) {
+    for (site, types) in other {
+        for (rtype, at) in types {
+            raise(into, site, *rtype, *at);
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! Commands and their answers: the words of the API, as data. One word for one thing, the same in JSON and in code.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dns::{Name, Rtype, Ttl};
+use crate::steering::flip::Percent;
+use crate::steering::pool::{Override, Policy, Role, SiteName, Weight};
+use crate::time::Timestamp;
+
+/// Who says it, and on what ground: beside every change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The token's name.
+    pub author: String,
+    /// The generation that it was decided on.
+    pub condition: Condition,
+    /// A repeated key gives the first answer again, even if stale by then.
+    pub idempotency_key: Option<String>,
+}
+
+/// Under which generation a change may be made (`If-Match`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing was said: flips, reverts and restores are refused then.
+    #[default]
+    Unsaid,
+    /// `*`: whatever it is.
+    Any,
+    /// This one.
+    Generation(u64),
+}
+
+/// Changes weights: by `percent` from a site to a site in `pools`, or by `weights` in full.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlipRequest {
+    /// With `from`, `to`, `percent`: the pools to flip.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<Name>,
+    /// The site that gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<SiteName>,
+    /// The site that gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<SiteName>,
+    /// The share that `to` shall have of what `from` and `to` hold together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<Percent>,
+    /// In full: by pool and site. Sites left out keep their weight.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<Name, BTreeMap<SiteName, Weight>>,
+    /// For the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Says what would happen, changes nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// Takes itself back after so many seconds, unless confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within_s: Option<u64>,
+}
+
+/// What a flip does, or would do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlipAnswer {
+    /// The generation that it made; with `dry_run` the one that it was worked out on.
+    pub generation: u64,
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// When.
+    pub at: Timestamp,
+    /// Pool by pool.
+    pub pools: Vec<PoolChange>,
+    /// How long until no cache that obeys TTLs would hold what this changed, were it taken back at once.
+    pub undo_s: u64,
+    /// Unless confirmed by then, it is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_by: Option<Timestamp>,
+    /// What the operator should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// What a flip does to one pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolChange {
+    /// Its owner name.
+    pub name: Name,
+    /// The part of client keys that moves, in percent.
+    pub moved_percent: f64,
+    /// Endpoint by endpoint.
+    pub endpoints: Vec<EndpointChange>,
+}
+
+/// What a flip does to one endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndpointChange {
+    /// Where it is.
+    pub site: SiteName,
+    /// Before and after.
+    pub weight: [Weight; 2],
+    /// Share of the points in percent, before and after.
+    pub share_percent: [f64; 2],
+    /// The largest TTL that its answers have after the flip.
+    pub ttl: Ttl,
+    /// After it no cache that obeys TTLs holds an answer from before the flip that named it.
+    pub horizon: Option<Timestamp>,
+}
+
+/// An operator's word over the health of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverrideRequest {
+    /// `up`, `down` or `obey`.
+    #[serde(rename = "override")]
+    pub forced: Override,
+    /// For the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The planned instant of a change of one pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CutoverRequest {
+    /// When; `null` clears it.
+    pub at: Option<Timestamp>,
+    /// For the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Back to the weights of a generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreRequest {
+    /// Which.
+    pub generation: u64,
+    /// For the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A word about a change already made: revert, confirm, reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReasonRequest {
+    /// For the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A change other than a flip was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChangeAnswer {
+    /// The generation that it made.
+    pub generation: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Of a cutover: when no cache that obeys TTLs holds an answer with a TTL above `low`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caches_clear_at: Option<Timestamp>,
+    /// What the operator should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// All that `waypost status` shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The server's name.
+    pub server: String,
+    /// Of the program.
+    pub version: String,
+    /// The operator's generation.
+    pub generation: u64,
+    /// When the server started.
+    pub started_at: Timestamp,
+    /// When this was true.
+    pub now: Timestamp,
+    /// What it listens on for DNS.
+    pub listen: Vec<std::net::SocketAddr>,
+    /// In the order of the configuration.
+    pub zones: Vec<ZoneStatus>,
+    /// In the order of the configuration.
+    pub pools: Vec<PoolStatus>,
+    /// Flips that wait to be confirmed.
+    pub pending: Vec<Pending>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// A zone and how it is served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneStatus {
+    /// Its apex.
+    pub name: Name,
+    /// How it is served.
+    pub state: ZoneState,
+    /// SERIAL of what is served.
+    pub serial: Option<u32>,
+    /// Owner names, with empty non-terminals.
+    pub names: usize,
+    /// When what is served was read from its file.
+    pub loaded_at: Option<Timestamp>,
+    /// What is wrong with its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// How a zone is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ZoneState {
+    /// As its file says.
+    Current,
+    /// Its file can't be read: the last good copy.
+    LastGood,
+    /// Its file was never read: SERVFAIL.
+    Unloaded,
+}
+
+/// A pool and what it answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Its owner name.
+    pub name: Name,
+    /// How an endpoint is chosen.
+    pub policy: Policy,
+    /// `normal`, `spare` or `fail-open`.
+    pub mode: String,
+    /// The types it steers.
+    pub types: Vec<Rtype>,
+    /// TTLs.
+    pub ttl: TtlStatus,
+    /// The change that is planned.
+    pub cutover: Option<Timestamp>,
+    /// The last change of what is answered.
+    pub changed_at: Option<Timestamp>,
+    /// Whether the weights are others than the configuration's.
+    pub differs_from_configuration: bool,
+    /// In the order of the configuration; endpoints removed from it, that caches may still hold, last.
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+/// A pool's TTLs, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TtlStatus {
+    /// When nothing is planned and nothing changed lately.
+    pub normal: Ttl,
+    /// Around changes.
+    pub low: Ttl,
+    /// The largest that is served now.
+    pub served: Ttl,
+}
+
+/// An endpoint, what is known of it and what is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    /// Where it is.
+    pub site: SiteName,
+    /// Its weight now.
+    pub weight: Weight,
+    /// Its weight in the configuration; `null` when it was removed from there.
+    pub configured_weight: Option<Weight>,
+    /// Share of the points in percent.
+    pub share_percent: f64,
+    /// What weight 0 means for it.
+    pub role: Role,
+    /// The operator's word.
+    #[serde(rename = "override")]
+    pub forced: Override,
+    /// What probes say.
+    pub health: HealthStatus,
+    /// Whether it may be answered to anybody now.
+    pub answered: bool,
+    /// Answers that named it, since the start.
+    pub answers: u64,
+    /// By type.
+    pub horizon: Vec<HorizonStatus>,
+}
+
+/// What probes say of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthStatus {
+    /// `up`, `down`, or `unknown` (not probed, or not yet).
+    pub state: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// What the last probe saw.
+    pub seen: Option<String>,
+}
+
+/// The cache horizon of an endpoint and type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HorizonStatus {
+    /// Of the RRset.
+    #[serde(rename = "type")]
+    pub rtype: Rtype,
+    /// After it no cache that obeys TTLs holds an answer that named the endpoint; `null`: none ever did.
+    pub at: Option<Timestamp>,
+    /// How long until then; 0 when it has passed.
+    pub seconds_left: u64,
+    /// It is still being answered, so the horizon moves on: this is the least it can be.
+    pub at_least: bool,
+}
+
+/// A flip that waits to be confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// The generation that it made.
+    pub generation: u64,
+    /// When it is taken back.
+    pub confirm_by: Timestamp,
+    /// Which pools it changed.
+    pub pools: Vec<Name>,
+}
+
+/// One change, as the audit keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// The generation that it made.
+    pub generation: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub author: String,
+    /// Why, in the author's words.
+    pub reason: Option<String>,
+    /// What.
+    pub action: Action,
+    /// Pool by pool.
+    pub changes: Vec<PoolChange>,
+}
+
+/// What a change was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Action {
+    /// The first start with this store.
+    Start,
+    /// Weights by an operator.
+    Flip {
+        /// It takes itself back then, unless confirmed.
+        confirm_by: Option<Timestamp>,
+    },
+    /// A flip undone by an operator.
+    Revert {
+        /// The generation undone.
+        undone: u64,
+    },
+    /// A flip taken back because nobody confirmed it.
+    Unconfirmed {
+        /// The generation undone.
+        undone: u64,
+    },
+    /// A flip confirmed.
+    Confirm {
+        /// The generation confirmed.
+        confirmed: u64,
+    },
+    /// Weights of an older generation.
+    Restore {
+        /// Which.
+        restored: u64,
+    },
+    /// An operator's word over health.
+    Override {
+        /// The pool.
+        pool: Name,
+        /// The endpoint's site.
+        site: SiteName,
+        /// The word.
+        #[serde(rename = "override")]
+        forced: Override,
+    },
+    /// A planned instant.
+    Cutover {
+        /// The pool.
+        pool: Name,
+        /// When; `null`: cleared.
+        cutover: Option<Timestamp>,
+    },
+    /// The configuration was read again.
+    Reload,
+}
+
+/// How an answer comes about, decision by decision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The name asked for.
+    pub name: Name,
+    /// The type asked for.
+    #[serde(rename = "type")]
+    pub rtype: Rtype,
+    /// Whom it is explained for: the resolver's address.
+    pub client: std::net::IpAddr,
+    /// The zone that answers.
+    pub zone: Option<Name>,
+    /// The client key, as a prefix.
+    pub client_key: String,
+    /// By the pools on the way.
+    pub pools: Vec<PoolExplanation>,
+    /// RCODE of the answer.
+    pub rcode: String,
+    /// ANSWER, as a master file writes it.
+    pub answer: Vec<String>,
+    /// The steps, in words.
+    pub steps: Vec<String>,
+}
+
+/// Why a pool gave what it gave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolExplanation {
+    /// Its owner name.
+    pub name: Name,
+    /// Where the client key falls, 0..=100 percent of the points.
+    pub point_percent: f64,
+    /// What the share table says for that point.
+    pub site_by_share: Option<SiteName>,
+    /// What is answered: another one when that is down.
+    pub site: SiteName,
+    /// `normal`, `spare` or `fail-open`.
+    pub mode: String,
+    /// TTL served.
+    pub ttl: Ttl,
+}

@@ -1,0 +1,162 @@
+//! What the store keeps, under which keys, as JSON.
+//!
+//! | key | value |
+//! |---|---|
+//! | `state` | [`State`] without its pools |
+//! | `pool/NAME` | [`PoolState`] |
+//! | `horizon/NAME` | [`Known`]: for each endpoint and type an instant that no horizon is later than |
+//! | `audit/GENERATION` | [`Past`], the generation with leading zeros, so that keys sort |
+//! | `idempotency/KEY` | [`Repeat`] |
+//! | `health` | [`Remembered`]: what it was, for the next start |
+//! | `zone/NAME` | when it was loaded, a line feed, then the last good contents as a master file |
+//! | `run` | `{"clean": true}` after a clean stop: horizons are exact |
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::control::horizons::Known;
+use crate::control::message::{AuditEntry, FlipAnswer};
+use crate::control::state::{PoolState, State};
+use crate::dns::Name;
+use crate::steering::pool::SiteName;
+use crate::store::{Scan, StateStore, StoreError, Write};
+use crate::time::Timestamp;
+
+/// One change, with what it takes to undo it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Past {
+    /// As it is told.
+    pub entry: AuditEntry,
+    /// The pools that it touched, as they were; `None`: it made the pool.
+    pub before: BTreeMap<Name, Option<PoolState>>,
+}
+
+/// The first answer to an idempotency key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Repeat {
+    /// When it was given.
+    pub at: Timestamp,
+    /// The answer.
+    pub answer: FlipAnswer,
+}
+
+/// Health by pool and site: whether up, since when.
+pub type Remembered = BTreeMap<Name, BTreeMap<SiteName, (bool, Timestamp)>>;
+
+/// How the last run ended.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Run {
+    /// Whether what is stored of horizons is exact.
+    pub clean: bool,
+}
+
+/// All that a start needs of the store.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// `None`: this is the first start.
+    pub state: Option<State>,
+    /// By pool.
+    pub horizons: BTreeMap<Name, Known>,
+    /// As it was.
+    pub health: Remembered,
+    /// How the last run ended.
+    pub run: Run,
+}
+
+/// A record that can't be understood, or a store that can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The store itself.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its bytes are no such record.
+    #[error("the store's record {key:?} can't be understood: {error}")]
+    Malformed {
+        /// Which.
+        key: String,
+        /// What serde says.
+        error: serde_json::Error,
+    },
+}
+
+/// Reads what a start needs.
+///
+/// # Errors
+/// [`RecordError`]; nothing is guessed.
+pub async fn read(store: &dyn StateStore) -> Result<Stored, RecordError> {
+    let mut stored = Stored { run: get(store, RUN).await?.unwrap_or_default(), ..Stored::default() };
+    stored.health = get(store, HEALTH).await?.unwrap_or_default();
+    if let Some(mut state) = get::<State>(store, STATE).await? {
+        for (name, pool) in all::<PoolState>(store, "pool/").await? {
+            state.pools.insert(name, pool);
+        }
+        stored.state = Some(state);
+    }
+    for (name, known) in all::<Known>(store, "horizon/").await? {
+        stored.horizons.insert(name, known);
+    }
+    Ok(stored)
+}
+
+/// Key of the state without its pools.
+pub const STATE: &str = "state";
+/// Key of what health was.
+pub const HEALTH: &str = "health";
+/// Key of how the last run ended.
+pub const RUN: &str = "run";
+
+/// Key of a pool's state.
+pub fn pool_key(pool: &Name) -> String {
+    format!("pool/{}", pool.to_lowercase())
+}
+/// Key of a pool's horizons.
+pub fn horizon_key(pool: &Name) -> String {
+    format!("horizon/{}", pool.to_lowercase())
+}
+/// Key of a change.
+pub fn audit_key(generation: u64) -> String {
+    format!("audit/{generation:020}")
+}
+/// Key of an answer to be repeated.
+pub fn idempotency_key(key: &str) -> String {
+    format!("idempotency/{key}")
+}
+/// Key of a zone's last good contents.
+pub fn zone_key(zone: &Name) -> String {
+    format!("zone/{}", zone.to_lowercase())
+}
+
+/// Writes `value` under `key`, as JSON.
+pub fn put(key: impl Into<String>, value: &impl Serialize) -> Write {
+    // Maps have text as keys and no value fails to serialize: all are the types above.
+    let value = serde_json::to_vec(value).expect("the record types serialize");
+    Write::Put { key: key.into(), value }
+}
+
+/// The record under `key`.
+///
+/// # Errors
+/// [`RecordError`].
+pub async fn get<T: DeserializeOwned>(store: &dyn StateStore, key: &str) -> Result<Option<T>, RecordError> {
+    let value = store.read(key).await?;
+    value.map(|v| parse(key, &v)).transpose()
+}
+
+/// Reads a record's value.
+///
+/// # Errors
+/// [`RecordError::Malformed`].
+pub fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, RecordError> {
+    serde_json::from_slice(value).map_err(|error| RecordError::Malformed { key: key.to_owned(), error })
+}
+
+async fn all<T: DeserializeOwned>(store: &dyn StateStore, prefix: &str) -> Result<Vec<(Name, T)>, RecordError> {
+    let mut found = Vec::new();
+    for (key, value) in store.scan(Scan::all(prefix)).await? {
+        let Some(name) = key.strip_prefix(prefix).and_then(|name| name.parse().ok()) else { continue };
+        found.push((name, parse(&key, &value)?));
+    }
+    Ok(found)
+}

@@ -1,0 +1,265 @@
+//! The durable state, and how it meets a configuration. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::message::Pending;
+use crate::dns::{Name, Rtype, Ttl};
+use crate::steering::flip::leaves_nothing;
+use crate::steering::key::endpoint_id;
+use crate::steering::pool::{Override, Role, Settings, SiteName, Weight};
+use crate::steering::select::Candidate;
+use crate::steering::share::ShareTable;
+use crate::steering::ttl::{Change, Cutover, TtlPolicy, largest_ttl_within};
+use crate::time::Timestamp;
+
+/// What operators made of the configuration: it rules from the first start on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Counts the operator's states.
+    pub generation: u64,
+    /// Flips that wait to be confirmed.
+    pub pending: Vec<Pending>,
+    /// By owner name. Stored each for itself.
+    #[serde(skip)]
+    pub pools: BTreeMap<Name, PoolState>,
+}
+
+/// The state of one pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolState {
+    /// In the order of the configuration; the share table's indices.
+    pub endpoints: Vec<EndpointState>,
+    /// Which points each endpoint has.
+    pub table: ShareTable,
+    /// The change that is planned.
+    pub cutover: Option<Cutover>,
+    /// The last change by an operator.
+    pub change: Option<Change>,
+    /// The normal TTL in force: after an unclean stop it bounds what had been served.
+    pub normal: Ttl,
+    /// The types steered: after an unclean stop, what endpoints may have been answered with.
+    pub types: Vec<Rtype>,
+}
+
+/// The state of one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointState {
+    /// Where it is.
+    pub site: SiteName,
+    /// Its weight now.
+    pub weight: Weight,
+    /// What weight 0 means for it, as the configuration says.
+    pub role: Role,
+    /// The operator's word over health.
+    pub forced: Override,
+}
+
+impl PoolState {
+    /// As configured, before any operator's word.
+    pub fn initial(settings: &Settings) -> Self {
+        let endpoints: Vec<EndpointState> = settings
+            .endpoints
+            .iter()
+            .map(|e| EndpointState { site: e.site.clone(), weight: e.weight, role: e.role, forced: Override::Obey })
+            .collect();
+        let weights: Vec<Weight> = endpoints.iter().map(|e| e.weight).collect();
+        let table = ShareTable::from_weights(&weights);
+        Self { endpoints, table, cutover: None, change: None, normal: settings.ttl.normal, types: settings.types() }
+    }
+
+    /// Its weights, by endpoint.
+    pub fn weights(&self) -> Vec<Weight> {
+        self.endpoints.iter().map(|e| e.weight).collect()
+    }
+
+    /// Where the endpoint at `site` stands.
+    pub fn endpoint(&self, site: &str) -> Option<usize> {
+        self.endpoints.iter().position(|e| e.site == site)
+    }
+
+    /// The endpoints as selection sees them, with this health.
+    pub fn candidates(&self, healthy: impl Fn(usize) -> bool) -> Vec<Candidate> {
+        let candidate = |(i, e): (usize, &EndpointState)| Candidate {
+            id: endpoint_id(&e.site),
+            weight: e.weight,
+            role: e.role,
+            healthy: healthy(i),
+            forced: e.forced,
+        };
+        self.endpoints.iter().enumerate().map(candidate).collect()
+    }
+
+    /// Whether it would have nothing to answer.
+    pub fn leaves_nothing(&self) -> bool {
+        leaves_nothing(&self.candidates(|_| true))
+    }
+
+    /// Whether this endpoint could be answered under some health.
+    pub fn may_answer(&self, endpoint: usize) -> bool {
+        let candidates = self.candidates(|_| true);
+        candidates.get(endpoint).is_some_and(|c| c.is_active() || c.is_spare())
+    }
+
+    /// The most that any client may have been served under this state at any time until `until`. `policy` is today's; where
+    /// the state was made under another one, the larger normal TTL bounds it.
+    pub fn largest_ttl_until(&self, policy: &TtlPolicy, until: Timestamp) -> Ttl {
+        if policy.normal == self.normal {
+            largest_ttl_within(policy, self.cutover.as_ref(), self.change.as_ref(), Timestamp(0), until)
+        } else {
+            self.normal.max(policy.normal)
+        }
+    }
+}
+
+/// What a configuration does to the state: something is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Removal {
+    /// An endpoint that clients are given would be gone.
+    #[error(
+        "pool {pool}: the configuration lacks the endpoint at {site}, which is given {share_percent} % of the answers now; \
+         flip it away first, or say --force"
+    )]
+    Endpoint {
+        /// The pool.
+        pool: Name,
+        /// The endpoint's site.
+        site: SiteName,
+        /// Its share, as text.
+        share_percent: String,
+    },
+    /// A pool that is being answered would be gone.
+    #[error(
+        "the configuration lacks the pool {pool}, whose endpoints are answered now; say --force to let the zone answer for it"
+    )]
+    Pool {
+        /// The pool.
+        pool: Name,
+    },
+    /// Nothing would be left to answer, forced or not.
+    #[error("pool {pool}: with this configuration nothing is left to answer: its weights add up to nothing")]
+    Nothing {
+        /// The pool.
+        pool: Name,
+    },
+}
+
+/// Brings the state in line with a configuration: a new pool begins with the configured weights, a new endpoint of an old
+/// pool at weight 0, what the configuration lacks goes. Weights of the rest stay as operators made them.
+///
+/// # Errors
+/// All [`Removal`]s that need `force`, or that not even force allows.
+pub fn reconcile(state: &State, settings: &[Settings], force: bool) -> Result<BTreeMap<Name, PoolState>, Vec<Removal>> {
+    let mut refused = Vec::new();
+    let mut pools = BTreeMap::new();
+    for pool in settings {
+        let new = match state.pools.get(&pool.name) {
+            None => PoolState::initial(pool),
+            Some(old) => carry_over(old, pool),
+        };
+        if let Some(old) = state.pools.get(&pool.name) {
+            for (i, endpoint) in old.endpoints.iter().enumerate() {
+                if !force && endpoint.weight > Weight::ZERO && new.endpoint(&endpoint.site).is_none() {
+                    refused.push(Removal::Endpoint {
+                        pool: pool.name.clone(),
+                        site: endpoint.site.clone(),
+                        share_percent: format!("{:.2}", old.table.share(i) * 100.0),
+                    });
+                }
+            }
+        }
+        if new.leaves_nothing() {
+            refused.push(Removal::Nothing { pool: pool.name.clone() });
+        }
+        pools.insert(pool.name.clone(), new);
+    }
+    for name in state.pools.keys().filter(|_| !force) {
+        if !pools.contains_key(name) {
+            refused.push(Removal::Pool { pool: name.clone() });
+        }
+    }
+    if refused.is_empty() { Ok(pools) } else { Err(refused) }
+}
+
+fn carry_over(old: &PoolState, settings: &Settings) -> PoolState {
+    let endpoints: Vec<EndpointState> = settings
+        .endpoints
+        .iter()
+        .map(|e| {
+            let known = old.endpoint(&e.site).map(|i| &old.endpoints[i]);
+            EndpointState {
+                site: e.site.clone(),
+                weight: known.map_or(Weight::ZERO, |k| k.weight),
+                role: e.role,
+                forced: known.map_or(Override::Obey, |k| k.forced),
+            }
+        })
+        .collect();
+    let map: Vec<Option<u16>> =
+        old.endpoints.iter().map(|e| endpoints.iter().position(|n| n.site == e.site).map(|i| i as u16)).collect();
+    let weights: Vec<Weight> = endpoints.iter().map(|e| e.weight).collect();
+    let unmoved = map.iter().enumerate().all(|(i, to)| *to == Some(i as u16));
+    // The table is kept to the point where it can be: by weights alone it could not be told which points moved before.
+    let table = if unmoved { old.table.clone() } else { old.table.with_indices(&map, &weights) };
+    let (normal, types) = (settings.ttl.normal, settings.types());
+    PoolState { endpoints, table, cutover: old.cutover, change: old.change, normal, types }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steering::pool::{Endpoint, Policy};
+    use crate::steering::ttl::Approach;
+
+    fn pool(weights: &[(&str, u32)]) -> Settings {
+        let ttl = TtlPolicy {
+            normal: Ttl::from_secs(3600),
+            low: Ttl::from_secs(60),
+            spread_secs: 120,
+            mode: Approach::Countdown,
+        };
+        let endpoint = |(site, weight): &(&str, u32)| Endpoint {
+            site: (*site).to_owned(),
+            weight: Weight::new(*weight).unwrap(),
+            role: Role::Never,
+            rdata: Vec::new(),
+        };
+        Settings {
+            name: "www.example.org".parse().unwrap(),
+            policy: Policy::Sticky,
+            ttl,
+            probe: None,
+            endpoints: weights.iter().map(endpoint).collect(),
+        }
+    }
+
+    fn state(settings: &Settings) -> State {
+        let pools = [(settings.name.clone(), PoolState::initial(settings))].into();
+        State { generation: 1, pending: Vec::new(), pools }
+    }
+
+    #[test]
+    fn the_store_rules_over_configured_weights() {
+        let state = state(&pool(&[("ec2", 100), ("dc1", 0)]));
+        let new = reconcile(&state, &[pool(&[("dc1", 100), ("ec2", 0), ("dc2", 50)])], false).unwrap();
+        let new = &new[&"www.example.org".parse().unwrap()];
+        let weights: Vec<u32> = new.weights().iter().map(|w| w.get()).collect();
+        assert_eq!(weights, [0, 100, 0], "as before by site, and the new one at 0");
+        assert!((new.table.share(1) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_answered_is_not_removed_unless_forced() {
+        let before = state(&pool(&[("ec2", 100), ("dc1", 25)]));
+        let name: Name = "www.example.org".parse().unwrap();
+        let gone = reconcile(&before, &[pool(&[("ec2", 100)])], false).unwrap_err();
+        assert!(gone[0].to_string().contains("dc1, which is given 20.00 %"), "{}", gone[0]);
+        let forced = reconcile(&before, &[pool(&[("ec2", 100)])], true).unwrap();
+        assert!((forced[&name].table.share(0) - 1.0).abs() < 1e-9);
+        assert_eq!(reconcile(&before, &[], false).unwrap_err(), [Removal::Pool { pool: name.clone() }]);
+        assert!(reconcile(&before, &[], true).unwrap().is_empty());
+        let nothing = state(&pool(&[("ec2", 100), ("dc1", 0)]));
+        assert_eq!(reconcile(&nothing, &[pool(&[("dc1", 100)])], true).unwrap_err(), [Removal::Nothing { pool: name }]);
+    }
+}

@@ -1,0 +1,224 @@
+//! The task that owns the state.
+//!
+//! In: commands, observations, reloaded configurations, ticks, one after the other. Out: a commit to the store, then a new
+//! snapshot, then the answer. A change that the store does not take is not made.
+
+mod changes;
+mod life;
+mod observe;
+mod view;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::catalog::Catalog;
+use crate::control::error::ControlError;
+use crate::control::handle::{Command, Reply};
+use crate::control::horizons::Horizons;
+use crate::control::message::{ChangeAnswer, Origin, ReasonRequest};
+use crate::control::state::State;
+use crate::diagnostic::Diagnostic;
+use crate::dns::Name;
+use crate::probe::{Probes, Report};
+use crate::query::{Pool, Readers, Snapshot};
+use crate::steering::health::Health;
+use crate::steering::pool::SiteName;
+use crate::steering::select::Selector;
+use crate::steering::ttl::Change;
+use crate::store::{Revision, StateStore, Write};
+use crate::time::Timestamp;
+
+pub use life::{Start, StartError, start};
+
+/// How often deadlines and horizons are looked at.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The one writer.
+pub struct Writer {
+    config_file: PathBuf,
+    catalog: Arc<Catalog>,
+    state: State,
+    store: Arc<dyn StateStore>,
+    revision: Revision,
+    numbers: Arc<StoreNumbers>,
+    published: Arc<ArcSwap<Snapshot>>,
+    readers: Arc<Readers>,
+    /// Of the last publication.
+    serial: u64,
+    horizons: Horizons,
+    /// Pools whose stored horizon is a bound, until every worker has left the snapshot before.
+    unsettled: Vec<Name>,
+    health: BTreeMap<(Name, SiteName), Checked>,
+    /// The last change of what a pool answers that health caused.
+    health_changes: BTreeMap<Name, Change>,
+    health_unsaved: bool,
+    saved_health_at: Timestamp,
+    probes: Option<Probes>,
+    commands: mpsc::Receiver<Command>,
+    reports: mpsc::Receiver<Report>,
+    report_sender: mpsc::Sender<Report>,
+    reloads: mpsc::Receiver<Reloaded>,
+    reload_sender: mpsc::Sender<Reloaded>,
+    started_at: Timestamp,
+    listen: Vec<SocketAddr>,
+    /// Cutovers whose passing without a change was told.
+    told_late: Vec<Name>,
+    pruned_at: Timestamp,
+}
+
+/// What probes say of an endpoint.
+#[derive(Clone, Debug)]
+struct Checked {
+    health: Health,
+    seen: Option<String>,
+}
+
+/// A configuration that was read beside the writer.
+struct Reloaded {
+    origin: Origin,
+    request: ReasonRequest,
+    read: Result<Catalog, Vec<Diagnostic>>,
+    reply: Option<Reply<ChangeAnswer>>,
+}
+
+/// How the store does, for the metrics.
+#[derive(Debug, Default)]
+pub struct StoreNumbers {
+    /// Commits made.
+    pub commits: AtomicU64,
+    /// Commits that failed.
+    pub failures: AtomicU64,
+    /// Time spent in commits, in microseconds.
+    pub commit_us: AtomicU64,
+}
+
+impl Writer {
+    /// Works until `stop`, then makes the end durable.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(command) = self.commands.recv() => self.command(command).await,
+                Some(reloaded) = self.reloads.recv() => self.reloaded(reloaded).await,
+                Some(report) = self.reports.recv() => self.report(&report, Timestamp::now()),
+                _ = ticks.tick() => self.tick(Timestamp::now()).await,
+            }
+        }
+        self.end().await;
+    }
+
+    async fn command(&mut self, command: Command) {
+        let now = Timestamp::now();
+        // A client that has gone away does not need its answer: a failed send is no failure.
+        match command {
+            Command::Flip(origin, request, reply) => _ = reply.send(self.flip(origin, request, now).await),
+            Command::Revert(origin, generation, request, reply) => {
+                _ = reply.send(self.revert(origin, generation, request, now).await);
+            }
+            Command::Restore(origin, request, reply) => _ = reply.send(self.restore(origin, request, now).await),
+            Command::Confirm(origin, generation, request, reply) => {
+                _ = reply.send(self.confirm(origin, generation, request, now).await);
+            }
+            Command::Override(origin, pool, site, request, reply) => {
+                _ = reply.send(self.set_override(origin, &pool, &site, request, now).await);
+            }
+            Command::Cutover(origin, pool, request, reply) => {
+                _ = reply.send(self.set_cutover(origin, &pool, request, now).await);
+            }
+            Command::Reload(origin, request, reply) => self.reload(origin, request, Some(reply), now),
+            Command::Status(reply) => _ = reply.send(Ok(self.status(now))),
+            Command::Audit(query, reply) => _ = reply.send(self.audit(query).await),
+        }
+    }
+
+    /// Makes `writes` durable.
+    async fn commit(&mut self, writes: Vec<Write>) -> Result<(), ControlError> {
+        let begun = Instant::now();
+        match self.store.commit(self.revision, writes).await {
+            Ok(revision) => {
+                self.revision = revision;
+                self.numbers.commits.fetch_add(1, Ordering::Relaxed);
+                self.numbers.commit_us.fetch_add(begun.elapsed().as_micros() as u64, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => {
+                self.numbers.failures.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%error, "the store did not take a change");
+                Err(ControlError::Store(error.to_string()))
+            }
+        }
+    }
+
+    /// Publishes the state as it is now: the next query sees it.
+    fn publish(&mut self) {
+        let pools = (0..self.catalog.settings.pools.len()).map(|i| Arc::new(self.pool(i))).collect();
+        self.publish_pools(pools);
+    }
+
+    /// Publishes anew only one pool; all else is shared with the snapshot before.
+    fn publish_pool(&mut self, index: usize) {
+        let mut pools = self.published.load().pools.clone();
+        pools[index] = Arc::new(self.pool(index));
+        self.publish_pools(pools);
+    }
+
+    fn publish_pools(&mut self, pools: Box<[Arc<Pool>]>) {
+        self.serial += 1;
+        self.published.store(Arc::new(Snapshot {
+            serial: self.serial,
+            generation: self.state.generation,
+            zones: self.catalog.zone_set.clone(),
+            pools,
+            nsid: self.catalog.settings.name.as_bytes().into(),
+        }));
+    }
+
+    /// The pool at `index` of the catalog, for queries.
+    fn pool(&self, index: usize) -> Pool {
+        let settings = &self.catalog.settings.pools[index];
+        let state = &self.state.pools[&settings.name];
+        Pool {
+            name: settings.name.clone(),
+            sites: settings.endpoints.iter().map(|e| e.site.clone()).collect(),
+            salt: self.catalog.salts[index],
+            selector: self.selector(index),
+            ttl: settings.ttl,
+            cutover: state.cutover,
+            change: self.change_of(&settings.name),
+            records: self.catalog.records[index].clone(),
+            recorder: self.horizons.recorder(index).clone(),
+        }
+    }
+
+    fn selector(&self, index: usize) -> Selector {
+        let settings = &self.catalog.settings.pools[index];
+        let state = &self.state.pools[&settings.name];
+        let healthy = |i: usize| {
+            let checked = self.health.get(&(settings.name.clone(), state.endpoints[i].site.clone()));
+            checked.is_none_or(|c| c.health.is_up())
+        };
+        Selector::new(settings.policy, Arc::new(state.table.clone()), &state.candidates(healthy))
+    }
+
+    /// The change that bounds the TTL of a pool: an operator's that is not confirmed, else the latest, also of health.
+    fn change_of(&self, pool: &Name) -> Option<Change> {
+        let operator = self.state.pools.get(pool).and_then(|p| p.change);
+        let health = self.health_changes.get(pool).copied();
+        match (operator, health) {
+            (Some(o), _) if o.confirmed.is_none() => Some(o),
+            (Some(o), Some(h)) => Some(if h.at > o.at { h } else { o }),
+            (o, h) => o.or(h),
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! Commands that change the state: decided, made durable, published, answered.
+
+use std::collections::BTreeMap;
+
+use crate::control::catalog::Catalog;
+use crate::control::decide::{self, Proposal, check_condition};
+use crate::control::error::ControlError;
+use crate::control::handle::{AuditQuery, Reply};
+use crate::control::message::{
+    Action, AuditEntry, ChangeAnswer, CutoverRequest, FlipAnswer, FlipRequest, Origin, OverrideRequest, ReasonRequest,
+    RestoreRequest,
+};
+use crate::control::records::{self, Past, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
+use crate::control::state::{PoolState, State, reconcile};
+use crate::control::writer::{Reloaded, Writer};
+use crate::dns::Name;
+use crate::steering::horizon::expires;
+use crate::steering::ttl::{caches_clear_at, largest_ttl};
+use crate::store::{Scan, Write};
+use crate::time::Timestamp;
+
+/// Who carries out what nobody asked for at that moment.
+pub(super) const SELF: &str = "waypost";
+
+impl Writer {
+    pub(super) async fn flip(
+        &mut self,
+        origin: Origin,
+        request: FlipRequest,
+        now: Timestamp,
+    ) -> Result<FlipAnswer, ControlError> {
+        if let Some(first) = self.repeated(&origin).await? {
+            return Ok(first);
+        }
+        check_condition(origin.condition, self.state.generation, !request.dry_run)?;
+        let proposal = decide::flip(&self.state, &self.catalog.settings.pools, &request, now)?;
+        if request.dry_run {
+            return Ok(self.flip_answer(&proposal, &self.state, true, now));
+        }
+        self.make_flip(origin, request.reason, proposal, now).await
+    }
+
+    pub(super) async fn revert(
+        &mut self,
+        origin: Origin,
+        generation: u64,
+        request: ReasonRequest,
+        now: Timestamp,
+    ) -> Result<FlipAnswer, ControlError> {
+        if let Some(first) = self.repeated(&origin).await? {
+            return Ok(first);
+        }
+        check_condition(origin.condition, self.state.generation, true)?;
+        let proposal = self.undo(generation, Action::Revert { undone: generation }, now).await?;
+        self.make_flip(origin, request.reason, proposal, now).await
+    }
+
+    pub(super) async fn restore(
+        &mut self,
+        origin: Origin,
+        request: RestoreRequest,
+        now: Timestamp,
+    ) -> Result<FlipAnswer, ControlError> {
+        if let Some(first) = self.repeated(&origin).await? {
+            return Ok(first);
+        }
+        check_condition(origin.condition, self.state.generation, true)?;
+        let generation = request.generation;
+        if generation == 0 || generation > self.state.generation {
+            let detail = format!("no generation {generation}: they run from 1 to {}", self.state.generation);
+            return Err(ControlError::NotFound(detail));
+        }
+        // What a pool was then is what the first change since then found.
+        let mut then: BTreeMap<Name, Option<PoolState>> = BTreeMap::new();
+        for past in self.pasts_since(generation).await? {
+            for (name, before) in past.before {
+                then.entry(name).or_insert(before);
+            }
+        }
+        let then: BTreeMap<Name, PoolState> = then
+            .into_iter()
+            .filter_map(|(name, before)| Some((name, before?)))
+            .filter(|(name, before)| {
+                self.state.pools.get(name).is_some_and(|p| p.weights() != before.weights() || p.table != before.table)
+            })
+            .collect();
+        if then.is_empty() {
+            return Err(ControlError::Conflict(format!("the weights are those of generation {generation} already")));
+        }
+        let proposal = decide::take_back(&self.state, &then, Action::Restore { restored: generation }, now)?;
+        self.make_flip(origin, request.reason, proposal, now).await
+    }
+
+    pub(super) async fn confirm(
+        &mut self,
+        origin: Origin,
+        generation: u64,
+        request: ReasonRequest,
+        now: Timestamp,
+    ) -> Result<ChangeAnswer, ControlError> {
+        check_condition(origin.condition, self.state.generation, false)?;
+        let proposal = decide::confirm(&self.state, generation, now)?;
+        self.make(&origin, request.reason, proposal, now, Vec::new()).await?;
+        Ok(self.change_answer(now))
+    }
+
+    pub(super) async fn set_override(
+        &mut self,
+        origin: Origin,
+        pool: &Name,
+        site: &str,
+        request: OverrideRequest,
+        now: Timestamp,
+    ) -> Result<ChangeAnswer, ControlError> {
+        check_condition(origin.condition, self.state.generation, false)?;
+        let proposal = decide::set_override(&self.state, pool, site, &request, now)?;
+        self.make(&origin, request.reason, proposal, now, Vec::new()).await?;
+        Ok(self.change_answer(now))
+    }
+
+    pub(super) async fn set_cutover(
+        &mut self,
+        origin: Origin,
+        pool: &Name,
+        request: CutoverRequest,
+        now: Timestamp,
+    ) -> Result<ChangeAnswer, ControlError> {
+        check_condition(origin.condition, self.state.generation, false)?;
+        let proposal = decide::set_cutover(&self.state, pool, &request, now)?;
+        self.make(&origin, request.reason, proposal, now, Vec::new()).await?;
+        self.told_late.retain(|told| told != pool);
+        let mut answer = self.change_answer(now);
+        let cutover = self.state.pools[pool].cutover;
+        let policy = self.catalog.settings.pools.iter().find(|p| p.name == *pool).map(|p| p.ttl);
+        if let (Some(cutover), Some(policy)) = (cutover, policy) {
+            let clear = caches_clear_at(&policy, &cutover, now);
+            answer.caches_clear_at = Some(clear);
+            if clear > cutover.at {
+                answer.warnings.push(format!(
+                    "{} is too early: answers given until now live for up to {} s; caches will be clear at {clear}",
+                    cutover.at, policy.normal
+                ));
+            }
+        }
+        Ok(answer)
+    }
+
+    pub(super) async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, ControlError> {
+        let before = query.before.map(audit_key);
+        let scan = Scan { past: before.as_deref(), ..Scan::last("audit/", query.limit) };
+        let found = self.store.scan(scan).await.map_err(|e| ControlError::Store(e.to_string()))?;
+        let parse = |(key, value): (String, Vec<u8>)| records::parse::<Past>(&key, &value).map(|past| past.entry);
+        found.into_iter().map(parse).collect::<Result<_, _>>().map_err(|e| ControlError::Store(e.to_string()))
+    }
+
+    /// Takes back the flips whose deadline has passed.
+    pub(super) async fn take_back_unconfirmed(&mut self, now: Timestamp) {
+        let due: Vec<u64> = self.state.pending.iter().filter(|p| p.confirm_by <= now).map(|p| p.generation).collect();
+        for generation in due {
+            let origin = Origin { author: SELF.to_owned(), ..Origin::default() };
+            let action = Action::Unconfirmed { undone: generation };
+            let made = match self.undo(generation, action.clone(), now).await {
+                Ok(proposal) => {
+                    let reason = format!("generation {generation} was not confirmed in time");
+                    self.make(&origin, Some(reason), proposal, now, Vec::new()).await
+                }
+                // Only a changed configuration can stand in the way: what it says holds then.
+                Err(ControlError::Conflict(why)) => {
+                    let pending = self.state.pending.iter().filter(|p| p.generation != generation).cloned().collect();
+                    let proposal = Proposal { action, touched: BTreeMap::new(), pending, warnings: Vec::new() };
+                    let reason = format!("generation {generation} was not confirmed, and can't be taken back: {why}");
+                    tracing::error!(generation, why, "an unconfirmed flip can't be taken back");
+                    self.make(&origin, Some(reason), proposal, now, Vec::new()).await
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = made {
+                tracing::error!(generation, %error, "an unconfirmed flip was not taken back yet; it is tried again");
+            }
+        }
+    }
+
+    /// What undoes `generation`, unless a later flip stands in the way.
+    async fn undo(&self, generation: u64, action: Action, now: Timestamp) -> Result<Proposal, ControlError> {
+        let key = audit_key(generation);
+        let past = records::get::<Past>(&*self.store, &key).await.map_err(|e| ControlError::Store(e.to_string()))?;
+        let Some(past) = past else {
+            return Err(ControlError::NotFound(format!("no generation {generation}")));
+        };
+        if !changes_weights(&past.entry.action) || past.entry.action == Action::Reload {
+            return Err(ControlError::Conflict(format!(
+                "generation {generation} is no flip: there are no weights to undo"
+            )));
+        }
+        let before: BTreeMap<Name, PoolState> =
+            past.before.into_iter().filter_map(|(name, before)| Some((name, before?))).collect();
+        for later in self.pasts_since(generation).await? {
+            let shared = later.before.keys().find(|name| before.contains_key(*name));
+            if let Some(pool) = shared.filter(|_| changes_weights(&later.entry.action)) {
+                return Err(ControlError::Conflict(format!(
+                    "generation {} has flipped pool {pool} since: revert that one first, or restore an older generation",
+                    later.entry.generation
+                )));
+            }
+        }
+        decide::take_back(&self.state, &before, action, now)
+    }
+
+    /// All changes after `generation`, the oldest first.
+    async fn pasts_since(&self, generation: u64) -> Result<Vec<Past>, ControlError> {
+        let after = audit_key(generation);
+        let scan = Scan { past: Some(&after), ..Scan::all("audit/") };
+        let found = self.store.scan(scan).await.map_err(|e| ControlError::Store(e.to_string()))?;
+        let parse = |(key, value): (String, Vec<u8>)| records::parse::<Past>(&key, &value);
+        found.into_iter().map(parse).collect::<Result<_, _>>().map_err(|e| ControlError::Store(e.to_string()))
+    }
+
+    /// The first answer to this idempotency key.
+    async fn repeated(&self, origin: &Origin) -> Result<Option<FlipAnswer>, ControlError> {
+        let Some(key) = &origin.idempotency_key else { return Ok(None) };
+        let found = records::get::<Repeat>(&*self.store, &idempotency_key(key)).await;
+        found.map(|r| r.map(|r| r.answer)).map_err(|e| ControlError::Store(e.to_string()))
+    }
+
+    async fn make_flip(
+        &mut self,
+        origin: Origin,
+        reason: Option<String>,
+        proposal: Proposal,
+        now: Timestamp,
+    ) -> Result<FlipAnswer, ControlError> {
+        let before = self.state.clone();
+        let mut answer = self.flip_answer(&proposal, &before, false, now);
+        answer.generation += 1;
+        let mut more = Vec::new();
+        if let Some(key) = &origin.idempotency_key {
+            more.push(records::put(idempotency_key(key), &Repeat { at: now, answer: answer.clone() }));
+        }
+        self.make(&origin, reason, proposal, now, more).await?;
+        Ok(answer)
+    }
+
+    /// Makes a proposal the state: durable first, then published.
+    async fn make(
+        &mut self,
+        origin: &Origin,
+        reason: Option<String>,
+        proposal: Proposal,
+        now: Timestamp,
+        mut writes: Vec<Write>,
+    ) -> Result<(), ControlError> {
+        let catalog = self.catalog.clone();
+        let next =
+            State { generation: self.state.generation + 1, pending: proposal.pending, pools: self.state.pools.clone() };
+        let entry = AuditEntry {
+            generation: next.generation,
+            at: now,
+            author: origin.author.clone(),
+            reason,
+            action: proposal.action,
+            changes: decide::changes(&self.state, &proposal.touched, &catalog.settings.pools, now),
+        };
+        writes.extend(self.writes_of(&next, &proposal.touched, &catalog, entry.clone(), now));
+        self.commit(writes).await?;
+        self.state = next;
+        self.unsettled.extend(proposal.touched.keys().cloned());
+        self.state.pools.extend(proposal.touched);
+        self.publish();
+        tell(&entry);
+        Ok(())
+    }
+
+    /// What makes a change durable: the state, the pools touched, what is out in caches because of their old state, the audit.
+    fn writes_of(
+        &self,
+        next: &State,
+        touched: &BTreeMap<Name, PoolState>,
+        catalog: &Catalog,
+        entry: AuditEntry,
+        now: Timestamp,
+    ) -> Vec<Write> {
+        let mut writes = vec![records::put(records::STATE, next)];
+        let mut before = BTreeMap::new();
+        for (name, pool) in touched {
+            let old = self.state.pools.get(name);
+            let policy = catalog.settings.pools.iter().find(|p| p.name == *name).map(|p| p.ttl);
+            if let (Some(old), Some(policy)) = (old, policy) {
+                writes.push(records::put(horizon_key(name), &self.horizons.bound(name, old, &policy, now)));
+            }
+            writes.push(records::put(pool_key(name), pool));
+            before.insert(name.clone(), old.cloned());
+        }
+        writes.push(records::put(audit_key(entry.generation), &Past { entry, before }));
+        writes
+    }
+
+    fn change_answer(&self, now: Timestamp) -> ChangeAnswer {
+        ChangeAnswer { generation: self.state.generation, at: now, caches_clear_at: None, warnings: Vec::new() }
+    }
+
+    /// What a flip does, told against the state `before` it.
+    fn flip_answer(&self, proposal: &Proposal, before: &State, dry_run: bool, now: Timestamp) -> FlipAnswer {
+        let settings = &self.catalog.settings.pools;
+        let mut pools = decide::changes(before, &proposal.touched, settings, now);
+        let mut undo_s = 0;
+        for change in &mut pools {
+            let Some(policy) = settings.iter().find(|s| s.name == change.name).map(|s| s.ttl) else { continue };
+            let after = &proposal.touched[&change.name];
+            let ttl = largest_ttl(&policy, after.cutover.as_ref(), after.change.as_ref(), now);
+            undo_s = undo_s.max(expires(now, ttl).since(now));
+            // What is out there, or may still go out in the moment that the flip takes.
+            let bound = before.pools.get(&change.name).map(|old| self.horizons.bound(&change.name, old, &policy, now));
+            for endpoint in &mut change.endpoints {
+                let types = bound.as_ref().and_then(|b| b.get(&endpoint.site));
+                endpoint.horizon = types.and_then(|types| types.values().max().copied());
+            }
+        }
+        let confirm_by = match &proposal.action {
+            Action::Flip { confirm_by } => *confirm_by,
+            _ => None,
+        };
+        let warnings = proposal.warnings.clone();
+        FlipAnswer { generation: before.generation, dry_run, at: now, pools, undo_s, confirm_by, warnings }
+    }
+
+    /// Begins to read configuration and zones; the writer goes on meanwhile.
+    pub(super) fn reload(
+        &mut self,
+        origin: Origin,
+        request: ReasonRequest,
+        reply: Option<Reply<ChangeAnswer>>,
+        now: Timestamp,
+    ) {
+        let (file, catalog, sender) = (self.config_file.clone(), self.catalog.clone(), self.reload_sender.clone());
+        tokio::task::spawn_blocking(move || {
+            let read = Catalog::read(&file, Some(&catalog), &BTreeMap::new(), now);
+            // The writer is gone when the server stops: then nobody wants it.
+            _ = sender.blocking_send(Reloaded { origin, request, read, reply });
+        });
+    }
+
+    pub(super) async fn reloaded(&mut self, reloaded: Reloaded) {
+        let Reloaded { origin, request, read, reply } = reloaded;
+        let answer = self.take_over(&origin, request, read).await;
+        if let Err(error) = &answer {
+            tracing::error!(author = origin.author, %error, "the configuration was not taken over; the old one stays");
+        }
+        if let Some(reply) = reply {
+            _ = reply.send(answer);
+        }
+    }
+
+    async fn take_over(
+        &mut self,
+        origin: &Origin,
+        request: ReasonRequest,
+        read: Result<Catalog, Vec<crate::diagnostic::Diagnostic>>,
+    ) -> Result<ChangeAnswer, ControlError> {
+        let now = Timestamp::now();
+        check_condition(origin.condition, self.state.generation, false)?;
+        let catalog =
+            read.map_err(|mistakes| ControlError::Unloadable(mistakes.iter().map(ToString::to_string).collect()))?;
+        let pools = reconcile(&self.state, &catalog.settings.pools, false)
+            .map_err(|removals| ControlError::Unloadable(removals.iter().map(ToString::to_string).collect()))?;
+        let touched: BTreeMap<Name, PoolState> = pools
+            .iter()
+            .filter(|(name, new)| self.state.pools.get(*name) != Some(*new))
+            .map(|(n, p)| (n.clone(), p.clone()))
+            .collect();
+        for pending in &self.state.pending {
+            let sites = |p: &PoolState| p.endpoints.iter().map(|e| e.site.clone()).collect::<Vec<_>>();
+            let same = |name: &&Name| self.state.pools.get(*name).map(sites) == pools.get(*name).map(sites);
+            if let Some(pool) = pending.pools.iter().find(|name| !same(name)) {
+                return Err(ControlError::Conflict(format!(
+                    "pool {pool}: its endpoints can't change while the flip of generation {} waits to be confirmed",
+                    pending.generation
+                )));
+            }
+        }
+        let next = State { generation: self.state.generation + 1, pending: self.state.pending.clone(), pools };
+        let entry = AuditEntry {
+            generation: next.generation,
+            at: now,
+            author: origin.author.clone(),
+            reason: request.reason,
+            action: Action::Reload,
+            changes: decide::changes(&self.state, &touched, &catalog.settings.pools, now),
+        };
+        let mut writes = self.writes_of(&next, &touched, &catalog, entry.clone(), now);
+        for (gone, old) in self.state.pools.iter().filter(|(name, _)| !next.pools.contains_key(*name)) {
+            let policy = self.catalog.settings.pools.iter().find(|p| p.name == *gone).map(|p| p.ttl);
+            if let Some(policy) = policy {
+                writes.push(records::put(horizon_key(gone), &self.horizons.bound(gone, old, &policy, now)));
+            }
+            writes.push(Write::Delete { key: pool_key(gone) });
+        }
+        writes.extend(super::life::zone_copies(&catalog, Some(&self.catalog)));
+        self.commit(writes).await?;
+
+        let mut answer =
+            ChangeAnswer { generation: next.generation, at: now, caches_clear_at: None, warnings: Vec::new() };
+        answer.warnings = super::life::warn_of(&catalog);
+        if catalog.settings.server != self.catalog.settings.server
+            || catalog.settings.api != self.catalog.settings.api
+            || catalog.settings.state != self.catalog.settings.state
+        {
+            answer
+                .warnings
+                .push("[server] and [api] listeners, workers and the state folder change only at a restart".to_owned());
+        }
+        self.unsettled.extend(touched.keys().cloned());
+        self.state = next;
+        self.catalog = std::sync::Arc::new(catalog);
+        self.horizons.follow(&self.catalog, self.serial + 1);
+        self.follow_probes();
+        self.publish();
+        tell(&entry);
+        Ok(answer)
+    }
+}
+
+/// Whether a change of this kind may have changed weights, so that an older one can't be undone behind it.
+fn changes_weights(action: &Action) -> bool {
+    match action {
+        Action::Flip { .. }
+        | Action::Revert { .. }
+        | Action::Unconfirmed { .. }
+        | Action::Restore { .. }
+        | Action::Reload => true,
+        Action::Start | Action::Confirm { .. } | Action::Override { .. } | Action::Cutover { .. } => false,
+    }
+}
+
+/// One line for the log: what an operator needs to know of a change.
+fn tell(entry: &AuditEntry) {
+    let AuditEntry { generation, author, action, changes, .. } = entry;
+    let reason = entry.reason.as_deref().unwrap_or("");
+    let mut shares = String::new();
+    for change in changes {
+        for e in &change.endpoints {
+            use std::fmt::Write as _;
+            _ = write!(shares, "{} {}: {} % -> {} %; ", change.name, e.site, e.share_percent[0], e.share_percent[1]);
+        }
+    }
+    let kind = serde_json::to_value(action).ok();
+    let kind = kind.as_ref().and_then(|v| v["kind"].as_str()).unwrap_or_default();
+    tracing::info!(generation, author, reason, shares = shares.trim_end_matches("; "), "{kind}");
+}

@@ -1,0 +1,319 @@
+//! The writer's beginning and end, and what time brings about.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use crate::control::catalog::{Catalog, Fallback};
+use crate::control::decide;
+use crate::control::handle::Handle;
+use crate::control::horizons::{Horizons, recover};
+use crate::control::message::{Action, AuditEntry, ZoneState};
+use crate::control::records::{self, Past, RecordError, Repeat, Run, audit_key, horizon_key, pool_key, zone_key};
+use crate::control::state::{PoolState, Removal, State, reconcile};
+use crate::control::writer::changes::SELF;
+use crate::control::writer::{Checked, StoreNumbers, Writer};
+use crate::diagnostic::Diagnostic;
+use crate::dns::Name;
+use crate::query::{Readers, Snapshot};
+use crate::steering::health::Health;
+use crate::store::{Scan, StateStore, StoreError, Write};
+use crate::time::Timestamp;
+use crate::zone::master;
+
+/// Observations on their way to the writer.
+const REPORTS: usize = 1024;
+/// How often health is made durable, at most.
+const HEALTH_EVERY_SECS: u64 = 5;
+/// How long an idempotency key is remembered.
+const REPEAT_SECS: u64 = 7 * 86_400;
+/// How often old records are looked for.
+const PRUNE_EVERY_SECS: u64 = 3600;
+
+/// What a start needs.
+pub struct Start {
+    /// For this start, and each reload.
+    pub config_file: PathBuf,
+    /// As read from it.
+    pub catalog: Catalog,
+    /// The state's home, held by this process alone.
+    pub store: Arc<dyn StateStore>,
+    /// One row for each worker of the data plane.
+    pub readers: Arc<Readers>,
+    /// What the data plane listens on.
+    pub listen: Vec<std::net::SocketAddr>,
+    /// Whether the configuration may lack what is being answered.
+    pub force: bool,
+    /// The wall clock.
+    pub now: Timestamp,
+}
+
+/// Why the writer can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store can't be read or written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The configuration lacks what is being answered.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Removal(Vec<Removal>),
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Record(RecordError::Store(error))
+    }
+}
+
+/// Reads the store, brings it in line with the configuration, carries out what is due, and publishes the first snapshot.
+/// Queries may be answered from then on; the writer itself works once it [runs](Writer::run).
+///
+/// # Errors
+/// [`StartError`]; the store is as it was then.
+pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot>>), StartError> {
+    let Start { config_file, mut catalog, store, readers, listen, force, now } = start;
+    if catalog.zones.iter().any(|z| z.state == ZoneState::Unloaded) {
+        let last_good = last_good(&*store, &catalog).await?;
+        // It was read a moment ago without a mistake: one that came since is told by the next reload.
+        if let Ok(again) = Catalog::read(&config_file, None, &last_good, now) {
+            catalog = again;
+        }
+    }
+    let stored = records::read(&*store).await?;
+    let first = stored.state.is_none();
+    let before = stored.state.unwrap_or_default();
+    let pools = reconcile(&before, &catalog.settings.pools, force).map_err(StartError::Removal)?;
+
+    let mut horizons = Horizons::new(readers.workers());
+    horizons.follow(&catalog, 1);
+    let known = if stored.run.clean { stored.horizons } else { recover(&before, &stored.horizons, &catalog, now) };
+    for (pool, known) in &known {
+        horizons.add(pool, known);
+    }
+
+    let touched: BTreeMap<Name, PoolState> = (pools.iter())
+        .filter(|(name, new)| before.pools.get(*name) != Some(*new))
+        .map(|(name, pool)| (name.clone(), pool.clone()))
+        .collect();
+    let gone: Vec<&Name> = before.pools.keys().filter(|name| !pools.contains_key(*name)).collect();
+    let changed = first || !touched.is_empty() || !gone.is_empty();
+    let generation = before.generation + u64::from(changed);
+    let state = State { generation, pending: before.pending.clone(), pools };
+
+    let mut writes = vec![records::put(records::RUN, &Run { clean: false })];
+    for (pool, known) in &known {
+        writes.push(records::put(horizon_key(pool), known));
+    }
+    writes.extend(stale_copies(&*store, zone_copies(&catalog, None)).await?);
+    if changed {
+        let entry = AuditEntry {
+            generation,
+            at: now,
+            author: SELF.to_owned(),
+            reason: None,
+            action: if first { Action::Start } else { Action::Reload },
+            changes: decide::changes(&before, &touched, &catalog.settings.pools, now),
+        };
+        let was = touched.keys().map(|name| (name.clone(), before.pools.get(name).cloned())).collect();
+        writes.push(records::put(records::STATE, &state));
+        writes.push(records::put(audit_key(generation), &Past { entry, before: was }));
+        writes.extend(touched.iter().map(|(name, pool)| records::put(pool_key(name), pool)));
+        writes.extend(gone.into_iter().map(|name| Write::Delete { key: pool_key(name) }));
+    }
+    let revision = store.commit(store.revision().await?, writes).await?;
+
+    let mut health = BTreeMap::new();
+    for (pool, sites) in stored.health {
+        for (site, (up, since)) in sites {
+            health.insert((pool.clone(), site), Checked { health: Health::recalled(up, since), seen: None });
+        }
+    }
+    let published = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
+    let numbers = Arc::new(StoreNumbers::default());
+    let (handle, commands) = Handle::new(published.clone(), readers.clone(), numbers.clone());
+    let (report_sender, reports) = mpsc::channel(REPORTS);
+    let (reload_sender, reloads) = mpsc::channel(4);
+    let mut writer = Writer {
+        config_file,
+        catalog: Arc::new(catalog),
+        state,
+        store,
+        revision,
+        numbers,
+        published: published.clone(),
+        readers,
+        serial: 0,
+        horizons,
+        unsettled: Vec::new(),
+        health,
+        health_changes: BTreeMap::new(),
+        health_unsaved: false,
+        saved_health_at: now,
+        probes: None,
+        commands,
+        reports,
+        report_sender,
+        reloads,
+        reload_sender,
+        started_at: now,
+        listen,
+        told_late: Vec::new(),
+        pruned_at: Timestamp(0),
+    };
+    writer.forget_unprobed();
+    writer.take_back_unconfirmed(now).await;
+    writer.publish();
+    for warning in warn_of(&writer.catalog) {
+        tracing::warn!("{warning}");
+    }
+    let generation = writer.state.generation;
+    tracing::info!(generation, clean = stored.run.clean, first, "state read");
+    Ok((writer, handle, published))
+}
+
+impl Writer {
+    /// What is due at `now`.
+    pub(super) async fn tick(&mut self, now: Timestamp) {
+        if self.state.pending.iter().any(|p| p.confirm_by <= now) {
+            self.take_back_unconfirmed(now).await;
+        }
+        if self.readers.left(self.serial) {
+            self.settle(now).await;
+        }
+        if self.health_unsaved && now.since(self.saved_health_at) >= HEALTH_EVERY_SECS {
+            self.saved_health_at = now;
+            let write = records::put(records::HEALTH, &self.remembered());
+            self.health_unsaved = self.commit(vec![write]).await.is_err();
+        }
+        for (name, pool) in &self.state.pools {
+            let late = pool.cutover.is_some_and(|c| c.at < now);
+            if late && !self.told_late.contains(name) {
+                self.told_late.push(name.clone());
+                tracing::warn!(pool = %name, "the cutover has passed without a change: the TTL stays low until it is cleared or moved");
+            }
+        }
+        if now.since(self.pruned_at) >= PRUNE_EVERY_SECS {
+            self.pruned_at = now;
+            self.prune(now).await;
+        }
+    }
+
+    /// Every worker has left what was published before: horizons of what is no longer answered are final, and stored so.
+    async fn settle(&mut self, now: Timestamp) {
+        self.horizons.settle(&self.readers);
+        if self.unsettled.is_empty() {
+            return;
+        }
+        self.horizons.forget(now);
+        let pools = std::mem::take(&mut self.unsettled);
+        let writes = pools.iter().map(|pool| records::put(horizon_key(pool), &self.horizons.known(pool))).collect();
+        // Where this fails the bound stays, which is later: nothing is lost.
+        _ = self.commit(writes).await;
+    }
+
+    async fn prune(&mut self, now: Timestamp) {
+        let Ok(found) = self.store.scan(Scan::all("idempotency/")).await else { return };
+        let old = |(key, value): (String, Vec<u8>)| {
+            let repeat: Option<Repeat> = records::parse(&key, &value).ok();
+            repeat.is_none_or(|r| now.since(r.at) > REPEAT_SECS).then_some(Write::Delete { key })
+        };
+        let writes: Vec<Write> = found.into_iter().filter_map(old).collect();
+        if !writes.is_empty() {
+            _ = self.commit(writes).await; // it is tried again in an hour
+        }
+    }
+
+    /// The data plane has stopped: what it recorded is exact, and the next start may rely on it.
+    pub(super) async fn end(&mut self) {
+        self.probes = None;
+        self.commands.close();
+        self.horizons.settle(&self.readers);
+        let mut writes = vec![
+            records::put(records::RUN, &Run { clean: self.readers.left(self.serial) }),
+            records::put(records::HEALTH, &self.remembered()),
+        ];
+        let pools: Vec<Name> =
+            self.state.pools.keys().cloned().chain(self.horizons.departed_pools().cloned()).collect();
+        writes.extend(pools.iter().map(|pool| records::put(horizon_key(pool), &self.horizons.known(pool))));
+        if let Err(error) = self.commit(writes).await {
+            tracing::warn!(%error, "the end was not saved: the next start takes horizons to be later than they are");
+        } else {
+            tracing::info!("state saved");
+        }
+    }
+}
+
+/// The last good contents of zones that can't be read.
+async fn last_good(store: &dyn StateStore, catalog: &Catalog) -> Result<Fallback, StartError> {
+    let mut fallback = Fallback::new();
+    for zone in catalog.zones.iter().filter(|z| z.state == ZoneState::Unloaded) {
+        let key = zone_key(&zone.name);
+        let Some(value) = store.read(&key).await? else { continue };
+        let (at, text) = split_copy(&value);
+        if let (Some(at), Ok(loaded)) = (at, master::parse(text, key.as_ref(), &zone.name)) {
+            fallback.insert(zone.name.clone(), (Arc::new(loaded.contents), at));
+        } else {
+            tracing::error!(zone = %zone.name, "the last good copy in the store can't be read either");
+        }
+    }
+    Ok(fallback)
+}
+
+/// Copies of the zones that were read anew, for [`last_good`].
+pub(super) fn zone_copies(catalog: &Catalog, before: Option<&Catalog>) -> Vec<Write> {
+    let mut writes = Vec::new();
+    for zone in catalog.zones.iter().filter(|z| z.state == ZoneState::Current) {
+        let Some(served) = &zone.served else { continue };
+        let old = before.and_then(|b| b.zone(&zone.name)).and_then(|z| z.served.as_ref());
+        if !old.is_some_and(|old| Arc::ptr_eq(&old.contents, &served.contents)) {
+            let value = format!("{}\n{}", served.loaded_at, master::print(&served.contents)).into_bytes();
+            writes.push(Write::Put { key: zone_key(&zone.name), value });
+        }
+    }
+    writes
+}
+
+/// Those `copies` that the store does not have yet.
+async fn stale_copies(store: &dyn StateStore, copies: Vec<Write>) -> Result<Vec<Write>, StoreError> {
+    let mut stale = Vec::new();
+    for copy in copies {
+        if let Write::Put { key, value } = &copy {
+            let stored = store.read(key).await?;
+            if stored.is_some_and(|stored| split_copy(&stored).1 == split_copy(value).1) {
+                continue;
+            }
+        }
+        stale.push(copy);
+    }
+    Ok(stale)
+}
+
+fn split_copy(value: &[u8]) -> (Option<Timestamp>, &[u8]) {
+    let end = value.iter().position(|b| *b == b'\n').unwrap_or(value.len());
+    let at = std::str::from_utf8(&value[..end]).ok().and_then(|at| Timestamp::parse(at).ok());
+    (at, value.get(end + 1..).unwrap_or_default())
+}
+
+/// What the operator should know of a configuration that was taken.
+pub(super) fn warn_of(catalog: &Catalog) -> Vec<String> {
+    let mut warnings: Vec<String> = catalog.warnings.iter().map(Diagnostic::to_string).collect();
+    for zone in &catalog.zones {
+        if let Some(how) = problem_of(zone.state) {
+            let why = zone.problem.first().map(ToString::to_string).unwrap_or_default();
+            warnings.push(format!("zone {}: {how}: {why}", zone.name));
+        }
+    }
+    warnings
+}
+
+/// How a zone is served that could not be read.
+pub(super) fn problem_of(state: ZoneState) -> Option<&'static str> {
+    match state {
+        ZoneState::Current => None,
+        ZoneState::LastGood => Some("its file can't be read, the last good contents are served"),
+        ZoneState::Unloaded => Some("its file can't be read and never was, it is answered with SERVFAIL"),
+    }
+}

@@ -1,0 +1,151 @@
+//! What there is to show.
+
+use crate::control::decide::percent;
+use crate::control::horizons::Known;
+use crate::control::message::{
+    EndpointStatus, HealthStatus, HorizonStatus, PoolStatus, Status, TtlStatus, ZoneState, ZoneStatus,
+};
+use crate::control::writer::Writer;
+use crate::control::writer::life::warn_of;
+use crate::dns::{Name, Rtype};
+use crate::steering::horizon::Report;
+use crate::steering::pool::{Override, Role, Weight};
+use crate::steering::select::Mode;
+use crate::steering::ttl::largest_ttl;
+use crate::time::Timestamp;
+
+impl Writer {
+    pub(super) fn status(&self, now: Timestamp) -> Status {
+        let catalog = &self.catalog;
+        let zones = catalog.zones.iter().map(|zone| ZoneStatus {
+            name: zone.name.clone(),
+            state: zone.state,
+            serial: zone.served.as_ref().map(|s| s.zone.serial()),
+            names: zone.served.as_ref().map_or(0, |s| s.zone.name_count()),
+            loaded_at: zone.served.as_ref().map(|s| s.loaded_at),
+            problem: (zone.state != ZoneState::Current)
+                .then(|| zone.problem.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        });
+        let pools: Vec<PoolStatus> = (0..catalog.settings.pools.len()).map(|i| self.pool_status(i, now)).collect();
+        let mut warnings = warn_of(catalog);
+        for pool in &pools {
+            if pool.mode == Mode::FailOpen.to_string() {
+                warnings.push(format!(
+                    "pool {}: no endpoint is healthy, all active ones are answered (fail open)",
+                    pool.name
+                ));
+            }
+            if let Some(at) = pool.cutover.filter(|at| *at < now) {
+                warnings.push(format!(
+                    "pool {}: its cutover at {at} has passed without a change; the TTL stays {} s until it is cleared or moved",
+                    pool.name, pool.ttl.low
+                ));
+            }
+        }
+        Status {
+            server: catalog.settings.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: self.state.generation,
+            started_at: self.started_at,
+            now,
+            listen: self.listen.clone(),
+            zones: zones.collect(),
+            pools,
+            pending: self.state.pending.clone(),
+            warnings,
+        }
+    }
+
+    fn pool_status(&self, index: usize, now: Timestamp) -> PoolStatus {
+        let settings = &self.catalog.settings.pools[index];
+        let records = &self.catalog.records[index];
+        let recorder = self.horizons.recorder(index);
+        let state = &self.state.pools[&settings.name];
+        let change = self.change_of(&settings.name);
+        let published = self.published.load();
+        let pool = &published.pools[index];
+        // What was answered a moment ago may still be on its way while a worker has the snapshot before.
+        let in_passing = !self.readers.left(published.serial);
+        let mut endpoints: Vec<EndpointStatus> = (settings.endpoints.iter().zip(&state.endpoints).enumerate())
+            .map(|(i, (configured, endpoint))| {
+                let answered = pool.selector.answers(i);
+                let horizon = |rtype: &Rtype| {
+                    let latest = records.slot(i, *rtype).and_then(|slot| recorder.latest(slot));
+                    horizon_status(*rtype, Report::of(latest, answered || in_passing), now)
+                };
+                let slots = records.types().iter().filter_map(|t| records.slot(i, *t));
+                EndpointStatus {
+                    site: endpoint.site.clone(),
+                    weight: endpoint.weight,
+                    configured_weight: Some(configured.weight),
+                    share_percent: percent(state.table.share(i)),
+                    role: endpoint.role,
+                    forced: endpoint.forced,
+                    health: self.health_status(&settings.name, &endpoint.site),
+                    answered,
+                    answers: slots.map(|slot| recorder.answers(slot)).sum(),
+                    horizon: records.types().iter().map(horizon).collect(),
+                }
+            })
+            .collect();
+        endpoints.extend(departed(
+            &self.horizons.departed(&settings.name),
+            self.horizons.is_retiring(&settings.name),
+            now,
+        ));
+        PoolStatus {
+            name: settings.name.clone(),
+            policy: settings.policy,
+            mode: pool.selector.mode().to_string(),
+            types: records.types().to_vec(),
+            ttl: TtlStatus {
+                normal: settings.ttl.normal,
+                low: settings.ttl.low,
+                served: largest_ttl(&settings.ttl, state.cutover.as_ref(), change.as_ref(), now),
+            },
+            cutover: state.cutover.map(|c| c.at),
+            changed_at: change.map(|c| c.at),
+            differs_from_configuration: settings
+                .endpoints
+                .iter()
+                .zip(&state.endpoints)
+                .any(|(c, e)| c.weight != e.weight),
+            endpoints,
+        }
+    }
+
+    fn health_status(&self, pool: &Name, site: &str) -> HealthStatus {
+        let checked = self.health.get(&(pool.clone(), site.to_owned()));
+        let state = match checked.and_then(|c| c.health.state()) {
+            Some(true) => "up",
+            Some(false) => "down",
+            None => "unknown",
+        };
+        HealthStatus {
+            state: state.to_owned(),
+            since: checked.and_then(|c| c.health.since()),
+            seen: checked.and_then(|c| c.seen.clone()),
+        }
+    }
+}
+
+/// Endpoints that the configuration no longer has, but caches may.
+fn departed(known: &Known, at_least: bool, now: Timestamp) -> impl Iterator<Item = EndpointStatus> + '_ {
+    known.iter().map(move |(site, types)| EndpointStatus {
+        site: site.clone(),
+        weight: Weight::ZERO,
+        configured_weight: None,
+        share_percent: 0.0,
+        role: Role::Never,
+        forced: Override::Obey,
+        health: HealthStatus { state: "unknown".to_owned(), since: None, seen: None },
+        answered: false,
+        answers: 0,
+        horizon: types.iter().map(|(t, at)| horizon_status(*t, Report::of(Some(*at), at_least), now)).collect(),
+    })
+}
+
+fn horizon_status(rtype: Rtype, report: Report, now: Timestamp) -> HorizonStatus {
+    let Report { at, at_least } = report;
+    HorizonStatus { rtype, at, seconds_left: at.map_or(0, |at| at.since(now)), at_least }
+}

@@ -1,0 +1,164 @@
+//! The forwarder as a subcommand: arguments, signals, exit codes.
+//!
+//! SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the settings again and reopens the log. Exit code
+//! 0: ended in order; 1: it could not run; 2: the settings are wrong.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tracing_subscriber::EnvFilter;
+
+use super::life::Forwarder;
+use super::load::load;
+use super::mistake::Mistake;
+use super::settings::Settings;
+use super::toml;
+
+/// Forwards TCP connections, by a rinetd.conf or a TOML file.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ForwardArgs {
+    /// The settings, as rinetd.conf or as TOML; the content tells which.
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/rinetd.conf")]
+    pub config: PathBuf,
+    /// Only checks the settings.
+    #[arg(long)]
+    pub check: bool,
+    /// Only prints the settings as TOML.
+    #[arg(long, conflicts_with = "check")]
+    pub convert: bool,
+    /// Waits for a listen address that is in use until it is free, instead of failing.
+    #[arg(long)]
+    pub wait_bind: bool,
+}
+
+/// Runs the subcommand to its end.
+pub fn main(args: &ForwardArgs) -> ExitCode {
+    let settings = match read(args) {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            tell(&mistakes);
+            return ExitCode::from(2);
+        }
+    };
+    tell(&settings.warnings);
+    let result = if args.check {
+        writeln!(io::stdout(), "{}: no mistakes, rules: {}", args.config.display(), settings.rules.len())
+            .map_err(anyhow::Error::from)
+    } else if args.convert {
+        io::stdout().write_all(toml::write(&settings).as_bytes()).map_err(anyhow::Error::from)
+    } else {
+        run(args, settings)
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error may be closed; the exit code says it as well.
+            let _ = writeln!(io::stderr(), "waypost forward: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read(args: &ForwardArgs) -> Result<Settings, Vec<Mistake>> {
+    let mut settings = load(&args.config)?;
+    settings.wait_bind |= args.wait_bind;
+    Ok(settings)
+}
+
+fn tell(mistakes: &[Mistake]) {
+    for mistake in mistakes {
+        let _ = writeln!(io::stderr(), "{mistake}");
+    }
+}
+
+fn run(args: &ForwardArgs, settings: Settings) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_env("WAYPOST_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // Already set where the forwarder runs within a larger program.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .try_init();
+    raise_descriptor_limit();
+    runtime()?.block_on(serve(args, settings))
+}
+
+/// One thread where there is one core: nothing to be handed over between threads is the cheapest.
+fn runtime() -> io::Result<Runtime> {
+    let one_core = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+    let mut builder = if one_core { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.thread_name("forward").enable_all().build()
+}
+
+/// Each connection takes two descriptors; the usual soft limit of 1,024 is for programs that use select(2).
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+async fn serve(args: &ForwardArgs, settings: Settings) -> anyhow::Result<()> {
+    let mut ends = Ends { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut forwarder = Forwarder::start(settings)?;
+    // Reading may wait for the resolver; a signal to end is not kept waiting by it.
+    let mut reading: Option<JoinHandle<Result<Settings, Vec<Mistake>>>> = None;
+    loop {
+        tokio::select! {
+            () = ends.next() => break,
+            Some(()) = hangup.recv() => {
+                forwarder.reopen_log();
+                let args = args.clone();
+                reading = Some(tokio::task::spawn_blocking(move || read(&args)));
+            }
+            read = async { reading.as_mut().expect("the branch is on only if there is one").await },
+                if reading.is_some() =>
+            {
+                reading = None;
+                reload(&mut forwarder, read?);
+            }
+        }
+    }
+    tracing::info!("ending: open connections may go on for a while; a second signal ends at once");
+    forwarder.drain(ends.next()).await;
+    Ok(())
+}
+
+fn reload(forwarder: &mut Forwarder, read: Result<Settings, Vec<Mistake>>) {
+    let refused = match read {
+        Ok(settings) => {
+            tell(&settings.warnings);
+            forwarder.reload(settings).map_err(|e| e.to_string())
+        }
+        Err(mistakes) => {
+            tell(&mistakes);
+            forwarder.reload_refused();
+            Err(format!("mistakes in the file: {}", mistakes.len()))
+        }
+    };
+    match refused {
+        Ok(()) => tracing::info!("the new settings are in force"),
+        Err(reason) => tracing::error!(%reason, "the new settings are refused, the old ones stay in force"),
+    }
+}
+
+/// The signals that ask for the end.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! What is counted: connections by rule and outcome, and who comes (the stragglers), by source address.
+//!
+//! Counting takes no lock but one short one for each new connection. Memory is bounded: beyond [`SOURCES`] addresses,
+//! new ones are counted together.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use foldhash::fast::RandomState;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use serde::Serialize;
+
+use super::outcome::Outcome;
+
+/// Source addresses that are counted one by one.
+pub const SOURCES: usize = 100_000;
+/// Locks that the sources are spread over.
+const SHARDS: usize = 16;
+
+/// All counts of a forwarder.
+pub struct Counts {
+    shards: [Mutex<HashMap<IpAddr, Arc<Source>, RandomState>>; SHARDS],
+    spread: RandomState,
+    known: AtomicUsize,
+    others: Arc<Source>,
+    registry: Registry,
+    connections: IntCounterVec,
+    open: IntGaugeVec,
+    octets: IntCounterVec,
+    accept_failures: IntCounterVec,
+    known_sources: IntGauge,
+    reloads: IntCounterVec,
+    pub(super) log_lines_lost: IntCounter,
+}
+
+impl Counts {
+    /// Counts at zero.
+    pub(super) fn new() -> Self {
+        let counts = Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            spread: RandomState::default(),
+            known: AtomicUsize::new(0),
+            others: Arc::default(),
+            registry: Registry::new(),
+            connections: counters("connections_total", "Connections that ended, by outcome.", &["listen", "outcome"]),
+            open: IntGaugeVec::new(named("connections_open", "Connections open now."), &["listen"])
+                .expect("the name and labels are well-formed"),
+            octets: counters(
+                "bytes_total",
+                "Bytes passed on: up from clients, down from targets.",
+                &["listen", "direction"],
+            ),
+            accept_failures: counters("accept_failures_total", "Failed accept(2) calls.", &["listen"]),
+            known_sources: IntGauge::with_opts(named("sources", "Source addresses that are counted one by one."))
+                .expect("the name is well-formed"),
+            reloads: counters("reloads_total", "Reloads of the settings, by result.", &["result"]),
+            log_lines_lost: IntCounter::with_opts(named(
+                "log_lines_lost_total",
+                "Log lines that could not be written.",
+            ))
+            .expect("the name is well-formed"),
+        };
+        let collectors: [Box<dyn prometheus::core::Collector>; 7] = [
+            Box::new(counts.connections.clone()),
+            Box::new(counts.open.clone()),
+            Box::new(counts.octets.clone()),
+            Box::new(counts.accept_failures.clone()),
+            Box::new(counts.known_sources.clone()),
+            Box::new(counts.reloads.clone()),
+            Box::new(counts.log_lines_lost.clone()),
+        ];
+        for collector in collectors {
+            counts.registry.register(collector).expect("the names differ from each other");
+        }
+        for result in ["applied", "refused"] {
+            counts.reloads.with_label_values(&[result]);
+        }
+        counts
+    }
+
+    /// The counts of all known sources, the busiest (by connections) first; last, if there are any, `others`: those
+    /// beyond the first [`SOURCES`].
+    pub fn sources(&self) -> Vec<SourceCount> {
+        let mut counts = Vec::with_capacity(self.known.load(Relaxed) + 1);
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            counts.extend(shard.iter().map(|(address, source)| source.count(address.to_string())));
+        }
+        counts.sort_by(|a, b| b.connections.cmp(&a.connections).then_with(|| a.source.cmp(&b.source)));
+        if self.others.connections.load(Relaxed) > 0 {
+            counts.push(self.others.count("others".to_owned()));
+        }
+        counts
+    }
+
+    /// How many connections have ended in `outcome`, over all rules.
+    pub fn ended(&self, outcome: Outcome) -> u64 {
+        let families = prometheus::core::Collector::collect(&self.connections);
+        let name = outcome.to_string();
+        let metrics = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
+        let of_outcome = metrics.filter(|m| m.get_label().iter().any(|l| l.value() == name));
+        of_outcome.map(|m| m.get_counter().get_value() as u64).sum()
+    }
+
+    /// The metrics page, in Prometheus' text format.
+    pub fn page(&self) -> String {
+        self.known_sources.set(self.known.load(Relaxed) as i64);
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+
+    /// The counts of a rule; those of an earlier rule with the same listen address go on.
+    pub(super) fn of_rule(&self, listen: &str) -> RuleCounts {
+        RuleCounts {
+            ended: Outcome::ALL.map(|o| self.connections.with_label_values(&[listen, &o.to_string()])),
+            open: self.open.with_label_values(&[listen]),
+            up: self.octets.with_label_values(&[listen, "up"]),
+            down: self.octets.with_label_values(&[listen, "down"]),
+            accept_failures: self.accept_failures.with_label_values(&[listen]),
+        }
+    }
+
+    pub(super) fn reload(&self, applied: bool) {
+        self.reloads.with_label_values(&[if applied { "applied" } else { "refused" }]).inc();
+    }
+
+    /// Notes a new connection from `address` at `now_ms`; to be matched by [`Source::close`].
+    pub(super) fn open(&self, address: IpAddr, now_ms: i64) -> Arc<Source> {
+        use std::hash::BuildHasher;
+        let address = address.to_canonical();
+        let shard = &self.shards[self.spread.hash_one(address) as usize % SHARDS];
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = match shard.get(&address) {
+            Some(source) => source.clone(),
+            None if self.known.fetch_add(1, Relaxed) < SOURCES => {
+                shard.entry(address).insert_entry(Arc::default()).get().clone()
+            }
+            None => {
+                self.known.fetch_sub(1, Relaxed);
+                self.others.clone()
+            }
+        };
+        drop(shard);
+        source.opened(now_ms);
+        source
+    }
+}
+
+fn named(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("waypost_forward")
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    IntCounterVec::new(named(name, help), labels).expect("the name and labels are well-formed")
+}
+
+/// The counts of one rule, looked up once.
+pub(super) struct RuleCounts {
+    ended: [IntCounter; Outcome::ALL.len()],
+    pub(super) open: IntGauge,
+    pub(super) up: IntCounter,
+    pub(super) down: IntCounter,
+    pub(super) accept_failures: IntCounter,
+}
+
+impl RuleCounts {
+    pub(super) fn ended(&self, outcome: Outcome) {
+        self.ended[outcome as usize].inc();
+    }
+}
+
+/// What is known of one source address. Instants are milliseconds since 1970; 0 until the first connection.
+#[derive(Default)]
+pub(super) struct Source {
+    connections: AtomicU64,
+    open: AtomicU64,
+    up: AtomicU64,
+    down: AtomicU64,
+    first_seen_ms: AtomicI64,
+    last_seen_ms: AtomicI64,
+}
+
+impl Source {
+    fn opened(&self, now_ms: i64) {
+        let _ = self.first_seen_ms.compare_exchange(0, now_ms, Relaxed, Relaxed);
+        self.last_seen_ms.store(now_ms, Relaxed);
+        self.connections.fetch_add(1, Relaxed);
+        self.open.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn moved(&self, up: u64, down: u64, now_ms: i64) {
+        self.up.fetch_add(up, Relaxed);
+        self.down.fetch_add(down, Relaxed);
+        self.last_seen_ms.store(now_ms, Relaxed);
+    }
+
+    pub(super) fn close(&self, now_ms: i64) {
+        self.open.fetch_sub(1, Relaxed);
+        self.last_seen_ms.store(now_ms, Relaxed);
+    }
+
+    fn count(&self, source: String) -> SourceCount {
+        SourceCount {
+            source,
+            connections: self.connections.load(Relaxed),
+            open: self.open.load(Relaxed),
+            bytes_up: self.up.load(Relaxed),
+            bytes_down: self.down.load(Relaxed),
+            first_seen: instant(self.first_seen_ms.load(Relaxed)),
+            last_seen: instant(self.last_seen_ms.load(Relaxed)),
+        }
+    }
+}
+
+/// What is known of a source, at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SourceCount {
+    /// Its address, IPv4 also where a dual-stack listener saw it mapped; or `others`.
+    pub source: String,
+    /// Connections that were let in, open ones with them.
+    pub connections: u64,
+    /// Connections open now.
+    pub open: u64,
+    /// Octets taken from it.
+    pub bytes_up: u64,
+    /// Octets taken from the target for it.
+    pub bytes_down: u64,
+    /// When its first connection came.
+    pub first_seen: jiff::Timestamp,
+    /// When it last opened or closed a connection, or octets passed.
+    pub last_seen: jiff::Timestamp,
+}
+
+fn instant(ms: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_millisecond(ms).unwrap_or_default()
+}
+
+/// The wall clock in milliseconds since 1970.
+pub(super) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn a_source_is_counted_from_first_to_last() {
+        let counts = Counts::new();
+        let source = counts.open("::ffff:192.0.2.1".parse().unwrap(), 1_000);
+        counts.open("192.0.2.1".parse().unwrap(), 2_000);
+        counts.open("192.0.2.2".parse().unwrap(), 2_500);
+        source.moved(10, 20, 3_000);
+        source.close(4_000);
+        let all = counts.sources();
+        assert_eq!(all.len(), 2);
+        assert_eq!((all[0].source.as_str(), all[0].connections, all[0].open), ("192.0.2.1", 2, 1));
+        assert_eq!((all[0].bytes_up, all[0].bytes_down), (10, 20));
+        let json = serde_json::to_value(&all[0]).unwrap();
+        assert_eq!(json["first_seen"], "1970-01-01T00:00:01Z");
+        assert_eq!(json["last_seen"], "1970-01-01T00:00:04Z");
+    }
+
+    #[test]
+    fn sources_beyond_the_bound_are_counted_together() {
+        let counts = Counts::new();
+        for number in 0..SOURCES as u32 + 5 {
+            counts.open(Ipv4Addr::from(number).into(), 1);
+        }
+        counts.open(Ipv4Addr::from(0).into(), 2);
+        let all = counts.sources();
+        assert_eq!(all.len(), SOURCES + 1);
+        assert_eq!((all[0].source.as_str(), all[0].connections), ("0.0.0.0", 2));
+        let others = all.last().unwrap();
+        assert_eq!((others.source.as_str(), others.connections), ("others", 5));
+    }
+
+    #[test]
+    fn the_page_tells_totals_by_rule_and_outcome() {
+        let counts = Counts::new();
+        let rule = counts.of_rule("127.0.0.1:80");
+        rule.ended(Outcome::Denied);
+        rule.up.inc_by(7);
+        counts.open("192.0.2.1".parse().unwrap(), 1);
+        let page = counts.page();
+        assert!(
+            page.contains("waypost_forward_connections_total{listen=\"127.0.0.1:80\",outcome=\"denied\"} 1"),
+            "{page}"
+        );
+        assert!(page.contains("waypost_forward_bytes_total{direction=\"up\",listen=\"127.0.0.1:80\"} 7"));
+        assert!(page.contains("waypost_forward_sources 1"));
+        assert!(!page.contains("192.0.2.1"), "no label for a source");
+        assert_eq!(counts.ended(Outcome::Denied), 1);
+    }
+}

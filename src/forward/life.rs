@@ -1,0 +1,262 @@
+//! The forwarder as a whole: starts all rules or none, reloads, drains.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::connection::{Plan, Shared, Shortage};
+use super::counts::Counts;
+use super::listener::{self, Listener, Start};
+use super::log::Log;
+use super::page::Page;
+use super::settings::{Rule, Settings};
+use super::throttle::Throttle;
+
+/// Why a forwarder can't start, or can't take new settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// A rule's address can't be listened on.
+    #[error("the rule {listen} -> {target} can't listen on {address}: {source}")]
+    Listen {
+        /// As written.
+        listen: String,
+        /// As written.
+        target: String,
+        /// What `listen` stands for.
+        address: SocketAddr,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The address for metrics can't be listened on.
+    #[error("metrics can't be shown on {address}: {source}")]
+    Metrics {
+        /// As set.
+        address: SocketAddr,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The thread that writes the log can't be started.
+    #[error("no thread for the log can be started: {source}")]
+    LogThread {
+        /// What the kernel says.
+        source: io::Error,
+    },
+}
+
+/// A running forwarder. Dropping it cuts all connections; [`Forwarder::drain`] ends it in order.
+pub struct Forwarder {
+    settings: Settings,
+    /// One for each rule, in their order.
+    listeners: Vec<Listener>,
+    /// Those whose rule is gone, until their last connection ends.
+    leaving: Vec<Listener>,
+    page: Option<Page>,
+    shared: Arc<Shared>,
+}
+
+impl Forwarder {
+    /// Starts to listen for all rules. To be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// That an address can't be listened on (unless it is in use and `wait_bind` is set); nothing is left running then.
+    pub fn start(settings: Settings) -> Result<Self, ForwardError> {
+        let counts = Arc::new(Counts::new());
+        let starts = settings
+            .rules
+            .iter()
+            .map(|rule| begin(rule, settings.wait_bind))
+            .collect::<Result<Vec<_>, ForwardError>>()?;
+        let page = open_page(settings.metrics, &counts)?;
+        let log = Log::start(settings.log.clone(), counts.log_lines_lost.clone())
+            .map_err(|source| ForwardError::LogThread { source })?;
+        let shared = Arc::new(Shared { counts, log, shortage: Shortage::default() });
+        let listeners = starts
+            .into_iter()
+            .zip(plans(&settings, &shared))
+            .map(|(start, plan)| Listener::start(start, plan, shared.clone()))
+            .collect();
+        write_pid(settings.pid_file.as_deref());
+        Ok(Self { settings, listeners, leaving: Vec::new(), page, shared })
+    }
+
+    /// Takes new settings: an address that stays keeps its listening socket, new ones are opened, gone ones closed. All
+    /// connections go on as they are.
+    ///
+    /// # Errors
+    /// As [`Forwarder::start`]; the old settings stay in force then, all of them.
+    pub fn reload(&mut self, settings: Settings) -> Result<(), ForwardError> {
+        let result = self.take(settings);
+        self.shared.counts.reload(result.is_ok());
+        result
+    }
+
+    fn take(&mut self, settings: Settings) -> Result<(), ForwardError> {
+        // All that can fail comes first.
+        let kept = self.kept(&settings);
+        let gone_ports: Vec<u16> = self
+            .listeners
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| !kept.contains(&Some(*i)))
+            .map(|(_, l)| l.address.port())
+            .collect();
+        let mut starts = VecDeque::new();
+        for (rule, _) in settings.rules.iter().zip(&kept).filter(|(_, kept)| kept.is_none()) {
+            // An address may be held by a listener of our own that is about to close, as 0.0.0.0:80 holds 127.0.0.1:80.
+            let ours = gone_ports.contains(&rule.listen.address.port());
+            starts.push_back(begin(rule, settings.wait_bind || ours)?);
+        }
+        let same_page = self.page.as_ref().map(|page| page.address) == settings.metrics;
+        let page = if same_page { None } else { open_page(settings.metrics, &self.shared.counts)? };
+
+        let mut old: Vec<_> = std::mem::take(&mut self.listeners).into_iter().map(Some).collect();
+        for (plan, kept) in plans(&settings, &self.shared).into_iter().zip(kept) {
+            let listener = if let Some(listener) = kept.and_then(|i| old[i].take()) {
+                listener.set(plan);
+                listener
+            } else {
+                let start = starts.pop_front().expect("each rule that keeps no listener was begun above");
+                Listener::start(start, plan, self.shared.clone())
+            };
+            self.listeners.push(listener);
+        }
+        self.leaving.retain(|listener| !listener.finished());
+        for listener in old.into_iter().flatten() {
+            tracing::info!(listen = %listener.address, "the rule is gone; its connections go on");
+            listener.stop();
+            self.leaving.push(listener);
+        }
+        if !same_page {
+            self.page = page;
+        }
+        self.shared.log.write_to(settings.log.clone());
+        if settings.pid_file != self.settings.pid_file {
+            write_pid(settings.pid_file.as_deref());
+        }
+        self.settings = settings;
+        Ok(())
+    }
+
+    /// For each new rule the listener, by its place, that has its address already; each is given once.
+    fn kept(&self, settings: &Settings) -> Vec<Option<usize>> {
+        let mut free: Vec<_> = self.listeners.iter().map(|listener| Some(listener.address)).collect();
+        let mut claim = |address| {
+            let place = free.iter().position(|free| *free == Some(address))?;
+            free[place] = None;
+            Some(place)
+        };
+        settings.rules.iter().map(|rule| claim(rule.listen.address)).collect()
+    }
+
+    /// Notes that new settings were refused before they came here; the old ones stay in force.
+    pub fn reload_refused(&self) {
+        self.shared.counts.reload(false);
+    }
+
+    /// Opens the log's file again, as after it was moved away.
+    pub fn reopen_log(&self) {
+        self.shared.log.reopen();
+    }
+
+    /// Waits until all rules listen, and gives their addresses in the order of the rules.
+    pub async fn ready(&self) -> Vec<SocketAddr> {
+        let mut addresses = Vec::with_capacity(self.listeners.len());
+        for listener in &self.listeners {
+            addresses.extend(listener.ready().await);
+        }
+        addresses
+    }
+
+    /// Where each rule listens by now; `None` while its address is waited for.
+    pub fn addresses(&self) -> Vec<Option<SocketAddr>> {
+        self.listeners.iter().map(Listener::bound).collect()
+    }
+
+    /// Where metrics are shown.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.page.as_ref().map(|page| page.bound)
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.shared.counts.clone()
+    }
+
+    /// Ends it: no new connections; those open go on until they end, the time to drain is over, or `at_once` is ready.
+    pub async fn drain(mut self, at_once: impl Future<Output = ()>) {
+        for listener in &self.listeners {
+            listener.stop();
+        }
+        let limit = self.settings.drain;
+        let ended = tokio::select! {
+            () = self.all_ended() => true,
+            () = tokio::time::sleep(limit) => false,
+            () = at_once => false,
+        };
+        if !ended {
+            tracing::info!("connections that are still open are cut");
+            for listener in self.listeners.iter().chain(&self.leaving) {
+                listener.cut();
+            }
+            self.all_ended().await;
+        }
+        self.shared.log.end().await;
+    }
+
+    async fn all_ended(&mut self) {
+        for listener in self.listeners.iter_mut().chain(&mut self.leaving) {
+            listener.wait().await;
+        }
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        for listener in self.listeners.iter().chain(&self.leaving) {
+            listener.cut();
+        }
+    }
+}
+
+fn begin(rule: &Rule, wait: bool) -> Result<Start, ForwardError> {
+    let address = rule.listen.address;
+    match listener::bind(address) {
+        Ok(listener) => Ok(Start::Bound(listener)),
+        Err(e) if wait && e.kind() == io::ErrorKind::AddrInUse => Ok(Start::Waiting),
+        Err(source) => Err(ForwardError::Listen {
+            listen: rule.listen.to_string(),
+            target: rule.target.to_string(),
+            address,
+            source,
+        }),
+    }
+}
+
+fn open_page(address: Option<SocketAddr>, counts: &Arc<Counts>) -> Result<Option<Page>, ForwardError> {
+    let open =
+        |address| Page::open(address, counts.clone()).map_err(|source| ForwardError::Metrics { address, source });
+    address.map(open).transpose()
+}
+
+fn plans(settings: &Settings, shared: &Shared) -> Vec<Plan> {
+    let access = Arc::new(settings.access.clone());
+    let plan = |rule: &Rule| Plan {
+        rule: Arc::new(rule.clone()),
+        access: access.clone(),
+        counts: shared.counts.of_rule(&rule.listen.to_string()),
+        throttle: Throttle::default(),
+    };
+    settings.rules.iter().map(plan).collect()
+}
+
+/// Without a file for its process id a forwarder does its work as well, so this only warns.
+fn write_pid(file: Option<&Path>) {
+    if let Some(file) = file
+        && let Err(error) = std::fs::write(file, format!("{}\n", std::process::id()))
+    {
+        tracing::warn!(file = %file.display(), %error, "the process id can't be written");
+    }
+}

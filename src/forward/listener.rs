@@ -1,0 +1,199 @@
+//! One listen address: binds it (waiting for it, if so set), accepts, and owns the connections that came in by it.
+//!
+//! What always holds: a failed accept(2) ends nothing and never spins; connections outlive their listener.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{DESCRIPTOR_AGAIN, Plan, Shared, admit, set_options};
+use super::log::Entry;
+use super::throttle::Throttle;
+
+/// Connections that may wait to be accepted; the kernel's own bound (net.core.somaxconn) is mostly lower.
+const BACKLOG: u32 = 4096;
+/// Between two tries to bind an address that is in use.
+const BIND_AGAIN: Duration = Duration::from_millis(100);
+
+/// A listener and its connections, as seen by their owner.
+pub(super) struct Listener {
+    /// The address as set, with port 0 if so set.
+    pub(super) address: SocketAddr,
+    plan: Arc<ArcSwap<Plan>>,
+    /// The address in use, once it is bound.
+    bound: watch::Receiver<Option<SocketAddr>>,
+    stop: CancellationToken,
+    cut: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// What a listener begins with.
+pub(super) enum Start {
+    /// A socket that listens.
+    Bound(TcpListener),
+    /// The address is in use; it is taken as soon as it is free.
+    Waiting,
+}
+
+impl Listener {
+    /// Starts to accept by `plan`, now or as soon as the address is free.
+    pub(super) fn start(start: Start, plan: Plan, shared: Arc<Shared>) -> Self {
+        let address = plan.rule.listen.address;
+        let plan = Arc::new(ArcSwap::from_pointee(plan));
+        let (bound_tx, bound) = watch::channel(None);
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+        let acceptor = Acceptor { address, plan: plan.clone(), shared, connections: JoinSet::new() };
+        let task = tokio::spawn(acceptor.run(start, bound_tx, stop.clone(), cut.clone()));
+        Self { address, plan, bound, stop, cut, task }
+    }
+
+    /// New connections go by `plan` from now on.
+    pub(super) fn set(&self, plan: Plan) {
+        self.plan.store(Arc::new(plan));
+    }
+
+    /// The address in use, if it is bound by now.
+    pub(super) fn bound(&self) -> Option<SocketAddr> {
+        *self.bound.borrow()
+    }
+
+    /// Waits until the address is bound; `None` if it was stopped before.
+    pub(super) async fn ready(&self) -> Option<SocketAddr> {
+        let mut bound = self.bound.clone();
+        bound.wait_for(Option::is_some).await.ok().and_then(|address| *address)
+    }
+
+    /// Closes the listening socket; connections go on.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Closes the listening socket and all connections.
+    pub(super) fn cut(&self) {
+        self.stop.cancel();
+        self.cut.cancel();
+    }
+
+    /// Whether it is stopped and its last connection has ended.
+    pub(super) fn finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Waits until it is stopped and its last connection has ended. May be dropped and called again.
+    pub(super) async fn wait(&mut self) {
+        if !self.task.is_finished() {
+            // An error would be a panic of the task, which is the end of it as well.
+            let _ = (&mut self.task).await;
+        }
+    }
+}
+
+/// Binds and listens; accepted connections inherit the socket's options.
+///
+/// # Errors
+/// Those of socket(2), setsockopt(2), bind(2) and listen(2).
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    set_options(SockRef::from(&socket))?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// The task behind a [`Listener`].
+struct Acceptor {
+    address: SocketAddr,
+    plan: Arc<ArcSwap<Plan>>,
+    shared: Arc<Shared>,
+    connections: JoinSet<()>,
+}
+
+impl Acceptor {
+    async fn run(
+        mut self,
+        start: Start,
+        bound: watch::Sender<Option<SocketAddr>>,
+        stop: CancellationToken,
+        cut: CancellationToken,
+    ) {
+        stop.run_until_cancelled(self.accept(start, bound)).await;
+        let ended = async { while self.connections.join_next().await.is_some() {} };
+        if cut.run_until_cancelled(ended).await.is_none() {
+            self.connections.shutdown().await;
+        }
+    }
+
+    /// Accepts until it is dropped, which closes the socket.
+    async fn accept(&mut self, start: Start, bound: watch::Sender<Option<SocketAddr>>) {
+        let listener = match start {
+            Start::Bound(listener) => listener,
+            Start::Waiting => self.bind_when_free().await,
+        };
+        let address = listener.local_addr().unwrap_or(self.address);
+        tracing::info!(listen = %address, target = %self.plan.load().rule.target, "forwarding");
+        bound.send_replace(Some(address));
+        let throttle = Throttle::default();
+        loop {
+            while self.shared.shortage.is_there() {
+                tokio::time::sleep(DESCRIPTOR_AGAIN).await;
+            }
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((client, peer)) => {
+                        if let Some(life) = admit(client, peer, self.plan.load_full(), self.shared.clone()) {
+                            self.connections.spawn(life);
+                        }
+                    }
+                    Err(error) => self.accept_failed(&error, &throttle).await,
+                },
+                // Frees what a connection that ended has left behind.
+                Some(_) = self.connections.join_next() => {}
+            }
+        }
+    }
+
+    async fn accept_failed(&self, error: &io::Error, throttle: &Throttle) {
+        let plan = self.plan.load_full();
+        plan.counts.accept_failures.inc();
+        if throttle.may_speak(Instant::now()) {
+            tracing::error!(listen = %plan.rule.listen, %error, "a connection could not be accepted");
+            self.shared.log.line(|| Entry {
+                at: jiff::Timestamp::now(),
+                client: None,
+                rule: plan.rule.clone(),
+                up: 0,
+                down: 0,
+                result: "accept-failed -",
+            });
+        }
+        // A client that went away while it waited is no reason for the others to wait.
+        if error.kind() != io::ErrorKind::ConnectionAborted {
+            tokio::time::sleep(DESCRIPTOR_AGAIN).await;
+        }
+    }
+
+    async fn bind_when_free(&self) -> TcpListener {
+        let listen = self.plan.load().rule.listen.to_string();
+        tracing::info!(%listen, "the address is in use; waiting until it is free");
+        let mut told = io::ErrorKind::AddrInUse;
+        loop {
+            match bind(self.address) {
+                Ok(listener) => return listener,
+                Err(error) if error.kind() == told => {}
+                Err(error) => {
+                    tracing::warn!(%listen, %error, "can't listen yet");
+                    told = error.kind();
+                }
+            }
+            tokio::time::sleep(BIND_AGAIN).await;
+        }
+    }
+}

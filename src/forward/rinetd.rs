@@ -1,0 +1,414 @@
+//! Reads rinetd.conf as the manual of rinetd 0.73 describes it, and tells every mistake in one go.
+//!
+//! ```text
+//! bindaddress bindport[/tcp] connectaddress connectport[/tcp] [ [src=ADDRESS, timeout=SECONDS] ]
+//! allow PATTERN        deny PATTERN        for all rules when before the first, else for the rule above
+//! logfile FILE         logcommon           pidlogfile FILE          # comment
+//! ```
+//!
+//! UDP is refused, not passed over: a service left out in silence would be found missing in the night.
+//! No I/O but what [`Lookup`] does.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::access::{Access, Pattern};
+use super::mistake::{Mistake, Place};
+use super::names::{self, Lookup, NameError};
+use super::settings::{Listen, LogFile, LogFormat, Rule, Settings, Target};
+
+/// Reads `text`, which came from `file`.
+///
+/// # Errors
+/// All mistakes, in the order of their lines.
+pub fn parse(text: &str, file: &Path, lookup: &Lookup<'_>) -> Result<Settings, Vec<Mistake>> {
+    let mut reader = Reader::new(text, file, lookup);
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        reader.line(Span::new(start, line.trim_end_matches(['\n', '\r'])));
+        start += line.len();
+    }
+    reader.finish()
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    file: &'a Path,
+    lookup: &'a Lookup<'a>,
+    settings: Settings,
+    /// Whether a rule was seen, also one with mistakes: patterns below it are its own.
+    in_rule: bool,
+    log_file: Option<PathBuf>,
+    log_format: LogFormat,
+    /// The line of the rule that listens on an address.
+    listens: HashMap<SocketAddr, usize>,
+    mistakes: Vec<Mistake>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(text: &'a str, file: &'a Path, lookup: &'a Lookup<'a>) -> Self {
+        Self {
+            text,
+            file,
+            lookup,
+            settings: Settings::default(),
+            in_rule: false,
+            log_file: None,
+            log_format: LogFormat::default(),
+            listens: HashMap::new(),
+            mistakes: Vec::new(),
+        }
+    }
+
+    fn finish(mut self) -> Result<Settings, Vec<Mistake>> {
+        if !self.mistakes.is_empty() {
+            return Err(self.mistakes);
+        }
+        if self.settings.rules.is_empty() {
+            self.settings.warnings.push(Mistake::of_file(self.file, "there is no rule, so nothing is forwarded"));
+        }
+        self.settings.log = self.log_file.map(|file| LogFile { file, format: self.log_format });
+        Ok(self.settings)
+    }
+
+    fn line(&mut self, line: Span<'a>) {
+        let mut rest = line.trim();
+        let Some(first) = rest.word(&['#']) else { return };
+        match first.text {
+            "allow" | "deny" => self.pattern(first, rest.before_comment()),
+            "logfile" => self.log_file = self.file_name(first, rest),
+            "pidlogfile" => self.settings.pid_file = self.file_name(first, rest),
+            "logcommon" => {
+                self.log_format = LogFormat::Common;
+                self.nothing_more(rest.before_comment());
+            }
+            _ => self.rule(first, rest.before_comment()),
+        }
+    }
+
+    fn pattern(&mut self, keyword: Span<'a>, mut rest: Span<'a>) {
+        let Some(written) = rest.word(&[]) else {
+            return self.mistake(keyword, format!("{} needs a pattern, such as 192.0.2.*", keyword.text));
+        };
+        self.nothing_more(rest);
+        match Pattern::parse(written.text) {
+            Err(e) => self.mistake(written, format!("{:?} is no pattern: {e}", written.text)),
+            Ok(pattern) => {
+                // A rule with mistakes has no place of its own; its patterns go where they can do no harm, as the whole
+                // file is refused.
+                let access = match self.settings.rules.last_mut() {
+                    Some(rule) if self.in_rule => &mut rule.access,
+                    _ => &mut self.settings.access,
+                };
+                let Access { allow, deny } = access;
+                if keyword.text == "allow" { allow } else { deny }.push(pattern);
+            }
+        }
+    }
+
+    /// A name in double quotes, or all up to the next blank; `#` is a character like any other in it.
+    fn file_name(&mut self, keyword: Span<'a>, rest: Span<'a>) -> Option<PathBuf> {
+        let mut rest = rest.trim();
+        let name = if let Some(quoted) = rest.text.strip_prefix('"') {
+            let Some((name, after)) = quoted.split_once('"').filter(|(name, _)| !name.is_empty()) else {
+                self.mistake(rest, "a file name in double quotes needs characters and a closing quote".to_owned());
+                return None;
+            };
+            rest = rest.last(after.len());
+            name
+        } else {
+            let Some(word) = rest.word(&[]) else {
+                self.mistake(keyword, format!("{} needs a file name", keyword.text));
+                return None;
+            };
+            word.text
+        };
+        self.nothing_more(rest.before_comment());
+        Some(PathBuf::from(name))
+    }
+
+    fn rule(&mut self, bind_address: Span<'a>, mut rest: Span<'a>) {
+        self.in_rule = true;
+        let (Some(bind_port), Some(connect_address), Some(connect_port)) =
+            (rest.word(&['[']), rest.word(&[]), rest.word(&['[']))
+        else {
+            let whole = Span { start: bind_address.start, text: &self.text[bind_address.start..rest.end()] };
+            return self.mistake(
+                whole.trim(),
+                "expected bindaddress bindport connectaddress connectport, or one of allow, deny, logfile, pidlogfile, \
+                 logcommon"
+                    .to_owned(),
+            );
+        };
+        let listen_host = self.named(bind_address, names::listen_address(bind_address.text, self.lookup));
+        let listen_port = self.port(bind_port, 0);
+        let host = self.named(connect_address, names::host(connect_address.text));
+        let port = self.port(connect_port, 1);
+        let source = self.options(rest);
+
+        let (Some(address), Some(listen_port), Some(host), Some(port)) = (listen_host, listen_port, host, port) else {
+            return;
+        };
+        let address = SocketAddr::new(address, listen_port);
+        let line = Place::of_span(self.text, bind_address.range()).line;
+        if let Some(earlier) = self.listens.insert(address, line).filter(|_| listen_port != 0) {
+            return self.mistake(bind_address, format!("the rule of line {earlier} listens on {address} already"));
+        }
+        let listen = Listen { host: bind_address.text.trim_matches(['[', ']']).to_owned(), address };
+        let rule = Rule { source, ..Rule::new(listen, Target { host, port }) };
+        if let Some(mismatch) = rule.source_mismatch() {
+            self.mistake(rest.trim(), mismatch);
+        }
+        self.settings.rules.push(rule);
+    }
+
+    /// `PORT`, `PORT/tcp` or `PORT/udp`, a port being a number or a service name.
+    fn port(&mut self, written: Span<'a>, least: u16) -> Option<u16> {
+        let (name, protocol) = written.text.split_once('/').unwrap_or((written.text, "tcp"));
+        match protocol {
+            "tcp" => self.named(written, names::port(name, least, self.lookup.services)),
+            "udp" => {
+                self.mistake(written, format!("{:?}: UDP is not supported yet, only TCP", written.text));
+                None
+            }
+            other => {
+                self.mistake(written, format!("{other:?} is no protocol: expected tcp"));
+                None
+            }
+        }
+    }
+
+    /// `[src=ADDRESS, timeout=SECONDS]`; gives the source address.
+    fn options(&mut self, rest: Span<'a>) -> Option<std::net::IpAddr> {
+        let rest = rest.trim();
+        if rest.text.is_empty() {
+            return None;
+        }
+        let Some(inner) = rest.text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) else {
+            self.mistake(rest, format!("{:?}: expected options in square brackets, or nothing", rest.text));
+            return None;
+        };
+        let mut source = None;
+        let mut start = rest.start + 1;
+        for piece in inner.split(',') {
+            let option = Span::new(start, piece).trim();
+            start += piece.len() + 1;
+            let (key, value) = option.text.split_once('=').map_or((option.text, ""), |(k, v)| (k.trim(), v.trim()));
+            match key {
+                "src" => match value.trim_matches(['[', ']']).parse() {
+                    Ok(address) => source = Some(address),
+                    Err(_) => self.mistake(option, format!("src={value}: {value:?} is no address")),
+                },
+                "timeout" if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) => {
+                    let doubt = "timeout is for UDP; it changes nothing for a TCP rule".to_owned();
+                    let doubt = self.at(option, doubt);
+                    self.settings.warnings.push(doubt);
+                }
+                "timeout" => self.mistake(option, format!("timeout={value}: {value:?} is no number of seconds")),
+                _ => self.mistake(
+                    option,
+                    format!("{:?} is no option: expected src=ADDRESS or timeout=SECONDS", option.text),
+                ),
+            }
+        }
+        source
+    }
+
+    fn named<T>(&mut self, written: Span<'a>, read: Result<T, NameError>) -> Option<T> {
+        read.map_err(|e| self.mistake(written, e.to_string())).ok()
+    }
+
+    fn nothing_more(&mut self, rest: Span<'a>) {
+        let rest = rest.trim();
+        if !rest.text.is_empty() {
+            self.mistake(rest, format!("{:?} is more than belongs on this line", rest.text));
+        }
+    }
+
+    fn mistake(&mut self, at: Span<'a>, message: String) {
+        let mistake = self.at(at, message);
+        self.mistakes.push(mistake);
+    }
+
+    fn at(&self, at: Span<'a>, message: String) -> Mistake {
+        Mistake { file: self.file.to_owned(), place: Some(Place::of_span(self.text, at.range())), message }
+    }
+}
+
+/// A part of one line, and where it starts in the file (in octets).
+#[derive(Clone, Copy)]
+struct Span<'a> {
+    start: usize,
+    text: &'a str,
+}
+
+impl<'a> Span<'a> {
+    fn new(start: usize, text: &'a str) -> Self {
+        Self { start, text }
+    }
+
+    fn end(self) -> usize {
+        self.start + self.text.len()
+    }
+
+    fn range(self) -> Range<usize> {
+        self.start..self.end()
+    }
+
+    fn trim(self) -> Self {
+        let text = self.text.trim_start();
+        Self { start: self.end() - text.len(), text: text.trim_end() }
+    }
+
+    /// The last `length` octets.
+    fn last(self, length: usize) -> Self {
+        let skipped = self.text.len() - length;
+        Self { start: self.start + skipped, text: &self.text[skipped..] }
+    }
+
+    fn before_comment(self) -> Self {
+        Self { text: self.text.split('#').next().unwrap_or_default(), ..self }
+    }
+
+    /// Takes off the next word, which ends at a blank or (not as its first character) at one of `stops`. `None` when
+    /// nothing but a comment is left and `#` is a stop, or when nothing is left.
+    fn word(&mut self, stops: &[char]) -> Option<Self> {
+        let from = self.trim();
+        if from.text.is_empty() || stops.contains(&'#') && from.text.starts_with('#') {
+            return None;
+        }
+        let ends = |(at, c): (usize, char)| (c.is_whitespace() || at > 0 && stops.contains(&c)).then_some(at);
+        let length = from.text.char_indices().find_map(ends).unwrap_or(from.text.len());
+        *self = from.last(from.text.len() - length);
+        Some(Self { text: &from.text[..length], ..from })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::Services;
+    use super::super::settings::Host;
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, Vec<Mistake>> {
+        let services = Services::parse("http 80/tcp www\nhttps 443/tcp\n");
+        let resolve = |name: &str| match name {
+            "localhost" => Ok("127.0.0.1".parse().unwrap()),
+            _ => Err(std::io::Error::other("no such host")),
+        };
+        parse(text, Path::new("rinetd.conf"), &Lookup { services: &services, resolve: &resolve })
+    }
+
+    fn mistakes(text: &str) -> Vec<(usize, usize, String)> {
+        let place = |m: Mistake| m.place.map_or((0, 0, m.message.clone()), |p| (p.line, p.column, m.message));
+        read(text).unwrap_err().into_iter().map(place).collect()
+    }
+
+    #[test]
+    fn the_forms_of_the_manual_are_read() {
+        let settings = read(
+            "# a comment\r\n\
+             allow 192.168.2.*\n\
+             deny 192.168.2.1?\n\
+             \n\
+             0.0.0.0 80/tcp 10.1.1.2 www\n\
+             \tlocalhost https   [2001:db8::1] 8443/tcp [ src = 2001:db8::2 , timeout=1200 ] # comment\n\
+             allow 10.* # only these\n\
+             deny 10.0.0.1\n\
+             0 23 new.example.org 23[src=10.1.1.1]\n\
+             :: 25 ::1 25#comment\n\
+             logfile \"/var/log/my rinetd.log\"\n\
+             logcommon\n\
+             pidlogfile /run/r#1.pid\n",
+        )
+        .unwrap();
+        let shown: Vec<_> = settings.rules.iter().map(|r| format!("{} {}", r.listen, r.target)).collect();
+        assert_eq!(
+            shown,
+            [
+                "0.0.0.0:80 10.1.1.2:80",
+                "localhost:443 [2001:db8::1]:8443",
+                "0:23 new.example.org:23",
+                "[::]:25 [::1]:25"
+            ]
+        );
+        assert_eq!(settings.rules[1].listen.address, "127.0.0.1:443".parse().unwrap());
+        assert_eq!(settings.rules[1].source, Some("2001:db8::2".parse().unwrap()));
+        assert_eq!(settings.rules[2].source, Some("10.1.1.1".parse().unwrap()));
+        assert_eq!(settings.rules[2].target.host, Host::Name("new.example.org".into()));
+        assert_eq!((settings.access.allow.len(), settings.access.deny.len()), (1, 1));
+        assert_eq!((settings.rules[1].access.allow.len(), settings.rules[1].access.deny.len()), (1, 1));
+        assert_eq!(settings.rules[0].access, Access::default());
+        let log = settings.log.unwrap();
+        assert_eq!((log.file, log.format), ("/var/log/my rinetd.log".into(), LogFormat::Common));
+        assert_eq!(settings.pid_file, Some("/run/r#1.pid".into()));
+        assert_eq!(settings.warnings.len(), 1, "timeout on a TCP rule");
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_place() {
+        let found = mistakes(
+            "allow example.org\n\
+             0.0.0.0 80000 10.1.1.300 htpp [src=x, tiemout=5]\n\
+             0.0.0.0 53/udp 10.1.1.2 53/sctp\n\
+             0.0.0.0 80\n\
+             \tnowhere 80 10.1.1.2 0\n\
+             logfile\n\
+             logcommon yes\n\
+             pidlogfile \"\n\
+             deny 1.2.3.4 5\n\
+             0.0.0.0 81 10.1.1.2 81 timeout=5\n",
+        );
+        let places: Vec<_> = found.iter().map(|(line, column, _)| (*line, *column)).collect();
+        let expected = [
+            (1, 7),
+            (2, 9),
+            (2, 15),
+            (2, 26),
+            (2, 32),
+            (2, 39),
+            (3, 9),
+            (3, 25),
+            (4, 1),
+            (5, 2),
+            (5, 22),
+            (6, 1),
+            (7, 11),
+            (8, 12),
+            (9, 14),
+            (10, 24),
+        ];
+        assert_eq!(places, expected, "{found:#?}");
+        assert!(found[6].2.contains("UDP is not supported yet"));
+    }
+
+    #[test]
+    fn two_rules_on_one_address_are_a_mistake() {
+        let found = mistakes("127.0.0.1 80 10.0.0.1 80\n\nlocalhost www 10.0.0.2 80\n");
+        assert_eq!(found, [(3, 1, "the rule of line 1 listens on 127.0.0.1:80 already".to_owned())]);
+        assert_eq!(read("127.0.0.1 0 10.0.0.1 80\n127.0.0.1 0 10.0.0.2 80").unwrap().rules.len(), 2);
+    }
+
+    #[test]
+    fn a_file_without_rules_is_doubted_not_refused() {
+        let settings = read("logfile /var/log/rinetd.log").unwrap();
+        assert_eq!(settings.warnings.len(), 1);
+        assert_eq!(settings.log.unwrap().format, LogFormat::Tabs);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "([ -~\\t\\r\\n]|[äß\u{2028}]){0,200}") {
+            let _ = read(&text);
+        }
+
+        #[test]
+        fn no_line_of_likely_words_makes_it_panic(
+            words in proptest::collection::vec("(allow|deny|logfile|#|\\[|\\]|\\[src=|,|\"|::1|0|80/udp|\n| )", 0..30)
+        ) {
+            let _ = read(&words.join(" "));
+        }
+    }
+}

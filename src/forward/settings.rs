@@ -1,0 +1,194 @@
+//! What the forwarder is set to do: checked and typed, whichever file it was read from. No I/O here.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::access::Access;
+use super::mistake::Mistake;
+
+/// All that the forwarder needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What is forwarded, in the order written. No two listen on the same address, unless on port 0.
+    pub rules: Vec<Rule>,
+    /// Who may connect, before a rule's own patterns are asked.
+    pub access: Access,
+    /// Where connections are logged; `None`: nowhere.
+    pub log: Option<LogFile>,
+    /// Where the process id is written.
+    pub pid_file: Option<PathBuf>,
+    /// How long open connections may go on after the end was asked for.
+    pub drain: Duration,
+    /// Where metrics and sources are shown over HTTP.
+    pub metrics: Option<SocketAddr>,
+    /// Waits for a listen address that is in use, instead of failing.
+    pub wait_bind: bool,
+    /// Doubts about the file that it was read from.
+    pub warnings: Vec<Mistake>,
+}
+
+impl Settings {
+    /// Time for downloads to end, and short enough that a service manager (90 s with systemd) does not kill first.
+    pub const DRAIN: Duration = Duration::from_secs(30);
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            rules: Vec::new(),
+            access: Access::default(),
+            log: None,
+            pid_file: None,
+            drain: Self::DRAIN,
+            metrics: None,
+            wait_bind: false,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// One listen address and where its connections go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Where to listen.
+    pub listen: Listen,
+    /// Where to connect to.
+    pub target: Target,
+    /// Who may connect.
+    pub access: Access,
+    /// The local address that connections to the target come from; `None`: as the kernel chooses.
+    pub source: Option<IpAddr>,
+    /// How the client's address is passed on.
+    pub proxy_protocol: ProxyProtocol,
+    /// How long one address of the target may take to accept a connection.
+    pub connect_timeout: Duration,
+    /// How long a connection may stand without a byte in either direction.
+    pub idle_timeout: Duration,
+}
+
+impl Rule {
+    /// Two lost SYNs (sent again after 1 s and 3 s) still connect; a client's patience is seldom longer.
+    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+    /// rinetd waits for ever. Three days outlast a weekend's quiet database connection, and still a leak comes to an end.
+    pub const IDLE_TIMEOUT: Duration = Duration::from_hours(72);
+
+    /// A rule with the defaults for what isn't said.
+    pub fn new(listen: Listen, target: Target) -> Self {
+        Self {
+            listen,
+            target,
+            access: Access::default(),
+            source: None,
+            proxy_protocol: ProxyProtocol::None,
+            connect_timeout: Self::CONNECT_TIMEOUT,
+            idle_timeout: Self::IDLE_TIMEOUT,
+        }
+    }
+
+    /// Why no connection could ever be made from `source`, if that can be seen.
+    pub fn source_mismatch(&self) -> Option<String> {
+        match (self.source, &self.target.host) {
+            (Some(source), Host::Address(target)) if source.is_ipv4() != target.is_ipv4() => {
+                Some(format!("the source address {source} and the target {target} are of different families"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Where a rule listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Listen {
+    /// The host as written, for the log.
+    pub host: String,
+    /// What that is as an address.
+    pub address: SocketAddr,
+}
+
+/// An address stands for itself.
+impl From<SocketAddr> for Listen {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: address.ip().to_string(), address }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_host_and_port(f, &self.host, self.address.port())
+    }
+}
+
+/// Where a rule connects to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// An address, or a name that is looked up for each connection.
+    pub host: Host,
+    /// Never 0.
+    pub port: u16,
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: Host::Address(address.ip()), port: address.port() }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_host_and_port(f, &self.host.to_string(), self.port)
+    }
+}
+
+/// A host as written in a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// An IPv4 or IPv6 address.
+    Address(IpAddr),
+    /// A host name.
+    Name(String),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// An IPv6 address in square brackets, so that its port can be told from it (RFC 3986, 3.2.2).
+fn write_host_and_port(f: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
+    if host.contains(':') && !host.starts_with('[') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+}
+
+/// How a client's address is passed on to the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// Not at all: the target sees the forwarder's address.
+    #[default]
+    None,
+    /// By a PROXY protocol version 2 header before the first byte.
+    V2,
+}
+
+/// A file that connections are logged to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFile {
+    /// Appended to; made if it isn't there.
+    pub file: PathBuf,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// rinetd's two formats of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Fields separated by tabs.
+    #[default]
+    Tabs,
+    /// As web servers log (`logcommon`).
+    Common,
+}

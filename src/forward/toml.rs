@@ -1,0 +1,433 @@
+//! The forwarder's own settings file, in TOML: read with its mistakes all at once, and written from settings.
+//!
+//! ```toml
+//! log = "/var/log/forward.log"        # log-format = "tabs" (default) or "common", as rinetd logs
+//! pid-file = "/run/forward.pid"
+//! drain = "30s"
+//! metrics = "127.0.0.1:9411"
+//! wait-bind = true
+//! deny = ["192.0.2.66"]               # allow and deny up here hold for all rules
+//!
+//! [[rule]]
+//! listen = "0.0.0.0:80"
+//! target = "new.example.org:80"
+//! proxy-protocol = "v2"               # or "none" (default)
+//! allow = ["198.51.100.0/24", "203.0.113.*"]
+//! source = "192.0.2.1"
+//! connect-timeout = "5s"
+//! idle-timeout = "72h"
+//! ```
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ::toml::Spanned;
+use ::toml::de::{DeTable, DeValue, Deserializer, Error, ValueDeserializer};
+use serde::Deserialize;
+
+use super::access::{Access, Pattern};
+use super::mistake::{Mistake, Place};
+use super::names::{self, Lookup};
+use super::settings::{LogFile, LogFormat, ProxyProtocol, Rule, Settings};
+
+/// Reads `text`, which came from `file`.
+///
+/// # Errors
+/// All mistakes in the order of their places; of a table with an unknown or mistyped key only the first such key, as its
+/// other keys can't be relied on.
+pub fn parse(text: &str, file: &Path, lookup: &Lookup<'_>) -> Result<Settings, Vec<Mistake>> {
+    let mut reader = Reader { text, file, lookup, mistakes: Vec::new() };
+    let mut settings = reader.settings();
+    if reader.mistakes.is_empty() {
+        if settings.rules.is_empty() {
+            settings.warnings.push(Mistake::of_file(file, "there is no [[rule]], so nothing is forwarded"));
+        }
+        Ok(settings)
+    } else {
+        reader.mistakes.sort_by_key(|m| m.place.as_ref().map(|p| (p.line, p.column)));
+        Err(reader.mistakes)
+    }
+}
+
+/// All but the rules, as written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Spec {
+    log: Option<Spanned<String>>,
+    log_format: Option<Spanned<String>>,
+    pid_file: Option<Spanned<String>>,
+    drain: Option<Spanned<String>>,
+    metrics: Option<Spanned<String>>,
+    wait_bind: bool,
+    allow: Vec<Spanned<String>>,
+    deny: Vec<Spanned<String>>,
+}
+
+/// A rule as written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct RuleSpec {
+    listen: Option<Spanned<String>>,
+    target: Option<Spanned<String>>,
+    proxy_protocol: Option<Spanned<String>>,
+    allow: Vec<Spanned<String>>,
+    deny: Vec<Spanned<String>>,
+    source: Option<Spanned<String>>,
+    connect_timeout: Option<Spanned<String>>,
+    idle_timeout: Option<Spanned<String>>,
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    file: &'a Path,
+    lookup: &'a Lookup<'a>,
+    mistakes: Vec<Mistake>,
+}
+
+impl<'a> Reader<'a> {
+    fn settings(&mut self) -> Settings {
+        let (mut table, errors) = DeTable::parse_recoverable(self.text);
+        if !errors.is_empty() {
+            for error in errors {
+                self.refused(&error, 0..0);
+            }
+            return Settings::default();
+        }
+        let rules = table.get_mut().remove("rule").map(|rules| self.rules(rules)).unwrap_or_default();
+        let spec = Spec::deserialize(Deserializer::from(table)).unwrap_or_else(|e| {
+            self.refused(&e, 0..0);
+            Spec::default()
+        });
+        let log_format = self.one_of(spec.log_format, &[("tabs", LogFormat::Tabs), ("common", LogFormat::Common)]);
+        Settings {
+            rules,
+            access: self.access(&spec.allow, &spec.deny),
+            log: self.path(spec.log).map(|file| LogFile { file, format: log_format.unwrap_or_default() }),
+            pid_file: self.path(spec.pid_file),
+            drain: self.duration(spec.drain).unwrap_or(Settings::DRAIN),
+            metrics: self.metrics(spec.metrics),
+            wait_bind: spec.wait_bind,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn rules(&mut self, written: Spanned<DeValue<'a>>) -> Vec<Rule> {
+        let span = written.span();
+        let DeValue::Array(items) = written.into_inner() else {
+            self.mistake(span, "rules are tables, each headed [[rule]]".to_owned());
+            return Vec::new();
+        };
+        let mut listens: HashMap<SocketAddr, usize> = HashMap::new();
+        let mut rules = Vec::new();
+        for item in items {
+            let span = item.span();
+            let spec = match RuleSpec::deserialize(ValueDeserializer::from(item)) {
+                Ok(spec) => spec,
+                Err(e) => {
+                    self.refused(&e, span);
+                    continue;
+                }
+            };
+            let listen_span = spec.listen.as_ref().map_or(span.clone(), Spanned::span);
+            let Some(rule) = self.rule(spec, span) else { continue };
+            let address = rule.listen.address;
+            let line = Place::of_span(self.text, listen_span.clone()).line;
+            if let Some(earlier) = listens.insert(address, line).filter(|_| address.port() != 0) {
+                self.mistake(listen_span, format!("the rule of line {earlier} listens on {address} already"));
+            }
+            rules.push(rule);
+        }
+        rules
+    }
+
+    fn rule(&mut self, spec: RuleSpec, span: Range<usize>) -> Option<Rule> {
+        let listen = self.needed(spec.listen, "listen", &span);
+        let target = self.needed(spec.target, "target", &span);
+        let listen = listen.and_then(|w| self.checked(&w, |text| names::listen(text, self.lookup)));
+        let target = target.and_then(|w| self.checked(&w, |text| names::target(text, self.lookup.services)));
+        let proxy = [("none", ProxyProtocol::None), ("v2", ProxyProtocol::V2)];
+        let proxy_protocol = self.one_of(spec.proxy_protocol, &proxy).unwrap_or_default();
+        let access = self.access(&spec.allow, &spec.deny);
+        let source_span = spec.source.as_ref().map(Spanned::span);
+        let source = spec.source.and_then(|w| {
+            self.checked(&w, |text| text.parse::<IpAddr>().map_err(|_| format!("{text:?} is no address")))
+        });
+        let connect_timeout = self.duration(spec.connect_timeout).unwrap_or(Rule::CONNECT_TIMEOUT);
+        let idle_timeout = self.duration(spec.idle_timeout).unwrap_or(Rule::IDLE_TIMEOUT);
+        let rule =
+            Rule { access, source, proxy_protocol, connect_timeout, idle_timeout, ..Rule::new(listen?, target?) };
+        if let (Some(doubt), Some(span)) = (rule.source_mismatch(), source_span) {
+            self.mistake(span, doubt);
+        }
+        Some(rule)
+    }
+
+    fn needed(&mut self, value: Option<Spanned<String>>, key: &str, span: &Range<usize>) -> Option<Spanned<String>> {
+        if value.is_none() {
+            self.mistake(span.clone(), format!("this rule has no {key}: expected {key} = \"HOST:PORT\""));
+        }
+        value
+    }
+
+    fn access(&mut self, allow: &[Spanned<String>], deny: &[Spanned<String>]) -> Access {
+        let mut patterns = |written: &[Spanned<String>]| {
+            let read = |text: &str| Pattern::parse(text).map_err(|e| format!("{text:?} is no pattern: {e}"));
+            written.iter().filter_map(|w| self.checked(w, read)).collect()
+        };
+        Access { allow: patterns(allow), deny: patterns(deny) }
+    }
+
+    fn metrics(&mut self, written: Option<Spanned<String>>) -> Option<SocketAddr> {
+        let read = |text: &str| {
+            text.parse().map_err(|_| format!("{text:?} is no address with a port, such as \"127.0.0.1:9411\""))
+        };
+        written.and_then(|w| self.checked(&w, read))
+    }
+
+    fn path(&mut self, written: Option<Spanned<String>>) -> Option<PathBuf> {
+        let read = |text: &str| if text.is_empty() { Err("a file name can't be empty") } else { Ok(text.into()) };
+        written.and_then(|w| self.checked(&w, read))
+    }
+
+    fn duration(&mut self, written: Option<Spanned<String>>) -> Option<Duration> {
+        written.and_then(|w| self.checked(&w, duration))
+    }
+
+    fn one_of<T: Copy>(&mut self, written: Option<Spanned<String>>, words: &[(&str, T)]) -> Option<T> {
+        let read = |text: &str| {
+            let known = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+            known.ok_or_else(|| {
+                let expected: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+                format!("{text:?} is not one of {}", expected.join(", "))
+            })
+        };
+        written.and_then(|w| self.checked(&w, read))
+    }
+
+    /// What `read` makes of a value, or `None` with its mistake noted.
+    fn checked<T, E: ToString>(
+        &mut self,
+        written: &Spanned<String>,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        read(written.get_ref()).map_err(|e| self.mistake(written.span(), e.to_string())).ok()
+    }
+
+    fn refused(&mut self, error: &Error, otherwise: Range<usize>) {
+        self.mistake(error.span().unwrap_or(otherwise), error.message().replace('\n', ", "));
+    }
+
+    fn mistake(&mut self, span: Range<usize>, message: String) {
+        let place = Some(Place::of_span(self.text, span));
+        self.mistakes.push(Mistake { file: self.file.to_owned(), place, message });
+    }
+}
+
+/// Reads a duration such as `"5s"`, `"1m 30s"` or `"72h"`: longer than nothing, at most ten years.
+fn duration(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
+    let read = text.parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok());
+    match read {
+        Some(d) if !d.is_zero() && d <= LONGEST => Ok(d),
+        Some(_) => Err(format!("{text:?} is out of range: expected more than nothing and at most ten years")),
+        None => Err(format!("{text:?} is no duration: expected a number with a unit, such as \"5s\" or \"72h\"")),
+    }
+}
+
+/// Writes `settings` so that [`parse`] reads the same again; what is at its default is left out.
+pub fn write(settings: &Settings) -> String {
+    let mut out = String::new();
+    let defaults = Settings::default();
+    if let Some(log) = &settings.log {
+        line(&mut out, "log", &quoted(&log.file.to_string_lossy()));
+        if log.format == LogFormat::Common {
+            line(&mut out, "log-format", "\"common\"");
+        }
+    }
+    if let Some(file) = &settings.pid_file {
+        line(&mut out, "pid-file", &quoted(&file.to_string_lossy()));
+    }
+    if settings.drain != defaults.drain {
+        line(&mut out, "drain", &written_duration(settings.drain));
+    }
+    if let Some(address) = settings.metrics {
+        line(&mut out, "metrics", &quoted(&address.to_string()));
+    }
+    if settings.wait_bind {
+        line(&mut out, "wait-bind", "true");
+    }
+    write_access(&mut out, &settings.access);
+    for rule in &settings.rules {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out.push_str("[[rule]]\n");
+        write_rule(&mut out, rule);
+    }
+    out
+}
+
+fn write_rule(out: &mut String, rule: &Rule) {
+    line(out, "listen", &quoted(&rule.listen.to_string()));
+    line(out, "target", &quoted(&rule.target.to_string()));
+    if rule.proxy_protocol == ProxyProtocol::V2 {
+        line(out, "proxy-protocol", "\"v2\"");
+    }
+    write_access(out, &rule.access);
+    if let Some(source) = rule.source {
+        line(out, "source", &quoted(&source.to_string()));
+    }
+    if rule.connect_timeout != Rule::CONNECT_TIMEOUT {
+        line(out, "connect-timeout", &written_duration(rule.connect_timeout));
+    }
+    if rule.idle_timeout != Rule::IDLE_TIMEOUT {
+        line(out, "idle-timeout", &written_duration(rule.idle_timeout));
+    }
+}
+
+fn write_access(out: &mut String, access: &Access) {
+    for (key, patterns) in [("allow", &access.allow), ("deny", &access.deny)] {
+        if !patterns.is_empty() {
+            let patterns: Vec<_> = patterns.iter().map(|p| quoted(&p.to_string())).collect();
+            line(out, key, &format!("[{}]", patterns.join(", ")));
+        }
+    }
+}
+
+fn line(out: &mut String, key: &str, value: &str) {
+    writeln!(out, "{key} = {value}").expect("writing to a String does not fail");
+}
+
+fn quoted(text: &str) -> String {
+    ::toml::Value::from(text).to_string()
+}
+
+fn written_duration(duration: Duration) -> String {
+    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    match (seconds, nanos) {
+        (_, 1..) => format!("\"{seconds}s {nanos}ns\""),
+        (_, 0) if seconds.is_multiple_of(3600) => format!("\"{}h\"", seconds / 3600),
+        _ => format!("\"{seconds}s\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::Services;
+    use super::super::rinetd;
+    use super::*;
+
+    fn lookup<T>(read: impl FnOnce(&Lookup<'_>) -> T) -> T {
+        let services = Services::parse("http 80/tcp\n");
+        let resolve = |_: &str| Ok("127.0.0.9".parse().unwrap());
+        read(&Lookup { services: &services, resolve: &resolve })
+    }
+
+    fn read(text: &str) -> Result<Settings, Vec<Mistake>> {
+        lookup(|l| parse(text, Path::new("forward.toml"), l))
+    }
+
+    const ALL: &str = r#"
+        log = "/var/log/a b.log"
+        log-format = "common"
+        pid-file = "/run/f.pid"
+        drain = "1m 30s"
+        metrics = "127.0.0.1:9411"
+        wait-bind = true
+        deny = ["192.0.2.66"]
+
+        [[rule]]
+        listen = "127.0.0.1:80"
+        target = "new.example.org:http"
+        proxy-protocol = "v2"
+        allow = ["198.51.100.0/24", "203.0.113.*"]
+        deny = ["2001:db8::/32"]
+        source = "192.0.2.1"
+        connect-timeout = "500ms"
+        idle-timeout = "1h"
+
+        [[rule]]
+        listen = "[::1]:80"
+        target = "[2001:db8::1]:80"
+    "#;
+
+    #[test]
+    fn all_keys_are_read() {
+        let settings = read(ALL).unwrap();
+        assert_eq!(settings.drain, Duration::from_secs(90));
+        assert_eq!(settings.log.as_ref().unwrap().format, LogFormat::Common);
+        assert!(settings.wait_bind && settings.metrics.is_some());
+        assert_eq!(settings.access.deny.len(), 1);
+        let rule = &settings.rules[0];
+        assert_eq!((rule.target.port, rule.proxy_protocol), (80, ProxyProtocol::V2));
+        assert_eq!((rule.access.allow.len(), rule.access.deny.len()), (2, 1));
+        assert_eq!((rule.connect_timeout, rule.idle_timeout), (Duration::from_millis(500), Duration::from_hours(1)));
+        assert_eq!(settings.rules[1].idle_timeout, Rule::IDLE_TIMEOUT);
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_the_same() {
+        let settings = read(ALL).unwrap();
+        assert_eq!(read(&write(&settings)).unwrap(), settings);
+    }
+
+    #[test]
+    fn rinetd_conf_converts() {
+        let text = "allow 10.*\n0.0.0.0 80 10.0.0.1 80 [src=10.0.0.2]\ndeny 10.9.?.1\nlogfile /var/log/rinetd.log\n";
+        let settings = lookup(|l| rinetd::parse(text, Path::new("rinetd.conf"), l)).unwrap();
+        let written = write(&settings);
+        assert_eq!(
+            written,
+            "log = \"/var/log/rinetd.log\"\nallow = [\"10.*\"]\n\n[[rule]]\nlisten = \"0.0.0.0:80\"\n\
+             target = \"10.0.0.1:80\"\ndeny = [\"10.9.?.1\"]\nsource = \"10.0.0.2\"\n"
+        );
+        assert_eq!(read(&written).unwrap(), settings);
+    }
+
+    fn places(text: &str) -> Vec<(usize, usize, String)> {
+        let place = |m: Mistake| m.place.map(|p| (p.line, p.column, m.message)).unwrap();
+        read(text).unwrap_err().into_iter().map(place).collect()
+    }
+
+    #[test]
+    fn mistakes_of_several_tables_are_told_at_once() {
+        let found = places(
+            "drain = \"30\"\nlog-format = \"json\"\nallow = [\"10.0.0.0/8\", \"example.org\"]\n\
+             [[rule]]\nlisten = \"127.0.0.1:80\"\ntarget = \"10.0.0.1\"\nproxy-protocol = \"v3\"\n\
+             [[rule]]\nlisten = \"127.0.0.1:81\"\ntarget = \"10.0.0.1:80\"\nidle = \"5s\"\n\
+             [[rule]]\ntarget = \"10.0.0.1:80\"\nsource = \"here\"\n",
+        );
+        let at: Vec<_> = found.iter().map(|(line, column, _)| (*line, *column)).collect();
+        assert_eq!(at, [(1, 9), (2, 14), (3, 24), (6, 10), (7, 18), (11, 1), (12, 1), (14, 10)], "{found:#?}");
+    }
+
+    #[test]
+    fn syntax_and_types_are_told_with_their_place() {
+        assert_eq!(places("drain = 30\n")[0].0, 1);
+        let syntax = places("log = \"a\nwait-bind = tru\n");
+        assert!(syntax.iter().any(|(line, ..)| *line == 1), "{syntax:?}");
+        assert!(syntax.iter().any(|(line, ..)| *line == 2), "{syntax:?}");
+        assert_eq!(places("rule = 1\n")[0].0, 1);
+    }
+
+    #[test]
+    fn two_rules_on_one_address_and_unfit_sources_are_mistakes() {
+        let found = places(
+            "[[rule]]\nlisten = \"127.0.0.1:80\"\ntarget = \"a:1\"\n[[rule]]\nlisten = \"127.0.0.1:http\"\n\
+             target = \"10.0.0.1:1\"\nsource = \"::1\"\n",
+        );
+        assert_eq!(found.iter().map(|f| f.0).collect::<Vec<_>>(), [5, 7], "{found:?}");
+    }
+
+    #[test]
+    fn durations_have_units_and_bounds() {
+        assert_eq!(duration("72h"), Ok(Duration::from_hours(72)));
+        for bad in ["", "5", "-5s", "0s", "99999h 99999999999h", "200000h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The stages of an answer, in the order of RFC 1034, 4.3.2.
+
+use std::net::IpAddr;
+
+use crate::dns::wire::{
+    CLASS_ANY, CLASS_IN, ClientSubnet, EDNS_UDP_OCTETS, Flags, Full, HEADER_OCTETS, NAME_BUFFER, OptReply,
+    PLAIN_UDP_OCTETS, Query, Rcode, Reject, Response, Section, TCP_OCTETS, write_reject,
+};
+use crate::dns::{Rtype, Ttl};
+use crate::query::pool::{Pool, patch};
+use crate::query::snapshot::Snapshot;
+use crate::query::tally::Tally;
+use crate::steering::horizon::expires;
+use crate::steering::key::ClientKey;
+use crate::time::Timestamp;
+use crate::zone::Zone;
+use crate::zone::compiled::{NodeRef, Place};
+use crate::zone::set::Entry;
+
+/// CNAMEs followed in one answer; a longer chain is the resolver's to follow.
+const MAX_CHAIN: usize = 12;
+/// The longest prefixes that an answer is made for: finer ones are one client key (RFC 7871, 11.1 asks for no finer).
+const SUBNET_BITS: (u8, u8) = (24, 48);
+
+/// What an answer depends on beside the snapshot and the query.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// Who asks.
+    pub client: IpAddr,
+    /// The wall clock, read by the worker.
+    pub now: Timestamp,
+    /// Uniform over all of `u64`, for policies that draw.
+    pub draw: u64,
+    /// How it asks.
+    pub transport: Transport,
+}
+
+/// How a query came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Responses of at most [`EDNS_UDP_OCTETS`].
+    Udp,
+    /// Responses of at most [`TCP_OCTETS`].
+    Tcp,
+}
+
+/// Answers `packet` into `out`, which holds 512 octets at least, and as many as the transport's largest response for all
+/// of them. Gives the octets of the response; `None` where silence is right.
+pub fn answer(
+    snapshot: &Snapshot,
+    context: &Context,
+    tally: Tally<'_>,
+    packet: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    let mut lower = [0u8; NAME_BUFFER];
+    let query = match Query::parse(packet, &mut lower) {
+        Ok(query) => query,
+        Err(Reject::Silent) => {
+            tally.counters.silent();
+            return None;
+        }
+        Err(Reject::Header(rcode)) => {
+            tally.counters.rejected(rcode);
+            return Some(write_reject(packet, rcode, out));
+        }
+    };
+    let largest = match (context.transport, query.edns) {
+        (Transport::Tcp, _) => TCP_OCTETS,
+        (Transport::Udp, None) => PLAIN_UDP_OCTETS as usize,
+        (Transport::Udp, Some(edns)) => edns.udp_octets.clamp(PLAIN_UDP_OCTETS, EDNS_UDP_OCTETS) as usize,
+    };
+    let mut opt = query.edns.map(|edns| OptReply {
+        extended_rcode: 0,
+        dnssec_ok: edns.dnssec_ok,
+        nsid: edns.nsid.then_some(&*snapshot.nsid).filter(|n| n.len() <= 128),
+        client_subnet: edns.client_subnet.map(|subnet| (subnet, 0)),
+    });
+    let limit = largest.min(out.len()) - opt.as_ref().map_or(0, OptReply::octets);
+
+    let mut answer = Answer {
+        snapshot,
+        context,
+        query: &query,
+        response: Response::new(&query, limit, out),
+        client: None,
+        scope: 0,
+        given: [None; GIVEN],
+        given_count: 0,
+    };
+    let flags = answer.stages().unwrap_or_else(|Full| {
+        answer.response.clear(&query);
+        answer.given_count = 0;
+        tally.counters.truncated();
+        Flags { authoritative: true, truncated: true, rcode: Rcode::NoError }
+    });
+    if answer.given_count > 0 {
+        tally.counters.steered();
+        if let Some(worker) = tally.worker {
+            for given in answer.given[..answer.given_count].iter().flatten() {
+                given.pool.recorder.record(worker, given.slot, expires(context.now, given.ttl));
+            }
+        }
+    }
+    if let Some(opt) = &mut opt {
+        opt.extended_rcode = flags.rcode as u8 >> 4;
+        if let Some((_, scope)) = &mut opt.client_subnet {
+            *scope = answer.scope;
+        }
+    }
+    tally.counters.answered(query.qtype, flags.rcode);
+    Some(answer.response.finish(&query, flags, opt.as_ref()))
+}
+
+/// Pools that one answer may pass on its way.
+const GIVEN: usize = MAX_CHAIN + 1;
+
+/// An answer in the making.
+struct Answer<'a, 'o> {
+    snapshot: &'a Snapshot,
+    context: &'a Context,
+    query: &'a Query<'a>,
+    response: Response<'o>,
+    /// Whom a steered answer is for; made when the first pool asks.
+    client: Option<ClientKey>,
+    /// SCOPE PREFIX-LENGTH: how much of the subnet the answer depends on.
+    scope: u8,
+    given: [Option<Given<'a>>; GIVEN],
+    given_count: usize,
+}
+
+/// What a pool gave, for its horizon.
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    pool: &'a Pool,
+    slot: usize,
+    ttl: Ttl,
+}
+
+/// A name in the response: the QNAME, or a CNAME's target.
+#[derive(Clone, Copy)]
+struct Owner {
+    at: usize,
+    octets: usize,
+}
+
+impl Owner {
+    /// Where the end of this name that has `octets` stands.
+    const fn tail(self, octets: usize) -> usize {
+        self.at + self.octets - octets
+    }
+}
+
+/// How a stage ends.
+enum Step<'a> {
+    /// The answer is whole.
+    Done(Rcode),
+    /// A CNAME leads on to this name.
+    Follow(Ttl, &'a [u8]),
+}
+
+impl<'a> Answer<'a, '_> {
+    fn stages(&mut self) -> Result<Flags, Full> {
+        let plain = |rcode| Flags { authoritative: false, truncated: false, rcode };
+        let query = self.query;
+        if query.edns.is_some_and(|edns| edns.version != 0) {
+            return Ok(plain(Rcode::BadVers));
+        }
+        if (query.qclass != CLASS_IN && query.qclass != CLASS_ANY) || matches!(query.qtype, Rtype::AXFR | Rtype::IXFR) {
+            return Ok(plain(Rcode::Refused));
+        }
+        let zone = match self.snapshot.zones.find(query.qname, query.labels, query.qtype) {
+            None => return Ok(plain(Rcode::Refused)),
+            Some(Entry { zone: None, .. }) => return Ok(plain(Rcode::ServFail)),
+            Some(Entry { zone: Some(zone), .. }) => zone,
+        };
+        let owner = Owner { at: HEADER_OCTETS, octets: query.qname.len() };
+        let place = zone.find(query.qname, query.qtype == Rtype::DS);
+        if let Place::Referral(referral, octets) = place {
+            referral.copy(&mut self.response, owner.tail(octets), octets)?;
+            return Ok(plain(Rcode::NoError));
+        }
+        let rcode = match self.at_place(zone, place, owner)? {
+            Step::Done(rcode) => rcode,
+            Step::Follow(ttl, target) => self.follow(owner, ttl, target)?,
+        };
+        Ok(Flags { authoritative: true, truncated: false, rcode })
+    }
+
+    /// What `zone` answers at `place` for the name that stands at `owner`.
+    #[inline]
+    fn at_place(&mut self, zone: &'a Zone, place: Place<'a>, owner: Owner) -> Result<Step<'a>, Full> {
+        let node = match place {
+            Place::Node(node) => node,
+            Place::Referral(referral, octets) => {
+                referral.copy(&mut self.response, owner.tail(octets), octets)?;
+                return Ok(Step::Done(Rcode::NoError));
+            }
+            Place::NxDomain => {
+                self.negative(zone, owner)?;
+                return Ok(Step::Done(Rcode::NxDomain));
+            }
+        };
+        if let Some(slot) = node.slot()
+            && let Some(pool) = self.snapshot.pools.get(slot as usize)
+            && let Some(step) = self.steered(zone, pool, owner)?
+        {
+            return Ok(step);
+        }
+        self.plain(zone, node, owner)
+    }
+
+    /// What the zone itself holds at `node`.
+    fn plain(&mut self, zone: &'a Zone, node: NodeRef<'a>, owner: Owner) -> Result<Step<'a>, Full> {
+        let qtype = self.query.qtype;
+        let found = if qtype == Rtype::ANY { node.any().map(|(_, set)| set) } else { node.rrset(qtype) };
+        if let Some(set) = found {
+            if owner.at == HEADER_OCTETS {
+                set.copy(&mut self.response, owner.at, owner.octets)?;
+            } else {
+                set.copy_required(&mut self.response, owner.at, owner.octets)?;
+            }
+            return Ok(Step::Done(Rcode::NoError));
+        }
+        if let Some((ttl, target)) = node.alias() {
+            return Ok(Step::Follow(ttl, target));
+        }
+        self.negative(zone, owner)?;
+        Ok(Step::Done(Rcode::NoError))
+    }
+
+    /// What `pool` answers; `None` when it does not steer the QTYPE.
+    #[inline]
+    fn steered(&mut self, zone: &'a Zone, pool: &'a Pool, owner: Owner) -> Result<Option<Step<'a>>, Full> {
+        let types = pool.records.types();
+        let qtype = match (self.query.qtype, types) {
+            (_, [Rtype::CNAME]) => Rtype::CNAME,
+            (Rtype::ANY, [first, ..]) => *first,
+            (asked, _) if types.contains(&asked) => asked,
+            _ => return Ok(None),
+        };
+        let client = self.client();
+        let Some(choice) = pool.choose(&client, self.context.draw, self.context.now) else { return Ok(None) };
+        let Some(slot) = pool.records.slot(choice.endpoint, qtype) else { return Ok(None) };
+        self.note(Given { pool, slot, ttl: choice.ttl });
+        match pool.records.get(slot) {
+            Some(_) if qtype == Rtype::CNAME && self.query.qtype != Rtype::CNAME => {
+                Ok(pool.records.target(slot).map(|target| Step::Follow(choice.ttl, target)))
+            }
+            Some((octets, records)) => {
+                let place = self.response.put(Section::Answer, records, octets)?;
+                patch(place, owner.at, choice.ttl);
+                Ok(Some(Step::Done(Rcode::NoError)))
+            }
+            None => {
+                // The site lacks the type. The answer is remembered no longer than a positive one would be.
+                let ttl = choice.ttl.min(zone.negative_ttl());
+                let apex = owner.tail(zone.apex().wire().len());
+                self.response.put_record(Section::Authority, apex, Rtype::SOA, ttl, zone.soa())?;
+                Ok(Some(Step::Done(Rcode::NoError)))
+            }
+        }
+    }
+
+    /// Adds CNAMEs until the chain ends: at data, at a negative answer, out of our zones, or after [`MAX_CHAIN`].
+    fn follow(&mut self, mut owner: Owner, mut ttl: Ttl, mut target: &'a [u8]) -> Result<Rcode, Full> {
+        for _ in 0..MAX_CHAIN {
+            let at = self.response.put_record(Section::Answer, owner.at, Rtype::CNAME, ttl, target)?;
+            owner = Owner { at, octets: target.len() };
+            let mut lower = [0u8; NAME_BUFFER];
+            let lower = &mut lower[..target.len()];
+            lower.copy_from_slice(target);
+            lower.make_ascii_lowercase();
+            let labels = crate::dns::name::labels(lower).count();
+            let Some(Entry { zone: Some(zone), .. }) = self.snapshot.zones.find(lower, labels, self.query.qtype) else {
+                return Ok(Rcode::NoError);
+            };
+            let place = zone.find(lower, self.query.qtype == Rtype::DS);
+            match self.at_place(zone, place, owner)? {
+                Step::Done(rcode) => return Ok(rcode), // the RCODE is of the last name (RFC 6604, 3)
+                Step::Follow(t, next) => (ttl, target) = (t, next),
+            }
+        }
+        Ok(Rcode::NoError)
+    }
+
+    /// The SOA that says how long there is nothing (RFC 2308, 2).
+    fn negative(&mut self, zone: &Zone, owner: Owner) -> Result<(), Full> {
+        let octets = zone.apex().wire().len();
+        zone.negative().copy(&mut self.response, owner.tail(octets), octets)
+    }
+
+    /// Whom a steered answer is for: the subnet that the resolver names, else the resolver's own group.
+    fn client(&mut self) -> ClientKey {
+        *self.client.get_or_insert_with(|| match self.query.edns.and_then(|edns| edns.client_subnet) {
+            Some(ClientSubnet { address, prefix }) if prefix > 0 => {
+                self.scope = prefix.min(if address.is_ipv4() { SUBNET_BITS.0 } else { SUBNET_BITS.1 });
+                ClientKey::of_subnet(address, self.scope)
+            }
+            _ => ClientKey::of_resolver(self.context.client),
+        })
+    }
+
+    fn note(&mut self, given: Given<'a>) {
+        if let Some(place) = self.given.get_mut(self.given_count) {
+            *place = Some(given);
+            self.given_count += 1;
+        }
+    }
+}

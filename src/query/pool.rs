@@ -1,0 +1,133 @@
+//! A pool as queries see it: selection, TTL and the records of each endpoint, ready to be copied.
+
+use std::sync::Arc;
+
+use crate::dns::wire::CLASS_IN;
+use crate::dns::{Name, Rtype, Ttl};
+use crate::steering::horizon::Recorder;
+use crate::steering::key::{ClientKey, Salt, point};
+use crate::steering::pool::{Endpoint, Settings, SiteName};
+use crate::steering::select::Selector;
+use crate::steering::ttl::{Change, Cutover, TtlPolicy, served_ttl};
+use crate::time::Timestamp;
+
+/// A pool in a [`crate::query::Snapshot`].
+#[derive(Debug)]
+pub struct Pool {
+    /// Its owner name.
+    pub name: Name,
+    /// Where its endpoints are, in their order.
+    pub sites: Arc<[SiteName]>,
+    /// Of its group: pools of one salt send one client key to one point.
+    pub salt: Salt,
+    /// Which endpoint a point is given.
+    pub selector: Selector,
+    /// Normal and low TTL.
+    pub ttl: TtlPolicy,
+    /// The change that is planned.
+    pub cutover: Option<Cutover>,
+    /// The last change of what is answered.
+    pub change: Option<Change>,
+    /// What each endpoint answers.
+    pub records: Arc<Records>,
+    /// Where answers given are noted, for the horizon.
+    pub recorder: Arc<Recorder>,
+}
+
+/// What a client is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Its place in the pool.
+    pub endpoint: usize,
+    /// For all records of the answer.
+    pub ttl: Ttl,
+}
+
+impl Pool {
+    /// Chooses for one client at `now`. `None` only when nothing may be answered at all, which `control` never publishes.
+    #[inline]
+    pub fn choose(&self, client: &ClientKey, draw: u64, now: Timestamp) -> Option<Choice> {
+        let point = point(&self.salt, client);
+        let endpoint = self.selector.pick(point, draw)?;
+        Some(Choice { endpoint, ttl: served_ttl(&self.ttl, self.cutover.as_ref(), self.change.as_ref(), point, now) })
+    }
+}
+
+/// The records of all endpoints of a pool. They change only with the configuration.
+#[derive(Debug)]
+pub struct Records {
+    /// The types that at least one endpoint gives.
+    types: Box<[Rtype]>,
+    /// By slot: endpoint times types, plus the type's place.
+    variants: Box<[Option<Variant>]>,
+}
+
+/// The RRset of one endpoint and type, as for an owner name at octet 12.
+#[derive(Debug)]
+struct Variant {
+    octets: Box<[u8]>,
+    records: u16,
+}
+
+impl Records {
+    /// Of a pool as configured.
+    pub fn new(settings: &Settings) -> Self {
+        let (types, endpoints) = (settings.types(), &settings.endpoints);
+        let of = |e: &Endpoint, t: Rtype| e.rdata.iter().find(|(u, _)| *u == t).map(|(_, d)| Variant::new(t, d));
+        let variants = endpoints.iter().flat_map(|e| types.iter().map(move |t| of(e, *t))).collect();
+        Self { types: types.into(), variants }
+    }
+
+    /// The types steered.
+    pub fn types(&self) -> &[Rtype] {
+        &self.types
+    }
+
+    /// How many slots there are: endpoints times types.
+    pub fn slots(&self) -> usize {
+        self.variants.len()
+    }
+
+    /// The slot of an endpoint's RRset; `None` when the pool does not steer `rtype`.
+    #[inline]
+    pub fn slot(&self, endpoint: usize, rtype: Rtype) -> Option<usize> {
+        self.types.iter().position(|t| *t == rtype).map(|t| endpoint * self.types.len() + t)
+    }
+
+    /// Octets and number of the records in `slot`, owner name at octet 12; `None` when the endpoint lacks the type.
+    #[inline]
+    pub(super) fn get(&self, slot: usize) -> Option<(&[u8], u16)> {
+        self.variants[slot].as_ref().map(|v| (&*v.octets, v.records))
+    }
+
+    /// The target of the CNAME in `slot`, in wire form.
+    pub(super) fn target(&self, slot: usize) -> Option<&[u8]> {
+        self.variants[slot].as_ref().map(|v| &v.octets[12..])
+    }
+}
+
+impl Variant {
+    fn new(rtype: Rtype, rdatas: &[Box<[u8]>]) -> Self {
+        let mut octets = Vec::new();
+        for rdata in rdatas {
+            octets.extend_from_slice(&[0xc0, 12]);
+            octets.extend_from_slice(&rtype.0.to_be_bytes());
+            octets.extend_from_slice(&CLASS_IN.to_be_bytes());
+            octets.extend_from_slice(&[0; 4]); // TTL: patched in each answer
+            octets.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
+            octets.extend_from_slice(rdata);
+        }
+        Self { octets: octets.into(), records: rdatas.len() as u16 }
+    }
+}
+
+/// Sets owner name and TTL of records laid out by [`Records`], in a response.
+#[inline]
+pub(super) fn patch(records: &mut [u8], owner_at: usize, ttl: Ttl) {
+    let mut rest = records;
+    while let Some((head, tail)) = rest.split_first_chunk_mut::<12>() {
+        head[..2].copy_from_slice(&(0xc000 | owner_at as u16).to_be_bytes());
+        head[6..10].copy_from_slice(&ttl.secs().to_be_bytes());
+        rest = &mut tail[u16::from_be_bytes([head[10], head[11]]) as usize..];
+    }
+}

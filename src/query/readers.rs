@@ -1,0 +1,116 @@
+//! Who reads which snapshot: each worker's own view of the published state.
+//!
+//! A worker reads inside [`Reader::read`] only. Before it takes a snapshot it says that it is entering, after it, which
+//! serial it uses, and when done, that it is idle. So the writer can tell when nobody answers from an old snapshot any more
+//! ([`Readers::left`]) without a lock or a counter that two workers write.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use arc_swap::ArcSwap;
+use arc_swap::cache::Cache;
+
+use crate::query::snapshot::Snapshot;
+use crate::query::tally::{Counters, Tally};
+
+/// Between two reads.
+const IDLE: u64 = u64::MAX;
+/// About to take a snapshot, it can't be said which.
+const ENTERING: u64 = 0;
+
+/// The workers of the data plane: a row for each.
+#[derive(Debug)]
+pub struct Readers {
+    rows: Box<[Row]>,
+}
+
+#[derive(Debug)]
+#[repr(align(128))]
+struct Row {
+    serial: AtomicU64,
+    counters: Counters,
+}
+
+impl Readers {
+    /// For `workers` workers.
+    pub fn new(workers: usize) -> Arc<Self> {
+        let row = |_| Row { serial: AtomicU64::new(IDLE), counters: Counters::default() };
+        Arc::new(Self { rows: (0..workers).map(row).collect() })
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Each worker's counters.
+    pub fn counters(&self) -> impl Iterator<Item = &Counters> {
+        self.rows.iter().map(|row| &row.counters)
+    }
+
+    /// Whether no worker answers from a snapshot older than `serial` any more, given that it has been published.
+    pub fn left(&self, serial: u64) -> bool {
+        // Pairs with the fence in `Reader::read`: a worker that is seen idle here will see what was published.
+        fence(Ordering::SeqCst);
+        self.rows.iter().all(|row| row.serial.load(Ordering::SeqCst) >= serial)
+    }
+}
+
+/// One worker's way to the published state.
+pub struct Reader {
+    readers: Arc<Readers>,
+    worker: usize,
+    cache: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
+}
+
+impl Reader {
+    /// The reader of `worker`, which no other reader shares.
+    pub fn new(readers: Arc<Readers>, worker: usize, published: Arc<ArcSwap<Snapshot>>) -> Self {
+        assert!(worker < readers.rows.len(), "a row was made for each worker");
+        Self { readers, worker, cache: Cache::new(published) }
+    }
+
+    /// Reads the newest snapshot. What is answered from it is recorded before `read` returns, and sent then or right after.
+    pub fn read<T>(&mut self, with: impl FnOnce(&Snapshot, Tally<'_>) -> T) -> T {
+        struct Leave<'a>(&'a AtomicU64);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.store(IDLE, Ordering::Release);
+            }
+        }
+        let row = &self.readers.rows[self.worker];
+        row.serial.store(ENTERING, Ordering::SeqCst);
+        let _leave = Leave(&row.serial);
+        fence(Ordering::SeqCst); // the load below is not done before the writer can see that we enter
+        let snapshot = self.cache.load();
+        row.serial.store(snapshot.serial, Ordering::SeqCst);
+        with(snapshot, Tally { worker: Some(self.worker), counters: &row.counters })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_left_when_no_reader_uses_it() {
+        let published = Arc::new(ArcSwap::from_pointee(Snapshot { serial: 1, ..Snapshot::default() }));
+        let readers = Readers::new(2);
+        let mut reader = Reader::new(readers.clone(), 1, published.clone());
+        assert!(readers.left(1));
+        reader.read(|old, _| {
+            assert_eq!(old.serial, 1);
+            published.store(Arc::new(Snapshot { serial: 2, ..Snapshot::default() }));
+            assert!(!readers.left(2), "it is still read");
+            assert!(readers.left(1));
+        });
+        assert!(readers.left(2));
+        reader.read(|new, _| assert_eq!(new.serial, 2));
+    }
+
+    #[test]
+    fn no_two_workers_write_one_cache_line() {
+        assert_eq!(align_of::<Row>(), 128);
+        assert_eq!(size_of::<Row>() % 128, 0);
+    }
+}

@@ -1,0 +1,21 @@
+//! What a query may see: everything of one moment.
+
+use std::sync::Arc;
+
+use crate::query::Pool;
+use crate::zone::ZoneSet;
+
+/// Zones, and all that steers them, of one generation. `control` publishes it whole; nothing in it changes any more.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Counts publications, from 1: by it the writer learns which snapshots workers have left.
+    pub serial: u64,
+    /// The operator's generation.
+    pub generation: u64,
+    /// The zones served, compiled with the slots of `pools` as overlay.
+    pub zones: Arc<ZoneSet>,
+    /// By slot.
+    pub pools: Box<[Arc<Pool>]>,
+    /// The server's identity (RFC 5001).
+    pub nsid: Arc<[u8]>,
+}

@@ -1,0 +1,96 @@
+//! What a worker counts: in memory of its own, written by it alone, merged when read.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::dns::Rtype;
+use crate::dns::wire::Rcode;
+
+/// The QTYPEs that are counted by name; all others together.
+const TYPES: [Rtype; 12] = [
+    Rtype::A,
+    Rtype::AAAA,
+    Rtype::ANY,
+    Rtype::CNAME,
+    Rtype::HTTPS,
+    Rtype::MX,
+    Rtype::NS,
+    Rtype::PTR,
+    Rtype::SOA,
+    Rtype::SRV,
+    Rtype::SVCB,
+    Rtype::TXT,
+];
+
+/// A worker's counters. On cache lines of their own: no two workers write one.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Counters {
+    by_type: [AtomicU64; TYPES.len() + 1],
+    by_rcode: [AtomicU64; Rcode::ALL.len()],
+    truncated: AtomicU64,
+    silent: AtomicU64,
+    steered: AtomicU64,
+}
+
+/// One worker's place to count: its counters, and its row in the horizon recorders.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally<'a> {
+    /// The row; none for whoever only wants to know, such as `explain`.
+    pub worker: Option<usize>,
+    /// The counters, written by this worker only.
+    pub counters: &'a Counters,
+}
+
+/// Counts one more, in a counter that only the caller writes.
+#[inline]
+fn bump(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+impl Counters {
+    #[inline]
+    pub(super) fn answered(&self, qtype: Rtype, rcode: Rcode) {
+        let place = TYPES.iter().position(|t| *t == qtype).unwrap_or(TYPES.len());
+        bump(&self.by_type[place]);
+        bump(&self.by_rcode[rcode.index()]);
+    }
+    pub(super) fn rejected(&self, rcode: Rcode) {
+        bump(&self.by_rcode[rcode.index()]);
+    }
+    pub(super) fn silent(&self) {
+        bump(&self.silent);
+    }
+    pub(super) fn truncated(&self) {
+        bump(&self.truncated);
+    }
+    #[inline]
+    pub(super) fn steered(&self) {
+        bump(&self.steered);
+    }
+
+    /// Queries by QTYPE (`other` for those not named), in the order of the alphabet but `other` last.
+    pub fn queries(&self) -> impl Iterator<Item = (String, u64)> {
+        let names = TYPES.iter().map(ToString::to_string).chain(["other".to_owned()]);
+        names.zip(&self.by_type).map(|(name, n)| (name, n.load(Ordering::Relaxed)))
+    }
+
+    /// Responses by RCODE.
+    pub fn responses(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Rcode::ALL.iter().zip(&self.by_rcode).map(|(rcode, n)| (rcode.name(), n.load(Ordering::Relaxed)))
+    }
+
+    /// Responses with TC set.
+    pub fn truncated_count(&self) -> u64 {
+        self.truncated.load(Ordering::Relaxed)
+    }
+
+    /// Packets that got no answer: too short, or themselves responses.
+    pub fn silent_count(&self) -> u64 {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Responses that a pool decided.
+    pub fn steered_count(&self) -> u64 {
+        self.steered.load(Ordering::Relaxed)
+    }
+}

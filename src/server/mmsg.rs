@@ -1,0 +1,240 @@
+//! Datagrams in batches: `recvmmsg(2)` and `sendmmsg(2)`. The one module with `unsafe`; the rest of the crate denies it.
+//!
+//! All buffers live on the heap for as long as the [`Batch`] does, and are never moved or resized, so the pointers in the
+//! message headers stay good.
+#![allow(unsafe_code, reason = "no safe crate gives both calls with a source address for each message")]
+
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
+use std::os::fd::AsRawFd;
+
+use socket2::Socket;
+
+use crate::dns::wire::EDNS_UDP_OCTETS;
+
+/// Messages in a batch: above 16 more gains nothing that can be measured.
+pub(super) const BATCH: usize = 32;
+/// Octets of a query; longer ones are dropped, none that we understand is.
+const QUERY_OCTETS: usize = 1536;
+/// Octets of ancillary data: one packet info of either family.
+const CONTROL_OCTETS: usize = 64;
+
+/// Ancillary data, aligned as `cmsghdr` wants it.
+#[derive(Clone, Copy)]
+#[repr(align(8))]
+struct Control([u8; CONTROL_OCTETS]);
+
+/// A socket address as the kernel writes it, aligned and sized as `sockaddr_storage`.
+#[derive(Clone, Copy)]
+#[repr(align(8))]
+struct Peer([u8; size_of::<libc::sockaddr_storage>()]);
+
+/// One batch of queries and of their answers.
+pub(super) struct Batch {
+    queries: Box<[[u8; QUERY_OCTETS]]>,
+    answers: Box<[[u8; EDNS_UDP_OCTETS as usize]]>,
+    peers: Box<[Peer; BATCH]>,
+    controls: Box<[Control; BATCH]>,
+    query_slices: Box<[libc::iovec; BATCH]>,
+    answer_slices: Box<[libc::iovec; BATCH]>,
+    received: Box<[libc::mmsghdr; BATCH]>,
+    outgoing: Box<[libc::mmsghdr; BATCH]>,
+    received_count: usize,
+    outgoing_count: usize,
+}
+
+// SAFETY: the raw pointers in the headers point into boxes that the batch owns, so they move with it between threads.
+unsafe impl Send for Batch {}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        // SAFETY: iovec and mmsghdr are plain C structs for which all zeroes is a valid value.
+        let (no_slice, no_header): (libc::iovec, libc::mmsghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
+        let mut batch = Self {
+            queries: vec![[0; QUERY_OCTETS]; BATCH].into(),
+            answers: vec![[0; EDNS_UDP_OCTETS as usize]; BATCH].into(),
+            peers: Box::new([Peer([0; size_of::<Peer>()]); BATCH]),
+            controls: Box::new([Control([0; CONTROL_OCTETS]); BATCH]),
+            query_slices: Box::new([no_slice; BATCH]),
+            answer_slices: Box::new([no_slice; BATCH]),
+            received: Box::new([no_header; BATCH]),
+            outgoing: Box::new([no_header; BATCH]),
+            received_count: 0,
+            outgoing_count: 0,
+        };
+        for i in 0..BATCH {
+            batch.query_slices[i].iov_base = batch.queries[i].as_mut_ptr().cast();
+            batch.query_slices[i].iov_len = QUERY_OCTETS;
+            batch.answer_slices[i].iov_base = batch.answers[i].as_mut_ptr().cast();
+            for (headers, slices) in
+                [(&mut batch.received, &mut batch.query_slices), (&mut batch.outgoing, &mut batch.answer_slices)]
+            {
+                let header = &mut headers[i].msg_hdr;
+                header.msg_iov = &raw mut slices[i];
+                header.msg_iovlen = 1;
+                header.msg_name = (&raw mut batch.peers[i]).cast();
+                header.msg_control = batch.controls[i].0.as_mut_ptr().cast();
+            }
+        }
+        batch
+    }
+
+    /// Waits for one packet at least (or the socket's timeout: 0), takes what is there. Gives how many.
+    pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        self.received_count = 0;
+        self.outgoing_count = 0;
+        for header in self.received.iter_mut() {
+            header.msg_hdr.msg_namelen = size_of::<Peer>() as libc::socklen_t;
+            header.msg_hdr.msg_controllen = CONTROL_OCTETS;
+            header.msg_hdr.msg_flags = 0;
+        }
+        // SAFETY: each of the BATCH headers points at buffers of the stated sizes, owned by `self` and borrowed by nobody
+        // else during the call. No timeout pointer: the socket's own timeout bounds the wait.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.received.as_mut_ptr(),
+                BATCH as u32,
+                libc::MSG_WAITFORONE as _,
+                std::ptr::null_mut(),
+            )
+        };
+        if count < 0 {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => Ok(0),
+                _ => Err(error),
+            };
+        }
+        self.received_count = count as usize;
+        Ok(self.received_count)
+    }
+
+    /// Has `answer(client, query, out)` answer each packet received; `None` sends nothing back.
+    pub(super) fn answer_each(&mut self, mut answer: impl FnMut(IpAddr, &[u8], &mut [u8]) -> Option<usize>) {
+        for i in 0..self.received_count {
+            let received = &self.received[i];
+            let length = received.msg_len as usize;
+            if received.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 || length > QUERY_OCTETS {
+                continue;
+            }
+            let Some(client) = self.client(i) else { continue };
+            let Some(octets) = answer(client, &self.queries[i][..length], &mut self.answers[i]) else { continue };
+            let (name_octets, control_octets) = (received.msg_hdr.msg_namelen, received.msg_hdr.msg_controllen);
+            forget_interface(&mut self.controls[i], control_octets);
+            self.answer_slices[i].iov_len = octets.min(EDNS_UDP_OCTETS as usize);
+            let header = &mut self.outgoing[self.outgoing_count].msg_hdr;
+            header.msg_iov = &raw mut self.answer_slices[i];
+            header.msg_name = (&raw mut self.peers[i]).cast();
+            header.msg_namelen = name_octets;
+            header.msg_control = self.controls[i].0.as_mut_ptr().cast();
+            header.msg_controllen = control_octets;
+            self.outgoing_count += 1;
+        }
+    }
+
+    /// Sends all answers. One that the system refuses is left out, the others go; the last refusal is told.
+    pub(super) fn send(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        let mut refused = Ok(());
+        let mut sent = 0;
+        while sent < self.outgoing_count {
+            let rest = &mut self.outgoing[sent..self.outgoing_count];
+            // SAFETY: each header points at an answer, a peer and ancillary data owned by `self`, with their true sizes;
+            // the kernel reads them and writes only `msg_len`.
+            let count = unsafe { libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, 0) };
+            if count >= 0 {
+                sent += (count as usize).max(1);
+                continue;
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                refused = Err(error);
+                sent += 1;
+            }
+        }
+        refused
+    }
+
+    /// Who sent packet `i`; `None` for what is neither IPv4 nor IPv6.
+    fn client(&self, i: usize) -> Option<IpAddr> {
+        let peer = &self.peers[i].0;
+        match i32::from(u16::from_ne_bytes([peer[0], peer[1]])) {
+            libc::AF_INET => Some(IpAddr::from([peer[4], peer[5], peer[6], peer[7]])),
+            libc::AF_INET6 => peer[8..].first_chunk::<16>().map(|octets| IpAddr::V6(Ipv6Addr::from(*octets))),
+            _ => None,
+        }
+    }
+}
+
+/// Asks that each packet brings the address it was sent to, so that the answer leaves from there: for wildcard sockets.
+pub(super) fn ask_for_destination(socket: &Socket, ipv6: bool) -> io::Result<()> {
+    let (level, option) =
+        if ipv6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) } else { (libc::IPPROTO_IP, libc::IP_PKTINFO) };
+    let on: libc::c_int = 1;
+    // SAFETY: the option takes a c_int, whose address and size are passed.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lets routing choose the interface of an IPv4 answer: the query's may not be the way back. IPv6 keeps it, for
+/// link-local addresses.
+fn forget_interface(control: &mut Control, octets: usize) {
+    const HEADER: usize = size_of::<libc::cmsghdr>();
+    if octets < HEADER + size_of::<libc::in_pktinfo>() {
+        return;
+    }
+    let mut header = MaybeUninit::<libc::cmsghdr>::uninit();
+    // SAFETY: the buffer holds at least a cmsghdr, plain data; the copy needs no alignment.
+    let header = unsafe {
+        std::ptr::copy_nonoverlapping(control.0.as_ptr(), header.as_mut_ptr().cast::<u8>(), HEADER);
+        header.assume_init()
+    };
+    if header.cmsg_level == libc::IPPROTO_IP && header.cmsg_type == libc::IP_PKTINFO {
+        control.0[HEADER..HEADER + 4].fill(0); // ipi_ifindex comes first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+        ask_for_destination(&socket, false).unwrap();
+        socket.bind(&"0.0.0.0:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+        let server: UdpSocket = socket.into();
+        let port = server.local_addr().unwrap().port();
+        let clients: Vec<UdpSocket> = (0..3).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        for (i, client) in clients.iter().enumerate() {
+            client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            client.send_to(&[i as u8], ("127.0.0.9", port)).unwrap();
+        }
+        let mut batch = Batch::new();
+        let mut left = clients.len();
+        while left > 0 {
+            left -= batch.receive(&server).unwrap();
+            batch.answer_each(|client, query, out| {
+                assert_eq!(client, IpAddr::from([127, 0, 0, 1]));
+                out[..2].copy_from_slice(&[query[0], 7]);
+                (query[0] != 1).then_some(2)
+            });
+            batch.send(&server).unwrap();
+        }
+        for (i, client) in clients.iter().enumerate().filter(|(i, _)| *i != 1) {
+            let mut buffer = [0; 16];
+            let (octets, from) = client.recv_from(&mut buffer).unwrap();
+            assert_eq!((&buffer[..octets], from.ip()), (&[i as u8, 7][..], IpAddr::from([127, 0, 0, 9])));
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! A UDP worker: receive a batch, answer each packet, send the batch.
+
+use std::net::UdpSocket;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::query::{Context, Reader, Transport, answer};
+use crate::server::draws::Draws;
+use crate::server::mmsg::Batch;
+use crate::time::Timestamp;
+
+/// How long a worker waits for a packet before it looks whether it should stop.
+pub(super) const STOP_CHECK: Duration = Duration::from_millis(250);
+
+/// Answers until `stop`. A panic costs the batch in hand, not the worker.
+pub(super) fn serve(socket: &UdpSocket, mut reader: Reader, stop: &CancellationToken) {
+    let mut batch = Batch::new();
+    let mut draws = Draws::new();
+    while !stop.is_cancelled() {
+        let served = catch_unwind(AssertUnwindSafe(|| serve_batch(socket, &mut batch, &mut reader, &mut draws)));
+        if served.is_err() {
+            tracing::error!("a panic while answering over UDP; the packets in hand are lost, answering goes on");
+        }
+    }
+}
+
+fn serve_batch(socket: &UdpSocket, batch: &mut Batch, reader: &mut Reader, draws: &mut Draws) {
+    match batch.receive(socket) {
+        Ok(0) => return,
+        Ok(_) => {}
+        Err(error) => {
+            // Nothing a packet can cause. Not to spin, should it stay.
+            tracing::warn!(%error, "can't receive over UDP");
+            std::thread::sleep(Duration::from_millis(10));
+            return;
+        }
+    }
+    let now = Timestamp::now();
+    reader.read(|snapshot, tally| {
+        batch.answer_each(|client, packet, out| {
+            let context = Context { client, now, draw: draws.next(), transport: Transport::Udp };
+            answer(snapshot, &context, tally, packet, out)
+        });
+        if let Err(error) = batch.send(socket) {
+            tracing::debug!(%error, "an answer could not be sent over UDP");
+        }
+    });
+}

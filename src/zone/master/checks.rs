@@ -1,0 +1,160 @@
+//! What must hold over a whole zone, once it is read: what every server refuses is an error, what answers in a way that
+//! nobody wants is a warning.
+
+use super::nodes::{Node, Nodes, Set};
+use super::report::{Report, Spot};
+use crate::dns::name::{self, Name};
+use crate::dns::{Rtype, rdata};
+
+/// Types that may stand beside a CNAME (RFC 4034, 2.5; RFC 2535, 2.3.5 before it): SIG, KEY, RRSIG, NSEC.
+const BESIDE_CNAME: [Rtype; 4] = [Rtype(24), Rtype(25), Rtype::RRSIG, Rtype::NSEC];
+/// Types that are answered at a zone cut, or are its glue.
+const AT_A_CUT: [Rtype; 6] = [Rtype::NS, Rtype::DS, Rtype::NSEC, Rtype::RRSIG, Rtype::A, Rtype::AAAA];
+const GLUE: [Rtype; 2] = [Rtype::A, Rtype::AAAA];
+
+/// Checks all `nodes` of the zone `apex`, in the order of the file.
+pub(super) fn check(nodes: &Nodes, apex: &Name, report: &mut Report) {
+    let zone = Zone {
+        nodes,
+        apex,
+        has_cuts: nodes.iter().any(|n| n.has(Rtype::NS) && n.name != *apex),
+        has_dnames: nodes.iter().any(|n| n.has(Rtype::DNAME)),
+    };
+    match nodes.get(apex.wire()).and_then(|n| Some((n, n.set(Rtype::SOA)?))) {
+        None => report.error_of_zone(format!("the zone {apex} has no SOA record")),
+        Some((node, soa)) if !node.has(Rtype::NS) => {
+            report.warn_at(soa.first, format!("the zone {apex} has no NS record at its apex"), None);
+        }
+        Some(_) => {}
+    }
+    for node in nodes.iter() {
+        one_of_a_kind(node, report);
+        let cut = zone.cut_above(node.name.wire());
+        match zone.dname_above(node) {
+            Some(dname) if cut.is_none() => {
+                let message = format!("{} stands below the DNAME of {}, which answers for it", node.name, dname.name);
+                report.error_at(node.sets[0].first, message);
+            }
+            _ => {}
+        }
+        if let Some(cut) = cut {
+            occluded(node, cut, report);
+        }
+        for rtype in [Rtype::NS, Rtype::MX] {
+            if let Some(set) = node.set(rtype).filter(|_| cut.is_none_or(|c| c.name == node.name && rtype == Rtype::NS))
+            {
+                zone.targets(node, set, report);
+            }
+        }
+    }
+}
+
+/// Errors: more than one record of a type that may have one, and CNAME beside other data (RFC 1034, 3.6.2; RFC 6672, 2.4).
+fn one_of_a_kind(node: &Node, report: &mut Report) {
+    for set in &node.sets {
+        let rtype = set.rrset.rtype;
+        if matches!(rtype, Rtype::SOA | Rtype::CNAME | Rtype::DNAME) && set.rrset.rdatas.len() > 1 {
+            report.error_at(set.last, format!("{} has more than one {rtype}", node.name));
+        }
+    }
+    let other = || node.sets.iter().find(|s| s.rrset.rtype != Rtype::CNAME && !BESIDE_CNAME.contains(&s.rrset.rtype));
+    if let Some(cname) = node.set(Rtype::CNAME)
+        && let Some(other) = other()
+    {
+        let message = format!("{} has a CNAME, and {} beside it", node.name, other.rrset.rtype);
+        report.error_at(later(cname.first, other.first), message);
+    }
+}
+
+/// Of two records at one name that of which the second is the mistake.
+fn later(a: Spot, b: Spot) -> Spot {
+    if (a.source, a.start) > (b.source, b.start) { a } else { b }
+}
+
+/// Data at or below a cut that is neither delegation nor glue (RFC 2136, 7.18; RFC 9499, 7).
+fn occluded(node: &Node, cut: &Node, report: &mut Report) {
+    let seen = if node.name == cut.name { &AT_A_CUT[..] } else { &GLUE[..] };
+    if let Some(set) = node.sets.iter().find(|s| !seen.contains(&s.rrset.rtype)) {
+        let place = if node.name == cut.name { "is at" } else { "is below" };
+        let message = format!(
+            "{} {} is never answered: {} is delegated away, and it {place} that zone cut without being glue",
+            node.name, set.rrset.rtype, cut.name
+        );
+        report.warn_at(set.first, message, None);
+    }
+}
+
+struct Zone<'z> {
+    nodes: &'z Nodes,
+    apex: &'z Name,
+    has_cuts: bool,
+    has_dnames: bool,
+}
+
+impl<'z> Zone<'z> {
+    /// The topmost zone cut at or above `name`, below the apex.
+    fn cut_above(&self, name: &[u8]) -> Option<&'z Node> {
+        if !self.has_cuts {
+            return None;
+        }
+        let inside = self.upwards(name).take_while(|n| n.len() > self.apex.wire().len());
+        inside.filter_map(|n| self.nodes.get(n)).filter(|node| node.has(Rtype::NS)).last()
+    }
+
+    /// A DNAME above `node`. The NSEC3 records of a zone stand below its apex, whatever is there.
+    fn dname_above(&self, node: &Node) -> Option<&'z Node> {
+        let is_hash = || node.sets.iter().all(|s| matches!(s.rrset.rtype, Rtype::NSEC3 | Rtype::RRSIG));
+        if !self.has_dnames || is_hash() {
+            return None;
+        }
+        self.upwards(node.name.wire()).skip(1).filter_map(|n| self.nodes.get(n)).find(|node| node.has(Rtype::DNAME))
+    }
+
+    /// `name` and what is above it, up to the apex.
+    fn upwards<'n>(&self, name: &'n [u8]) -> impl Iterator<Item = &'n [u8]> + use<'n, 'z> {
+        let apex = self.apex.wire().len();
+        std::iter::successors(Some(name), |n| name::parent(n)).take_while(move |n| n.len() >= apex)
+    }
+
+    /// Hosts in this zone that NS and MX name, but that have no address here (RFC 2181, 10.3; RFC 1912, 2.3).
+    fn targets(&self, node: &Node, set: &Set, report: &mut Report) {
+        let rtype = set.rrset.rtype;
+        for target in set.rrset.rdatas.iter().filter_map(|wire| rdata::target(rtype, wire)) {
+            if !name::is_at_or_below(target, self.apex.wire()) {
+                continue;
+            }
+            let host = self.nodes.get(target);
+            if host.is_some_and(Node::has_address) {
+                continue;
+            }
+            let shown = Name::from_wire(target).map_or_else(|e| e.to_string(), |n| n.to_string());
+            let message = match self.cut_above(target) {
+                Some(cut) if cut.name == node.name => {
+                    format!("{} is delegated to {shown} below it, whose address (glue) is missing", node.name)
+                }
+                Some(_) => continue, // another zone answers for it
+                None if host.is_some_and(|h| h.has(Rtype::CNAME)) => {
+                    format!("{} {rtype}: {shown} is an alias (CNAME), which RFC 2181, 10.3, forbids", node.name)
+                }
+                None if host.is_none() && self.has_wildcard_address(target) => continue,
+                None => format!("{} {rtype}: {shown} has no address in this zone", node.name),
+            };
+            report.warn_at(set.first, message, self.dot_forgotten(target));
+        }
+    }
+
+    fn has_wildcard_address(&self, name: &[u8]) -> bool {
+        self.upwards(name)
+            .skip(1)
+            .any(|above| self.nodes.get(&[b"\x01*", above].concat()).is_some_and(Node::has_address))
+    }
+
+    /// A help for a name that ends in the zone's name twice.
+    fn dot_forgotten(&self, name: &[u8]) -> Option<String> {
+        let apex = self.apex.wire();
+        let prefix = name.get(..name.len().checked_sub(apex.len())?)?;
+        let once = &apex[..apex.len() - 1];
+        let doubled = !once.is_empty() && prefix.to_ascii_lowercase().ends_with(&once.to_ascii_lowercase());
+        doubled.then(|| "a name that is not relative to the origin wants a dot at its end".to_owned())
+    }
+}

@@ -1,0 +1,82 @@
+//! The zone set: the zones we serve, and which of them a QNAME belongs to.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use crate::dns::{Name, Rtype, name};
+use crate::zone::Zone;
+
+/// The zones served. The child-most zone answers.
+#[derive(Debug, Default)]
+pub struct ZoneSet {
+    entries: Vec<Entry>,
+    table: HashTable<u32>,
+    hasher: foldhash::quality::RandomState,
+    /// Bit n: some apex has n labels.
+    depths: u128,
+}
+
+/// A zone served, or one that should be.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its apex, in lower case.
+    pub apex: Name,
+    /// `None` when its file was never read: it is answered with SERVFAIL.
+    pub zone: Option<Arc<Zone>>,
+}
+
+impl ZoneSet {
+    /// A set of these zones; no apex twice.
+    pub fn new(zones: impl IntoIterator<Item = (Name, Option<Arc<Zone>>)>) -> Self {
+        let mut set = Self::default();
+        for (apex, zone) in zones {
+            let apex = apex.to_lowercase();
+            set.depths |= 1 << apex.label_count();
+            let index = set.entries.len() as u32;
+            let (entries, hasher) = (&set.entries, &set.hasher);
+            set.table.insert_unique(hasher.hash_one(apex.wire()), index, |&i: &u32| {
+                let other: &Entry = &entries[i as usize];
+                hasher.hash_one(other.apex.wire())
+            });
+            set.entries.push(Entry { apex, zone });
+        }
+        set
+    }
+
+    /// All zones, in the order given.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The zone that answers for `qname` (lower case, of `labels` labels) and `qtype`: the child-most one, but for DS at an
+    /// apex the one above it, where that is served too (RFC 4035, 3.1.4.1).
+    #[inline]
+    pub fn find(&self, qname: &[u8], labels: usize, qtype: Rtype) -> Option<&Entry> {
+        let mut rest = qname;
+        let mut depth = labels;
+        let mut at_apex = None;
+        loop {
+            if self.depths & 1 << depth != 0
+                && let Some(entry) = self.get(rest)
+            {
+                if qtype == Rtype::DS && depth == labels {
+                    at_apex = Some(entry);
+                } else {
+                    return Some(entry);
+                }
+            }
+            let Some(up) = name::parent(rest) else { return at_apex };
+            rest = up;
+            depth -= 1;
+        }
+    }
+
+    /// The zone whose apex is `lower`.
+    #[inline]
+    pub fn get(&self, lower: &[u8]) -> Option<&Entry> {
+        let found = self.table.find(self.hasher.hash_one(lower), |&i| self.entries[i as usize].apex.wire() == lower)?;
+        Some(&self.entries[*found as usize])
+    }
+}

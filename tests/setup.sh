@@ -1,0 +1,29 @@
+#!/bin/sh
+# Installs what the tests need from Debian's packages: as root, or with sudo. Otherwise says what is missing, and fails.
+# Starts nothing: the packages' services stay off, the tests run the programs themselves.
+set -eu
+
+missing=
+need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$missing $2"; }
+need cc gcc
+need dig bind9-dnsutils
+need curl curl
+need nginx nginx-light
+need unbound unbound
+need nsd-checkzone nsd
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" = 0 ]; then as=; elif command -v sudo >/dev/null 2>&1; then as=sudo; else
+	echo "the tests need these Debian packages; as root: apt-get install$missing" >&2
+	exit 1
+fi
+echo "installing what the tests need:$missing"
+policy=/usr/sbin/policy-rc.d # says "don't start" to the packages' scripts
+if [ ! -e $policy ]; then
+	printf '#!/bin/sh\nexit 101\n' | $as tee $policy >/dev/null
+	$as chmod 755 $policy
+	trap '$as rm -f $policy' EXIT
+fi
+$as apt-get update -q
+# shellcheck disable=SC2086
+DEBIAN_FRONTEND=noninteractive $as apt-get install -y -q --no-install-recommends $missing
