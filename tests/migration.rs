@@ -12,6 +12,8 @@
 //!
 //! `cargo test --test migration -- --nocapture` prints the acts with their times.
 
+#[path = "migration/acts.rs"]
+mod acts;
 #[path = "migration/clients.rs"]
 mod clients;
 #[path = "migration/dns.rs"]
@@ -34,6 +36,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use ::waypost::time::Timestamp;
+use acts::Acts;
 use clients::{Client, Kind, Load, Request, Seen};
 use nginx::Nginx;
 use place::Place;
@@ -218,7 +221,7 @@ impl Night {
         assert_eq!(status.old.weight, status.new.weight * 9, "{status:?}");
         assert!((status.new.share_percent - 10.0).abs() < 0.01, "{status:?}");
         self.assert_answered_as_rehearsed();
-        self.assert_horizon_of_low_ttl(&flip);
+        assert_horizon_of_low_ttl(&flip);
         // The flip has done with the cutover, and the TTL would begin to grow: the rest of the night is not over.
         self.server.plan_cutover(&self.service, Timestamp::now().after(LOW_SECS.into()), flip.generation);
         wait_until(ms(flip.old_horizon.expect("caches hold the old site")));
@@ -266,7 +269,7 @@ impl Night {
         let status = self.status();
         assert_eq!((status.old.weight, status.old.role.as_str(), status.old.answered), (0, "never", false));
         self.assert_all_are_sent_to_the_new_site();
-        self.assert_horizon_of_low_ttl(&flip);
+        assert_horizon_of_low_ttl(&flip);
         self.acts.next("100 %", format!("generation {}", flip.generation));
         flip
     }
@@ -348,7 +351,7 @@ impl Night {
         forwarder.stop();
         self.server.stop();
         self.acts.next("end", format!("{} requests, {} look-ups", seen.requests.len(), seen.lookups.len()));
-        self.acts.print();
+        println!("{}", self.acts.table());
         assert!(self.acts.total() < Duration::from_mins(2), "the night is to take less than two minutes");
     }
 
@@ -371,13 +374,6 @@ impl Night {
         for (key, answer) in self.server.ask_from(&self.service, &self.keys(200)) {
             assert_eq!(answer.address(), Some(self.service.new.1), "to {key}");
         }
-    }
-
-    /// The TTL has been low for so long that no cache holds an answer with a larger one, and the flip says so.
-    fn assert_horizon_of_low_ttl(&self, flip: &Flip) {
-        let most = now_ms() + u64::from(LOW_SECS) * 1000 + SLACK_MS + 1000; // a second more for the flip to get through
-        let horizon = flip.old_horizon.map(ms);
-        assert!(horizon.is_some_and(|at| at <= most), "caches have let go at {most}, {flip:?}");
     }
 
     /// Watches obeying clients where their resolver's client key was sent in the rehearsal.
@@ -439,6 +435,13 @@ impl Night {
     }
 }
 
+/// The TTL has been low for so long that no cache holds an answer with a larger one, and the flip says so.
+fn assert_horizon_of_low_ttl(flip: &Flip) {
+    let most = now_ms() + u64::from(LOW_SECS) * 1000 + SLACK_MS + 1000; // a second more for the flip to get through
+    let horizon = flip.old_horizon.map(ms);
+    assert!(horizon.is_some_and(|at| at <= most), "caches have let go at {most}, {flip:?}");
+}
+
 /// What must be the same before and after a restart.
 fn lasting(status: &Status) -> impl PartialEq + std::fmt::Debug + use<> {
     let endpoint =
@@ -483,45 +486,4 @@ fn crowd(resolver: &Unbound) -> Vec<Client> {
     let client =
         |(kind, fourth)| Client { kind, source: Ipv4Addr::new(127, second, third, fourth), resolver: resolver.listen };
     kinds.zip(10..).map(client).collect()
-}
-
-/// The acts so far, with their times.
-struct Acts {
-    began: Ms,
-    last: Ms,
-    lines: Vec<String>,
-}
-
-impl Acts {
-    fn new() -> Self {
-        Self { began: now_ms(), last: now_ms(), lines: Vec::new() }
-    }
-
-    /// The act that ended just now.
-    fn next(&mut self, act: &str, what: String) {
-        let now = now_ms();
-        let [from, took] = [self.last - self.began, now - self.last].map(|t| t as f64 / 1000.0);
-        self.lines.push(format!("{from:7.1} s  {took:5.1} s  {act:<10} {what}"));
-        self.last = now;
-    }
-
-    fn total(&self) -> Duration {
-        Duration::from_millis(self.last - self.began)
-    }
-
-    fn print(&self) {
-        println!("\n    from   took  act");
-        for line in &self.lines {
-            println!("{line}");
-        }
-    }
-}
-
-/// What there was of it, when the play breaks off.
-impl Drop for Acts {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.print();
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -81,7 +82,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- the last that {} said:\n{}\n", self.name, self.tail());
+            // Not eprintln!: a second panic would abort, and leave the other children behind.
+            _ = writeln!(std::io::stderr(), "--- the last that {} said:\n{}\n", self.name, self.tail());
         }
         if self.ended {
             return;
