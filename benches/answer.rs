@@ -30,7 +30,8 @@ fn main() {
 /// A zone of [`NAMES`] names, and the pool `www` with a countdown under way.
 fn snapshot() -> Snapshot {
     let apex: Name = "example.org".parse().unwrap();
-    let mut text = "$TTL 3600\n@ SOA ns hostmaster 1 2 3 4 300\n@ NS ns\nns A 192.0.2.1\nalias CNAME host7\n".to_owned();
+    let mut text =
+        "$TTL 3600\n@ SOA ns hostmaster 1 2 3 4 300\n@ NS ns\nns A 192.0.2.1\nalias CNAME host7\n".to_owned();
     for i in 0..NAMES {
         writeln!(text, "host{i} A 10.0.{}.{}", i / 250, i % 250).unwrap();
     }

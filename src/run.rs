@@ -112,7 +112,7 @@ pub async fn serve(
         api_listener,
         control.clone(),
         token,
-        api::Facts { serving: Arc::new(true.into()), ..Default::default() },
+        api::Facts { serving: Arc::new(true.into()) },
         api_stop.clone(),
     ));
     let reloads = tokio::spawn(reload_on_hangup(control.clone()));

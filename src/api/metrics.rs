@@ -8,20 +8,10 @@ use axum::http::{Method, StatusCode};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType, Summary};
 use prometheus::{IntCounterVec, Opts, TextEncoder, core::Collector};
 
+use crate::control::StoreNumbers;
 use crate::control::message::{EndpointStatus, PoolStatus, Status, ZoneState};
 use crate::query::{Counters, Readers};
 use crate::steering::pool::Override;
-
-/// How the store does.
-#[derive(Debug, Default)]
-pub struct StoreNumbers {
-    /// Commits made.
-    pub commits: AtomicU64,
-    /// Commits that failed.
-    pub failures: AtomicU64,
-    /// Time spent in commits, in microseconds.
-    pub commit_us: AtomicU64,
-}
 
 /// The count of API requests. Clones count together.
 #[derive(Clone, Debug)]
@@ -342,7 +332,7 @@ fn add_up<N>(sums: &mut Vec<(N, u64)>, numbers: impl Iterator<Item = (N, u64)>) 
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A server with one zone and one pool.

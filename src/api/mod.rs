@@ -45,7 +45,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::Handle;
 
-pub use metrics::StoreNumbers;
 pub use problem::Problem;
 pub use token::{Token, TokenError};
 
@@ -58,13 +57,11 @@ pub struct Settings {
     pub token_file: PathBuf,
 }
 
-/// What `control` does not know and the API tells all the same.
+/// What the API tells and `control` does not know.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// Whether DNS queries are being answered: what `/readyz` says.
     pub serving: Arc<AtomicBool>,
-    /// How the store does, for `/metrics`.
-    pub store: Arc<StoreNumbers>,
 }
 
 /// Serves the API on `listener` until `stop`; then no more connections are accepted, and those that are in the middle of a

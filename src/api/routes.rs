@@ -242,7 +242,7 @@ async fn readyz(State(app): State<App>) -> Response {
 
 async fn metrics_page(State(app): State<App>) -> Response {
     let status = status_soon(&app).await;
-    let page = metrics::page(app.control.readers(), status.as_ref(), &app.facts.store, &app.requests);
+    let page = metrics::page(app.control.readers(), status.as_ref(), app.control.store_numbers(), &app.requests);
     ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], page).into_response()
 }
 

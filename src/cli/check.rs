@@ -8,11 +8,19 @@ use crate::config;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::run;
 
-/// Arguments of `check`.
+/// Check configuration and zones, and tell all mistakes at once
+///
+/// Needs no running server and binds no port. Exit code 0: `waypost serve` would take them; 2: something is wrong.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
     /// The configuration; paths in it are taken from the working directory
-    #[arg(long, value_name = "FILE", env = "WAYPOST_CONFIG", default_value = "/etc/waypost/waypost.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "WAYPOST_CONFIG",
+        hide_env_values = true,
+        default_value = "/etc/waypost/waypost.toml"
+    )]
     pub config: PathBuf,
     /// Refuse what is only doubtful, too
     #[arg(long)]

@@ -12,7 +12,10 @@ use crate::dns::Rtype;
 use crate::probe::Kind;
 use crate::run::{self, Addresses};
 
-/// Arguments of `demo`.
+/// Run a server and two tiny sites on loopback, to play with
+///
+/// Beside the server it runs an HTTP site at each loopback address that a probe asks, so that probes have something to see,
+/// and prints what to try next. No root is needed.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
     /// The configuration; its endpoints are loopback addresses, where the sites are started

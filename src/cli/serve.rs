@@ -11,11 +11,20 @@ use crate::control::catalog::Catalog;
 use crate::control::{Handle, StartError};
 use crate::run::{self, Addresses, RunError};
 
-/// Arguments of `serve`.
+/// Answer DNS queries, in the foreground, until SIGTERM
+///
+/// Configuration and zones are read and checked whole before a port is bound; all mistakes are told at once. SIGHUP reads
+/// them again. Once the store has weights and overrides, they come from there: a restart undoes no flip.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeArgs {
     /// The configuration; paths in it are taken from the working directory
-    #[arg(long, value_name = "FILE", env = "WAYPOST_CONFIG", default_value = "/etc/waypost/waypost.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "WAYPOST_CONFIG",
+        hide_env_values = true,
+        default_value = "/etc/waypost/waypost.toml"
+    )]
     pub config: PathBuf,
     /// Start although the configuration lacks endpoints or pools that are being answered
     #[arg(long)]

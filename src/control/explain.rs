@@ -10,6 +10,7 @@ use crate::dns::wire::{CLASS_IN, HEADER_OCTETS, TCP_OCTETS};
 use crate::dns::{Name, Rtype, Ttl};
 use crate::query::{Context, Counters, Pool, Snapshot, Tally, Transport, answer};
 use crate::steering::key::{ClientKey, point};
+use crate::steering::ttl::served_ttl;
 use crate::time::Timestamp;
 use crate::zone::compiled::Place;
 use crate::zone::set::Entry;
@@ -109,7 +110,7 @@ fn explain_pool(pool: &Pool, key: &ClientKey, now: Timestamp, steps: &mut Vec<St
             ));
         }
     }
-    steps.push(format!("TTL {} s: {}", choice.ttl, why_ttl(pool, choice.ttl, now)));
+    steps.push(format!("TTL {} s: {}", choice.ttl, why_ttl(pool, choice.ttl, at, now)));
     Some(PoolExplanation {
         name: pool.name.clone(),
         point_percent,
@@ -120,15 +121,17 @@ fn explain_pool(pool: &Pool, key: &ClientKey, now: Timestamp, steps: &mut Vec<St
     })
 }
 
-/// Which rule made the TTL what it is.
-fn why_ttl(pool: &Pool, ttl: Ttl, now: Timestamp) -> String {
-    let policy = &pool.ttl;
+/// Which rule made the TTL what it is: the one that alone gives it.
+fn why_ttl(pool: &Pool, ttl: Ttl, at: u64, now: Timestamp) -> String {
+    let by_change = served_ttl(&pool.ttl, None, pool.change.as_ref(), at, now);
     match (pool.change, pool.cutover) {
-        _ if ttl == policy.normal => "the normal one".to_owned(),
-        (Some(change), _) if change.confirmed.is_none() => format!("the change of {} is not confirmed yet", change.at),
+        _ if ttl == pool.ttl.normal => "the normal one".to_owned(),
+        (Some(change), _) if ttl == by_change && change.confirmed.is_none() => {
+            format!("the change of {} is not confirmed yet", change.at)
+        }
+        (Some(change), _) if ttl == by_change => format!("it grows back since the change of {}", change.at),
         (_, Some(cutover)) if cutover.at <= now => format!("the cutover of {} has come", cutover.at),
         (_, Some(cutover)) => format!("it counts down to the cutover at {}", cutover.at),
-        (Some(change), None) => format!("it grows back since the change of {}", change.at),
-        (None, None) => "as configured".to_owned(),
+        _ => "as configured".to_owned(),
     }
 }

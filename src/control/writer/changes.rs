@@ -7,8 +7,8 @@ use crate::control::decide::{self, Proposal, check_condition};
 use crate::control::error::ControlError;
 use crate::control::handle::{AuditQuery, Reply};
 use crate::control::message::{
-    Action, AuditEntry, ChangeAnswer, CutoverRequest, FlipAnswer, FlipRequest, Origin, OverrideRequest, ReasonRequest,
-    RestoreRequest,
+    Action, AuditEntry, ChangeAnswer, CutoverRequest, EndpointChange, FlipAnswer, FlipRequest, Origin, OverrideRequest,
+    ReasonRequest, RestoreRequest,
 };
 use crate::control::records::{self, Past, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
 use crate::control::state::{PoolState, State, reconcile};
@@ -433,16 +433,17 @@ fn changes_weights(action: &Action) -> bool {
 
 /// One line for the log: what an operator needs to know of a change.
 fn tell(entry: &AuditEntry) {
-    let AuditEntry { generation, author, action, changes, .. } = entry;
-    let reason = entry.reason.as_deref().unwrap_or("");
-    let mut shares = String::new();
-    for change in changes {
-        for e in &change.endpoints {
-            use std::fmt::Write as _;
-            _ = write!(shares, "{} {}: {} % -> {} %; ", change.name, e.site, e.share_percent[0], e.share_percent[1]);
-        }
-    }
+    let AuditEntry { generation, author, reason, action, changes, .. } = entry;
+    let moved = changes.iter().flat_map(|change| {
+        let of = |e: &EndpointChange| e.share_percent[0].to_bits() != e.share_percent[1].to_bits();
+        let told = |e: &EndpointChange| {
+            format!("{} {}: {} % -> {} %", change.name, e.site, e.share_percent[0], e.share_percent[1])
+        };
+        change.endpoints.iter().filter(move |e| of(e)).map(told)
+    });
+    let moved: Vec<String> = moved.collect();
     let kind = serde_json::to_value(action).ok();
     let kind = kind.as_ref().and_then(|v| v["kind"].as_str()).unwrap_or_default();
-    tracing::info!(generation, author, reason, shares = shares.trim_end_matches("; "), "{kind}");
+    let shares = (!moved.is_empty()).then(|| moved.join("; "));
+    tracing::info!(generation, author, reason, shares, "{kind}");
 }

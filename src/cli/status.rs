@@ -1,0 +1,247 @@
+//! `waypost status`: all that there is to show, on a screen.
+
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use crate::cli::client::{Client, Failure, ServerArgs};
+use crate::cli::render::{Paint, Table, Tone, about, printable, share, span, warnings, when};
+use crate::control::message::{EndpointStatus, HorizonStatus, PoolStatus, Status, ZoneState, ZoneStatus};
+use crate::steering::pool::{Override, Role};
+use crate::time::Timestamp;
+
+/// Show zones, pools, shares, health, TTLs and cache horizons
+///
+/// HORIZON says when no cache that obeys TTLs can hold an answer that named the endpoint: `in 42s`, `passed`, or, while it
+/// is still being answered, the least that it can be.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Draw it anew each second
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Shows the status; with `--watch` until the output is closed.
+pub fn run(args: &Args) -> Result<String, Failure> {
+    let client = args.server.client()?;
+    let paint = Paint::for_stdout();
+    if args.watch {
+        return watch(&client, paint);
+    }
+    client.get("/api/v1/status")?.told(|status: &Status| show(status, paint))
+}
+
+/// A server that is away for a while may come back: that is told, and watched on.
+fn watch(client: &Client, paint: Paint) -> Result<String, Failure> {
+    let clear = if std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+    loop {
+        let screen = client.status().map_or_else(|failure| format!("{failure}\n"), |status| show(&status, paint));
+        if !crate::cli::say(&format!("{clear}{screen}\n"))? {
+            return Ok(String::new());
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn show(status: &Status, paint: Paint) -> String {
+    let up = about(status.now.since(status.started_at));
+    let mut text = format!(
+        "{}  waypost {}  generation {}  up {up}  {}\n",
+        paint.on(Tone::Strong, &printable(&status.server)),
+        status.version,
+        status.generation,
+        status.now
+    );
+    let listen: Vec<String> = status.listen.iter().map(ToString::to_string).collect();
+    let _ = writeln!(text, "DNS on {}", listen.join(", "));
+    if !status.zones.is_empty() {
+        text.push('\n');
+        text += &zones(&status.zones, status.now, paint);
+    }
+    for pool in &status.pools {
+        text.push('\n');
+        text += &show_pool(pool, status.now, paint);
+    }
+    for pending in &status.pending {
+        let pools: Vec<String> = pending.pools.iter().map(ToString::to_string).collect();
+        let _ = writeln!(
+            text,
+            "\n{}: generation {} ({}) takes itself back at {}\n  waypost confirm {}   to keep it",
+            paint.on(Tone::Warning, "to be confirmed"),
+            pending.generation,
+            pools.join(", "),
+            when(pending.confirm_by, status.now),
+            pending.generation,
+        );
+    }
+    text + &warnings(&status.warnings, paint)
+}
+
+fn zones(zones: &[ZoneStatus], now: Timestamp, paint: Paint) -> String {
+    let mut table = Table::new(&["ZONE", "STATE", "SERIAL", "NAMES", "LOADED"]);
+    for zone in zones {
+        let (state, tone) = match zone.state {
+            ZoneState::Current => ("current", Tone::Plain),
+            ZoneState::LastGood => ("last good", Tone::Warning),
+            ZoneState::Unloaded => ("unloaded", Tone::Bad),
+        };
+        let loaded = zone.loaded_at.map_or("-".to_owned(), |at| format!("{} ago", about(now.since(at))));
+        table.row([
+            (zone.name.to_string(), Tone::Plain),
+            (state.to_owned(), tone),
+            (zone.serial.map_or("-".to_owned(), |serial| serial.to_string()), Tone::Plain),
+            (zone.names.to_string(), Tone::Plain),
+            (loaded, Tone::Plain),
+        ]);
+    }
+    let mut text = table.print("", paint);
+    for zone in zones {
+        if let Some(problem) = &zone.problem {
+            let lines: Vec<String> = problem.lines().map(printable).collect();
+            let _ = writeln!(text, "  {}: {}", zone.name, lines.join("\n    "));
+        }
+    }
+    text
+}
+
+fn show_pool(pool: &PoolStatus, now: Timestamp, paint: Paint) -> String {
+    let types: Vec<String> = pool.types.iter().map(ToString::to_string).collect();
+    let ttl = pool.ttl;
+    let mut text = format!(
+        "{}  {}  {}  TTL {} (normal {}, low {})\n",
+        paint.on(Tone::Strong, &pool.name.to_string()),
+        pool.policy,
+        types.join(" "),
+        ttl.served,
+        ttl.normal,
+        ttl.low
+    );
+    let mut table = Table::new(&["SITE", "SHARE", "WEIGHT", "HEALTH", "OVERRIDE", "ANSWERED", "ANSWERS", "HORIZON"]);
+    for endpoint in &pool.endpoints {
+        table.row(cells(endpoint, now));
+    }
+    text += &table.print("  ", paint);
+    match pool.mode.as_str() {
+        "fail-open" => {
+            let lead = paint.on(Tone::Bad, "fail open:");
+            let _ = writeln!(text, "  {lead} none is healthy: all active ones are answered");
+        }
+        "spare" => {
+            let lead = paint.on(Tone::Warning, "spare:");
+            let _ = writeln!(text, "  {lead} no active endpoint is healthy, those of weight 0 stand in");
+        }
+        _ => {}
+    }
+    if let Some(cutover) = pool.cutover {
+        let _ = writeln!(text, "  cutover at {}", when(cutover, now));
+    }
+    if let Some(changed) = pool.changed_at {
+        let _ = writeln!(text, "  last change at {}", when(changed, now));
+    }
+    if pool.differs_from_configuration {
+        text += "  the weights differ from the configuration, which counts at the first start only\n";
+    }
+    text
+}
+
+fn cells(endpoint: &EndpointStatus, now: Timestamp) -> [(String, Tone); 8] {
+    let health = &endpoint.health;
+    let since = health.since.map_or(String::new(), |at| format!(" {}", about(now.since(at))));
+    let seen = health.seen.as_ref().filter(|_| health.state == "down").map_or(String::new(), |s| format!(" ({s})"));
+    let health_tone = if health.state == "down" { Tone::Bad } else { Tone::Plain };
+    let override_tone = if endpoint.forced == Override::Obey { Tone::Plain } else { Tone::Warning };
+    let weight = match (endpoint.configured_weight, endpoint.role) {
+        (None, _) => format!("{} removed", endpoint.weight),
+        (_, Role::Spare) => format!("{} spare", endpoint.weight),
+        _ => endpoint.weight.to_string(),
+    };
+    [
+        (endpoint.site.clone(), Tone::Plain),
+        (share(endpoint.share_percent), Tone::Plain),
+        (weight, Tone::Plain),
+        (format!("{}{since}{seen}", health.state), health_tone),
+        (endpoint.forced.to_string(), override_tone),
+        ((if endpoint.answered { "yes" } else { "no" }).to_owned(), Tone::Plain),
+        (endpoint.answers.to_string(), Tone::Plain),
+        (horizons(&endpoint.horizon), Tone::Plain),
+    ]
+}
+
+/// One text when it is the same for all types, else type by type.
+fn horizons(horizons: &[HorizonStatus]) -> String {
+    let texts: Vec<String> = horizons.iter().map(horizon).collect();
+    match texts.split_first() {
+        None => "-".to_owned(),
+        Some((first, others)) if others.iter().all(|t| t == first) => first.clone(),
+        Some(_) => {
+            let each: Vec<String> =
+                horizons.iter().zip(&texts).map(|(h, text)| format!("{} {text}", h.rtype)).collect();
+            each.join(", ")
+        }
+    }
+}
+
+fn horizon(horizon: &HorizonStatus) -> String {
+    match (horizon.at, horizon.at_least, horizon.seconds_left) {
+        (_, true, 0) => "still answered".to_owned(),
+        (_, true, left) => format!("at least {}", span(left)),
+        (None, false, _) => "never answered".to_owned(),
+        (Some(_), false, 0) => "passed".to_owned(),
+        (Some(_), false, left) => format!("in {}", span(left)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::metrics::tests::status;
+    use crate::control::message::Pending;
+
+    #[test]
+    fn a_status_on_a_screen() {
+        let mut status = status();
+        status.zones[0].state = ZoneState::LastGood;
+        status.zones[0].problem = Some("zones/example.org.zone:3:1: error: what is this".to_owned());
+        status.pools[0].endpoints[1].health.since = Some(status.now.before(125));
+        status.pools[0].endpoints[1].health.seen = Some("connection refused".to_owned());
+        let pools = vec![status.pools[0].name.clone()];
+        status.pending = vec![Pending { generation: 17, confirm_by: status.now.after(90), pools }];
+        status.warnings = vec!["the clock jumped".to_owned()];
+        let expected = "\
+ns1.example.org  waypost 0.1.0  generation 17  up 1h  2027-01-15T08:00:00Z
+DNS on 127.0.0.1:5300
+
+ZONE         STATE      SERIAL      NAMES  LOADED
+example.org  last good  2027011501  42     -
+  example.org: zones/example.org.zone:3:1: error: what is this
+
+www.example.org  sticky  A  TTL 60 (normal 3600, low 60)
+  SITE  SHARE  WEIGHT  HEALTH                          OVERRIDE  ANSWERED  ANSWERS  HORIZON
+  ec2   95 %   95      up                              obey      yes       7        at least 1h3s
+  dc1   5 %    5       down 2m5s (connection refused)  down      no        0        never answered
+  cutover at 2027-01-15T09:00:00Z (in 1h)
+  the weights differ from the configuration, which counts at the first start only
+
+to be confirmed: generation 17 (www.example.org) takes itself back at 2027-01-15T08:01:30Z (in 1m30s)
+  waypost confirm 17   to keep it
+
+note: the clock jumped
+";
+        assert_eq!(show(&status, Paint(false)), expected);
+    }
+
+    #[test]
+    fn horizons_of_several_types_are_told_apart_only_where_they_differ() {
+        let mut of = status().pools[0].endpoints[0].horizon.clone();
+        of.push(of[0]);
+        assert_eq!(horizons(&of), "at least 1h3s");
+        of[1].rtype = crate::dns::Rtype::AAAA;
+        of[1].at_least = false;
+        assert_eq!(horizons(&of), "A at least 1h3s, AAAA in 1h3s");
+        of[1].seconds_left = 0;
+        assert_eq!(horizons(&of[1..]), "passed");
+        assert_eq!(horizons(&[]), "-");
+    }
+}
