@@ -102,11 +102,11 @@ impl PoolState {
         candidates.get(endpoint).is_some_and(|c| c.is_active() || c.is_spare())
     }
 
-    /// The most that any client may have been served under this state at any time until `until`. `policy` is today's; where
-    /// the state was made under another one, the larger normal TTL bounds it.
-    pub fn largest_ttl_until(&self, policy: &TtlPolicy, until: Timestamp) -> Ttl {
+    /// The most that any client may have been served under this state at any instant of `from..=until`. `policy` is today's;
+    /// where the state was made under another one, the larger normal TTL bounds it.
+    pub fn largest_ttl_within(&self, policy: &TtlPolicy, from: Timestamp, until: Timestamp) -> Ttl {
         if policy.normal == self.normal {
-            largest_ttl_within(policy, self.cutover.as_ref(), self.change.as_ref(), Timestamp(0), until)
+            largest_ttl_within(policy, self.cutover.as_ref(), self.change.as_ref(), from, until)
         } else {
             self.normal.max(policy.normal)
         }
