@@ -110,11 +110,11 @@ impl PoolState {
         candidates.get(endpoint).is_some_and(|c| c.is_active() || c.is_spare())
     }
 
-    /// The most that any client may have been served under this state at any time until `until`. `policy` is today's; where
-    /// the state was made under another one, the larger normal TTL bounds it: neither `normal` nor `low` alone would.
-    pub fn largest_ttl_until(&self, policy: &TtlPolicy, until: Timestamp) -> Ttl {
+    /// The most that any client may have been served under this state at any instant of `from..=until`. `policy` is today's;
+    /// where the state was made under another one, the larger normal TTL bounds it: neither `normal` nor `low` alone would.
+    pub fn largest_ttl_within(&self, policy: &TtlPolicy, from: Timestamp, until: Timestamp) -> Ttl {
         if (policy.normal, policy.low) == (self.normal, self.low) {
-            largest_ttl_within(policy, self.cutover.as_ref(), self.change.as_ref(), Timestamp(0), until)
+            largest_ttl_within(policy, self.cutover.as_ref(), self.change.as_ref(), from, until)
         } else {
             self.normal.max(policy.normal)
         }
@@ -297,7 +297,7 @@ mod tests {
         let at = Timestamp(1_800_000_000);
         state.change = Some(Change { at, confirmed: Some(at) });
         let lower = TtlPolicy { low: Ttl::from_secs(1), ..settings.ttl };
-        let largest = |policy| state.largest_ttl_until(&policy, at.after(10)).secs();
+        let largest = |policy| state.largest_ttl_within(&policy, at, at.after(10)).secs();
         assert_eq!(largest(settings.ttl), 60);
         assert_eq!(largest(lower), 3600, "not the 8 s that it would have earned from 1 s on");
     }
