@@ -185,8 +185,14 @@ impl Server {
     /// SIGTERM; it must end with 0. How long that took.
     #[track_caller]
     pub fn terminate(&mut self) -> Duration {
+        self.end_by(Signal::TERM)
+    }
+
+    /// The same by another signal.
+    #[track_caller]
+    pub fn end_by(&mut self, signal: Signal) -> Duration {
         let begun = Instant::now();
-        kill_process(self.pid(), Signal::TERM).unwrap();
+        kill_process(self.pid(), signal).unwrap();
         let status = end_of(&mut self.child);
         assert_eq!(status.code(), Some(0), "{}", self.log());
         begun.elapsed()
