@@ -26,8 +26,8 @@ fn dig(server: SocketAddr, arguments: &[&str]) -> String {
 fn server() -> Server {
     let config = HEAD.replacen("\"127.0.0.1:0\"", "\"127.0.0.1:0\", \"[::1]:0\"", 1);
     let folder = folder(&format!("{config}{}", pool("www.example.org", 100, 0, "")));
-    let big: String = (0..30).map(|i| format!("big TXT \"{i:0>60}\"\n")).collect();
-    fs::write(folder.path().join("example.org.zone"), format!("{ZONE}{big}")).unwrap();
+    let big: Vec<String> = (0..30).map(|i| format!("big TXT \"{i:0>60}\"\n")).collect();
+    fs::write(folder.path().join("example.org.zone"), format!("{ZONE}{}", big.concat())).unwrap();
     Server::start_in(folder)
 }
 

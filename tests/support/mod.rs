@@ -243,7 +243,8 @@ impl Server {
         let (dns, rest) = rest.split_once("] api=").unwrap();
         self.dns = dns.split(", ").map(|a| a.parse().unwrap()).collect();
         self.api = rest.trim().parse().unwrap();
-        self.token = fs::read_to_string(self.file("state/admin.token")).unwrap().trim().to_owned();
+        let token = fs::read_to_string(self.file("state/admin.token")).unwrap();
+        token.trim().clone_into(&mut self.token);
     }
 
     /// Waits until its log has `text`.
