@@ -185,8 +185,14 @@ impl Server {
     /// SIGTERM; it must end with 0. How long that took.
     #[track_caller]
     pub fn terminate(&mut self) -> Duration {
+        self.end_by(Signal::TERM)
+    }
+
+    /// The same by another signal.
+    #[track_caller]
+    pub fn end_by(&mut self, signal: Signal) -> Duration {
         let begun = Instant::now();
-        kill_process(self.pid(), Signal::TERM).unwrap();
+        kill_process(self.pid(), signal).unwrap();
         let status = end_of(&mut self.child);
         assert_eq!(status.code(), Some(0), "{}", self.log());
         begun.elapsed()
@@ -237,7 +243,8 @@ impl Server {
         let (dns, rest) = rest.split_once("] api=").unwrap();
         self.dns = dns.split(", ").map(|a| a.parse().unwrap()).collect();
         self.api = rest.trim().parse().unwrap();
-        self.token = fs::read_to_string(self.file("state/admin.token")).unwrap().trim().to_owned();
+        let token = fs::read_to_string(self.file("state/admin.token")).unwrap();
+        token.trim().clone_into(&mut self.token);
     }
 
     /// Waits until its log has `text`.

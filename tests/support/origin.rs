@@ -76,7 +76,9 @@ fn answer(listener: TcpListener, address: SocketAddr, mood: &AtomicU8) {
             CLOSED => listener = None,
             _ if listener.is_none() => {
                 listener = TcpListener::bind(address).ok();
-                listener.iter().for_each(|l| l.set_nonblocking(true).unwrap());
+                if let Some(listener) = &listener {
+                    listener.set_nonblocking(true).unwrap();
+                }
             }
             _ => {}
         }

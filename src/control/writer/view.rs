@@ -1,7 +1,6 @@
 //! What there is to show.
 
 use crate::control::decide::percent;
-use crate::control::horizons::Known;
 use crate::control::message::{
     EndpointStatus, HealthStatus, HorizonStatus, PoolStatus, Status, TtlStatus, ZoneState, ZoneStatus,
 };
@@ -9,7 +8,7 @@ use crate::control::writer::Writer;
 use crate::control::writer::life::warn_of;
 use crate::dns::{Name, Rtype};
 use crate::steering::horizon::Report;
-use crate::steering::pool::{Override, Role, Weight};
+use crate::steering::pool::{Override, Role, SiteName, Weight};
 use crate::steering::select::Mode;
 use crate::steering::ttl::largest_ttl;
 use crate::time::Timestamp;
@@ -88,11 +87,15 @@ impl Writer {
                 }
             })
             .collect();
-        endpoints.extend(departed(
-            &self.horizons.departed(&settings.name),
-            self.horizons.is_retiring(&settings.name),
-            now,
-        ));
+        let retiring = self.horizons.is_retiring(&settings.name);
+        for (site, types) in self.horizons.departed(&settings.name) {
+            // A type that the configuration took from an endpoint stays with that endpoint.
+            let horizons = types.iter().map(|(t, at)| horizon_status(*t, Report::of(Some(*at), retiring), now));
+            match endpoints.iter_mut().find(|e| e.site == site) {
+                Some(endpoint) => endpoint.horizon.extend(horizons),
+                None => endpoints.push(departed(site, horizons.collect())),
+            }
+        }
         PoolStatus {
             name: settings.name.clone(),
             policy: settings.policy,
@@ -129,10 +132,10 @@ impl Writer {
     }
 }
 
-/// Endpoints that the configuration no longer has, but caches may.
-fn departed(known: &Known, at_least: bool, now: Timestamp) -> impl Iterator<Item = EndpointStatus> + '_ {
-    known.iter().map(move |(site, types)| EndpointStatus {
-        site: site.clone(),
+/// An endpoint that the configuration no longer has, but caches may.
+fn departed(site: SiteName, horizon: Vec<HorizonStatus>) -> EndpointStatus {
+    EndpointStatus {
+        site,
         weight: Weight::ZERO,
         configured_weight: None,
         share_percent: 0.0,
@@ -141,8 +144,8 @@ fn departed(known: &Known, at_least: bool, now: Timestamp) -> impl Iterator<Item
         health: HealthStatus { state: "unknown".to_owned(), since: None, seen: None },
         answered: false,
         answers: 0,
-        horizon: types.iter().map(|(t, at)| horizon_status(*t, Report::of(Some(*at), at_least), now)).collect(),
-    })
+        horizon,
+    }
 }
 
 fn horizon_status(rtype: Rtype, report: Report, now: Timestamp) -> HorizonStatus {
