@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::control::catalog::Catalog;
 use crate::control::decide::{self, Proposal, check_condition};
 use crate::control::error::ControlError;
-use crate::control::handle::{AuditQuery, Reply};
+use crate::control::handle::AuditQuery;
 use crate::control::message::{
     Action, AuditEntry, ChangeAnswer, CutoverRequest, EndpointChange, FlipAnswer, FlipRequest, Origin, OverrideRequest,
     ReasonRequest, RestoreRequest,
