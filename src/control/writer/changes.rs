@@ -165,15 +165,19 @@ impl Writer {
         let cutover = request.at.map(|at| Cutover { at });
         let policy = self.catalog.settings.pools.iter().find(|p| p.name == *pool).map(|p| p.ttl);
         if let (Some(cutover), Some(policy)) = (cutover, policy) {
-            // Not what might have been given, but what was.
-            let given = self.horizons.known(pool).values().flat_map(BTreeMap::values).max().copied();
-            let clear =
-                caches_clear_at(&policy, &cutover, now).min(given.map_or(cutover.at, |given| given.max(cutover.at)));
+            let mut clear = caches_clear_at(&policy, &cutover, now);
+            let last = self.change_of(pool);
+            if largest_ttl(&policy, self.state.pools[pool].cutover.as_ref(), last.as_ref(), now) < policy.normal {
+                // TTLs have been lower lately: then what was given counts, not what might have been.
+                let given = self.horizons.known(pool).values().flat_map(BTreeMap::values).max().copied();
+                clear = clear.min(given.map_or(cutover.at, |given| given.max(cutover.at)));
+            }
             answer.caches_clear_at = Some(clear);
             if clear > cutover.at {
                 answer.warnings.push(format!(
-                    "{} is too early: answers given until now live on in caches, which will be clear at {clear}",
-                    cutover.at
+                    "{} is too early: answers given until now live for up to {} s; caches will be clear at {clear}",
+                    cutover.at,
+                    clear.since(now)
                 ));
             }
         }
