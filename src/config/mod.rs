@@ -5,7 +5,7 @@
 //! would stop at the first mistake. A default stands where its key is read, with its reason.
 //!
 //! [`parse`] needs nothing but the text (and asks the machine for its host name and number of cores, where the file
-//! leaves those open). What only the zones' contents can tell is told by [`check_against_zones`]. [`render`] shows
+//! leaves those open). What only the zones' contents can tell is told by [`check_against_zones`]. [`render()`] shows
 //! diagnostics to people. Relative paths stay as written: they are taken from the working directory.
 
 mod against_zones;

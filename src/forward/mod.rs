@@ -9,7 +9,7 @@
 //! | [`access`] | who may connect; a pure function in rinetd's order |
 //! | [`settings`] | what the forwarder is set to do, checked |
 //! | [`names`] | hosts, ports and services as written |
-//! | [`rinetd`], [`toml`] | the two formats of settings; [`load`] tells them apart |
+//! | [`rinetd`], [`toml`] | the two formats of settings; [`load()`] tells them apart |
 //! | [`proxy`] | the PROXY protocol's header |
 //! | [`outcome`] | what became of a connection |
 //! | [`counts`] | totals and stragglers, `page` shows them over HTTP |

@@ -2,7 +2,7 @@
 //!
 //! UDP: one blocking thread and one `SO_REUSEPORT` socket for each worker and listen address, batches by
 //! `recvmmsg`/`sendmmsg`. TCP: one thread with its own runtime for all connections. Each is one worker of
-//! [`Readers`](crate::query::Readers). Nothing here waits for anything but its socket.
+//! [`Readers`]. Nothing here waits for anything but its socket.
 
 mod draws;
 mod mmsg;

@@ -2,7 +2,7 @@
 //!
 //! A prepared answer is written once, as if its owner name were the QNAME at octet 12 and it stood right behind the
 //! question. Then copying is one `memcpy`. Where it stands elsewhere (a wildcard's QNAME is longer, a referral's owner is
-//! the end of the QNAME, a CNAME's target lies in the answer), the pointers listed as [`Fixup`]s are moved.
+//! the end of the QNAME, a CNAME's target lies in the answer), the pointers listed as fixups are moved.
 
 use crate::dns::wire::{CLASS_IN, Full, HEADER_OCTETS, Response, Section};
 use crate::dns::{Name, Rtype, Ttl, name, rdata};

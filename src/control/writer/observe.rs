@@ -23,7 +23,7 @@ const CHECKS: usize = 256;
 const FIRST_ROUND: Duration = Duration::from_secs(5);
 
 impl Writer {
-    /// Starts the probes and takes in their first round, for [`FIRST_ROUND`] at most: before the first answer.
+    /// Starts the probes and takes in their first round, for 5 s at most: before the first answer.
     pub async fn first_round(&mut self) {
         let targets = self.targets();
         let mut missing: Vec<_> = targets.iter().map(|t| (t.pool.clone(), t.site.clone())).collect();
