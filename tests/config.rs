@@ -380,11 +380,11 @@ fn each_mistake_in_an_endpoint_is_told_with_its_place() {
         ),
         (
             site("https = [\"1 . alpn\"], weight = 1"),
-            "5:36: error: \"1 . alpn\" is no RDATA of type HTTPS: expected at least one ALPN code (such as \"1 . alpn=h2\")",
+            "5:36: error: \"1 . alpn\" is no RDATA of type HTTPS: \"alpn\" has no value (such as \"1 . alpn=h2\")",
         ),
         (
             site("srv = [\"1 1 1\"], weight = 1"),
-            "5:34: error: \"1 1 1\" is no RDATA of type SRV: token is missing: target (such as \"10 5 443 host.example.org.\")",
+            "5:34: error: \"1 1 1\" is no RDATA of type SRV: the target is missing (such as \"10 5 443 host.example.org.\")",
         ),
         (site("srv = [\"1 1 1 x.\", \"1 1 1 x.\"], weight = 1"), "5:46: error: \"1 1 1 x.\" is written twice"),
         (

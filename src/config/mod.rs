@@ -10,7 +10,6 @@
 
 mod against_zones;
 mod pools;
-mod rdata;
 mod reader;
 mod render;
 mod sections;

@@ -4,6 +4,7 @@
 //! snapshot, then the answer. A change that the store does not take is not made.
 
 mod changes;
+mod copies;
 mod life;
 mod observe;
 mod view;
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -24,6 +25,7 @@ use crate::control::error::ControlError;
 use crate::control::handle::{Command, Reply};
 use crate::control::horizons::Horizons;
 use crate::control::message::{ChangeAnswer, Origin, ReasonRequest};
+use crate::control::numbers::StoreNumbers;
 use crate::control::state::State;
 use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
@@ -38,6 +40,8 @@ use crate::time::Timestamp;
 
 pub use life::{Start, StartError, start};
 
+/// Who carries out what nobody asked for at that moment.
+const SELF: &str = "waypost";
 /// How often deadlines and horizons are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -97,17 +101,6 @@ struct ReloadRequest {
 struct Reloaded {
     wanted: ReloadRequest,
     read: Result<(Catalog, Vec<Write>), Vec<Diagnostic>>,
-}
-
-/// How the store does, for the metrics.
-#[derive(Debug, Default)]
-pub struct StoreNumbers {
-    /// Commits made.
-    pub commits: AtomicU64,
-    /// Commits that failed.
-    pub failures: AtomicU64,
-    /// Time spent in commits, in microseconds.
-    pub commit_us: AtomicU64,
 }
 
 impl Writer {

@@ -16,7 +16,9 @@ use crate::control::message::{
 };
 use crate::control::records::{self, Past, RecordError, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
 use crate::control::state::{PoolState, State, reconcile};
-use crate::control::writer::{ReloadRequest, Reloaded, Writer};
+use crate::control::writer::copies::zone_copies;
+use crate::control::writer::view::warn_of;
+use crate::control::writer::{ReloadRequest, Reloaded, SELF, Writer};
 use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
 use crate::steering::horizon::expires;
@@ -25,8 +27,6 @@ use crate::steering::ttl::{Cutover, caches_clear_at, largest_ttl};
 use crate::store::{Scan, Write};
 use crate::time::Timestamp;
 
-/// Who carries out what nobody asked for at that moment.
-pub(super) const SELF: &str = "waypost";
 /// Reloads that wait for their turn; more are refused.
 const WAITING_RELOADS: usize = 16;
 /// A commit that took longer leaves bounds of horizons behind that are too early: they are made again.
@@ -421,7 +421,7 @@ impl Writer {
         tokio::task::spawn_blocking(move || {
             let read = Catalog::read(&file, Some(&catalog), &BTreeMap::new(), Timestamp::now());
             let read = read.map(|new| {
-                let copies = super::life::zone_copies(&new, Some(&catalog));
+                let copies = zone_copies(&new, Some(&catalog));
                 (new, copies)
             });
             // The writer is gone when the server stops: then nobody wants it.
@@ -491,7 +491,7 @@ impl Writer {
         }
         writes.extend(zone_copies);
         let mut answer = self.change_answer(now);
-        answer.warnings = super::life::warn_of(&catalog);
+        answer.warnings = warn_of(&catalog);
         if catalog.settings.server != self.catalog.settings.server
             || catalog.settings.api != self.catalog.settings.api
             || catalog.settings.state != self.catalog.settings.state

@@ -1,11 +1,12 @@
 //! What there is to show.
 
+use crate::control::catalog::Catalog;
 use crate::control::decide::percent;
 use crate::control::message::{
     EndpointStatus, HealthStatus, HorizonStatus, PoolStatus, Status, TtlStatus, ZoneState, ZoneStatus,
 };
 use crate::control::writer::Writer;
-use crate::control::writer::life::warn_of;
+use crate::diagnostic::Diagnostic;
 use crate::dns::{Name, Rtype};
 use crate::steering::horizon::Report;
 use crate::steering::pool::{Override, Role, SiteName, Weight};
@@ -151,4 +152,25 @@ fn departed(site: SiteName, horizon: Vec<HorizonStatus>) -> EndpointStatus {
 fn horizon_status(rtype: Rtype, report: Report, now: Timestamp) -> HorizonStatus {
     let Report { at, at_least } = report;
     HorizonStatus { rtype, at, seconds_left: at.map_or(0, |at| at.since(now)), at_least }
+}
+
+/// What the operator should know of a configuration that was taken.
+pub(super) fn warn_of(catalog: &Catalog) -> Vec<String> {
+    let mut warnings: Vec<String> = catalog.warnings.iter().map(Diagnostic::to_string).collect();
+    for zone in &catalog.zones {
+        if let Some(how) = problem_of(zone.state) {
+            let why = zone.problem.first().map(ToString::to_string).unwrap_or_default();
+            warnings.push(format!("zone {}: {how}: {why}", zone.name));
+        }
+    }
+    warnings
+}
+
+/// How a zone is served that could not be read.
+pub(super) fn problem_of(state: ZoneState) -> Option<&'static str> {
+    match state {
+        ZoneState::Current => None,
+        ZoneState::LastGood => Some("its file can't be read, the last good contents are served"),
+        ZoneState::Unloaded => Some("its file can't be read and never was, it is answered with SERVFAIL"),
+    }
 }
