@@ -384,7 +384,7 @@ fn each_mistake_in_an_endpoint_is_told_with_its_place() {
         ),
         (
             site("srv = [\"1 1 1\"], weight = 1"),
-            "5:34: error: \"1 1 1\" is no RDATA of type SRV: the target is missing (such as \"10 5 443 host.example.org.\")",
+            "5:34: error: \"1 1 1\" is no RDATA of type SRV: the target name is missing (such as \"10 5 443 host.example.org.\")",
         ),
         (site("srv = [\"1 1 1 x.\", \"1 1 1 x.\"], weight = 1"), "5:46: error: \"1 1 1 x.\" is written twice"),
         (
