@@ -90,14 +90,30 @@ fn in_steps_it_is_lowered_once() {
 #[test]
 fn setting_one_says_when_caches_are_clear() {
     let server = server("normal = 600, low = 10");
+    let (ttl, before, after) = served(&server, 1);
+    assert_eq!(ttl, 600);
+
     let in_time = set(&server, json!(from_now(1000))).done();
     let at = instant(&server.pool(WWW)["cutover"]);
     assert_eq!((instant(&in_time["caches_clear_at"]), &in_time["warnings"]), (at, &Value::Null));
+    server.api("DELETE", &format!("/api/v1/pools/{WWW}/cutover"), Value::Null, &[]).done();
     let late = set(&server, json!(from_now(300))).done();
     let clear = instant(&late["caches_clear_at"]);
     assert_eq!(clear, instant(&late["at"]) + 600);
     let warning = late["warnings"][0].as_str().unwrap();
-    assert!(warning.contains(late["caches_clear_at"].as_str().unwrap()) && warning.contains("600 s"), "{warning}");
+    assert!(warning.contains(late["caches_clear_at"].as_str().unwrap()), "{warning}");
+
+    // Where the TTL is low already, what was given counts, not what might have been.
+    let moved = set(&server, json!(from_now(310))).done();
+    let given = instant(&moved["caches_clear_at"]);
+    assert!((before + 600..=after + 600).contains(&given), "{moved}");
+
+    // A normal TTL that a reload lowered does not shorten what caches hold already.
+    server.configure(&format!("{HEAD}{}", pool(WWW, 1, 1, "ttl = { normal = 5, low = 1 }")));
+    server.reload().done();
+    let lowered = set(&server, json!(from_now(100))).done();
+    assert_eq!(instant(&lowered["caches_clear_at"]), given, "{lowered}");
+    let generation = server.generation();
 
     for past in ["2020-01-01T00:00:00Z".to_owned(), waypost::time::Timestamp(now() - 1).to_string()] {
         let refused = set(&server, json!(past));
@@ -109,7 +125,7 @@ fn setting_one_says_when_caches_are_clear() {
     }
     server.api("PUT", &format!("/api/v1/pools/{WWW}/cutover"), json!({}), &[]).refused(400);
     server.api("PUT", "/api/v1/pools/no.example.org/cutover", json!({"at": from_now(9)}), &[]).refused(404);
-    assert_eq!(server.generation(), 3, "what is refused makes no generation");
+    assert_eq!(server.generation(), generation, "what is refused makes no generation");
 }
 
 #[test]

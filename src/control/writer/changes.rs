@@ -165,13 +165,10 @@ impl Writer {
         let cutover = request.at.map(|at| Cutover { at });
         let policy = self.catalog.settings.pools.iter().find(|p| p.name == *pool).map(|p| p.ttl);
         if let (Some(cutover), Some(policy)) = (cutover, policy) {
-            let mut clear = caches_clear_at(&policy, &cutover, now);
-            let last = self.change_of(pool);
-            if largest_ttl(&policy, self.state.pools[pool].cutover.as_ref(), last.as_ref(), now) < policy.normal {
-                // TTLs have been lower lately: then what was given counts, not what might have been.
-                let given = self.horizons.known(pool).values().flat_map(BTreeMap::values).max().copied();
-                clear = clear.min(given.map_or(cutover.at, |given| given.max(cutover.at)));
-            }
+            let (planned, changed) = (self.state.pools[pool].cutover, self.change_of(pool));
+            let largest = largest_ttl(&policy, planned.as_ref(), changed.as_ref(), now);
+            let given = self.horizons.known(pool).values().flat_map(BTreeMap::values).max().copied();
+            let clear = caches_clear_at(&cutover, now, largest, given);
             answer.caches_clear_at = Some(clear);
             if clear > cutover.at {
                 answer.warnings.push(format!(
