@@ -148,7 +148,7 @@ fn each_mistake_in_the_sections_is_told_with_its_place() {
         ),
         (
             "[server]\nlisen = []",
-            "5:1: error: unknown key \"lisen\" in [server] (did you mean \"listen\"? known here: name, listen, workers, state)",
+            "5:1: error: unknown key \"lisen\" in [server] (did you mean \"listen\"? known here: name, listen, workers, state, tls)",
         ),
         (
             "[server]\nlisten = \"127.0.0.1:53\"",
@@ -172,6 +172,10 @@ fn each_mistake_in_the_sections_is_told_with_its_place() {
         (
             "[server]\nname = \"a b\"",
             "5:8: error: \"name\" must be 1 to 255 printable ASCII characters without spaces, not \"a b\"",
+        ),
+        (
+            "[server]\ntls = { certificate = \"c.pem\", key = \"k.pem\" }",
+            "5:7: error: nothing listens with this certificate (say where: listen (TLS), quic or https, such as [\"127.0.0.1:853\"])",
         ),
         ("[server]\nstate = \"\"", "5:9: error: \"state\" must be a folder, not \"\""),
         ("[[server]]", "4:1: error: \"server\" must be a table, headed [server], not [[server]]"),

@@ -7,6 +7,8 @@ missing=
 need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$missing $2"; }
 need cc gcc
 need dig bind9-dnsutils
+need kdig knot-dnsutils
+need openssl openssl
 need curl curl
 need nginx nginx-light
 need unbound unbound
