@@ -26,7 +26,7 @@ pub const CLASS_ANY: u16 = 255;
 const OPTION_NSID: u16 = 3; // RFC 5001
 const OPTION_CLIENT_SUBNET: u16 = 8; // RFC 7871
 
-/// The RCODE of a response (RFC 1035, 4.1.1; BADVERS: RFC 6891, 9).
+/// The RCODE of a response (RFC 1035, 4.1.1; YXDOMAIN: RFC 2136, 2.2; BADVERS: RFC 6891, 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is the mnemonic of the registry")]
 #[repr(u8)]
@@ -37,25 +37,34 @@ pub enum Rcode {
     NxDomain = 3,
     NotImp = 4,
     Refused = 5,
+    YxDomain = 6,
     BadVers = 16,
 }
 
 impl Rcode {
     /// All of them, in the order of [`Rcode::index`].
-    pub const ALL: [Self; 7] =
-        [Self::NoError, Self::FormErr, Self::ServFail, Self::NxDomain, Self::NotImp, Self::Refused, Self::BadVers];
+    pub const ALL: [Self; 8] = [
+        Self::NoError,
+        Self::FormErr,
+        Self::ServFail,
+        Self::NxDomain,
+        Self::NotImp,
+        Self::Refused,
+        Self::YxDomain,
+        Self::BadVers,
+    ];
 
     /// Its place in [`Rcode::ALL`].
     pub const fn index(self) -> usize {
         match self {
-            Self::BadVers => 6,
+            Self::BadVers => 7,
             plain => plain as usize,
         }
     }
 
     /// The mnemonic.
     pub const fn name(self) -> &'static str {
-        ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "BADVERS"][self.index()]
+        ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "BADVERS"][self.index()]
     }
 }
 
@@ -156,7 +165,7 @@ impl<'a> Query<'a> {
             [0, 0, 1] if packet.get(at..at + 3) == Some(&[0, 0, 41]) => {
                 Some(Edns::parse(&packet[at + 3..]).ok_or(BAD)?.0)
             }
-            [a, b, c] => find_edns(&packet[at..], a + b + c).map_err(|Malformed| BAD)?,
+            [a, b, c] => find_edns(&packet[at..], a + b, c).map_err(|Malformed| BAD)?,
         };
         Ok(Self {
             head: &packet[..at],
@@ -169,18 +178,19 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Records that are none, or two OPTs.
+/// Records that are none, two OPTs, or one that is not the root's or not in the additional section (RFC 6891, 6.1.1).
 struct Malformed;
 
-/// Walks `count` records for the OPT.
-fn find_edns(mut rest: &[u8], count: usize) -> Result<Option<Edns>, Malformed> {
+/// Walks the records, of which `additional` are the last, for the OPT.
+#[cold]
+fn find_edns(mut rest: &[u8], before: usize, additional: usize) -> Result<Option<Edns>, Malformed> {
     let mut found = None;
-    for _ in 0..count {
+    for index in 0..before + additional {
         let owner = skip_name(rest).ok_or(Malformed)?;
-        rest = &rest[owner.min(rest.len())..];
-        if owner == 1 && rest.starts_with(&[0, 41]) {
+        rest = rest.get(owner..).ok_or(Malformed)?;
+        if rest.starts_with(&[0, 41]) {
             let (edns, tail) = Edns::parse(&rest[2..]).ok_or(Malformed)?;
-            if found.replace(edns).is_some() {
+            if owner != 1 || index < before || found.replace(edns).is_some() {
                 return Err(Malformed);
             }
             rest = tail;
@@ -412,6 +422,61 @@ impl<'o> Response<'o> {
         self.at = end;
         self.counts[section as usize] += 1;
         Ok(end - rdata.len())
+    }
+
+    /// Adds the CNAME of the name at `owner`. Its target is the first `prefix` octets of that name, which stand there as
+    /// labels, then `rest`, then what `pointer` points at. Gives where the target starts.
+    ///
+    /// # Errors
+    /// [`Full`] when it does not fit; nothing is added then.
+    pub fn put_alias(
+        &mut self,
+        owner: usize,
+        ttl: Ttl,
+        prefix: usize,
+        rest: &[u8],
+        pointer: Option<usize>,
+    ) -> Result<usize, Full> {
+        let octets = prefix + rest.len() + if pointer.is_some() { 2 } else { 0 };
+        let at = self.at + 12;
+        let end = at + octets;
+        if end > self.limit || owner > 0x3fff || pointer.is_some_and(|to| to > 0x3fff) {
+            return Err(Full);
+        }
+        let mut w = Cursor { out: &mut self.out[self.at..at], at: 0 };
+        w.put(&(0xc000 | owner as u16).to_be_bytes());
+        w.put(&Rtype::CNAME.0.to_be_bytes());
+        w.put(&CLASS_IN.to_be_bytes());
+        w.put(&ttl.secs().to_be_bytes());
+        w.put(&(octets as u16).to_be_bytes());
+        self.out.copy_within(owner..owner + prefix, at);
+        self.out[at + prefix..at + prefix + rest.len()].copy_from_slice(rest);
+        if let Some(to) = pointer {
+            self.out[end - 2..end].copy_from_slice(&(0xc000 | to as u16).to_be_bytes());
+        }
+        self.at = end;
+        self.counts[Section::Answer as usize] += 1;
+        Ok(at)
+    }
+
+    /// Whether the name at `at`, maybe compressed, is `lower`, an uncompressed name in lower case.
+    pub fn has_name(&self, mut at: usize, lower: &[u8]) -> bool {
+        let mut rest = lower;
+        loop {
+            match self.out[at] {
+                high @ 0xc0.. => at = (high as usize & 0x3f) << 8 | self.out[at + 1] as usize,
+                0 => return rest == [0],
+                n => {
+                    let label = 1 + n as usize;
+                    let Some((head, tail)) = rest.split_at_checked(label) else { return false };
+                    if !self.out[at..at + label].eq_ignore_ascii_case(head) {
+                        return false;
+                    }
+                    at += label;
+                    rest = tail;
+                }
+            }
+        }
     }
 
     /// Takes back all records: the question stays.
