@@ -178,7 +178,8 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Records that are none, two OPTs, or one that is not the root's or not in the additional section (RFC 6891, 6.1.1).
+/// Records that are none; two OPTs, or one that is not the root's or not in the additional section (RFC 6891, 6.1.1); a TSIG
+/// that is not the last record (RFC 8945, 5.2).
 struct Malformed;
 
 /// Walks the records, of which `additional` are the last, for the OPT.
@@ -194,6 +195,8 @@ fn find_edns(mut rest: &[u8], before: usize, additional: usize) -> Result<Option
                 return Err(Malformed);
             }
             rest = tail;
+        } else if rest.starts_with(&Rtype::TSIG.0.to_be_bytes()) && index + 1 < before + additional {
+            return Err(Malformed);
         } else {
             let length = rest.get(8..10).and_then(|l| l.first_chunk()).ok_or(Malformed)?;
             rest = rest.get(10 + u16::from_be_bytes(*length) as usize..).ok_or(Malformed)?;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use crate::dns::name::MAX_NAME_OCTETS;
 use crate::dns::wire::{
-    CLASS_ANY, CLASS_IN, ClientSubnet, EDNS_UDP_OCTETS, Flags, Full, HEADER_OCTETS, NAME_BUFFER, OptReply,
-    PLAIN_UDP_OCTETS, Query, Rcode, Reject, Response, Section, TCP_OCTETS, write_reject,
+    CLASS_ANY, CLASS_IN, ClientSubnet, EDNS_UDP_OCTETS, Flags, Full, NAME_BUFFER, OptReply, PLAIN_UDP_OCTETS, Query,
+    Rcode, Reject, Response, Section, TCP_OCTETS, write_reject,
 };
 use crate::dns::{Rtype, Ttl};
 use crate::query::pool::{Pool, patch};
@@ -86,6 +86,7 @@ pub fn answer(
         query: &query,
         response: Response::new(&query, limit, out),
         authoritative: false,
+        rcode: Rcode::NoError,
         dname: None,
         client: None,
         scope: 0,
@@ -96,7 +97,7 @@ pub fn answer(
         answer.response.clear(&query);
         answer.given_count = 0;
         tally.counters.truncated();
-        Flags { authoritative: answer.authoritative, truncated: true, rcode: Rcode::NoError }
+        Flags { authoritative: answer.authoritative, truncated: true, rcode: answer.rcode }
     });
     if answer.given_count > 0 {
         tally.counters.steered();
@@ -126,7 +127,9 @@ struct Answer<'a, 'o> {
     query: &'a Query<'a>,
     response: Response<'o>,
     authoritative: bool,
-    /// The DNAME passed last: one that makes a chain of its own names is given once.
+    /// What a response that has to be truncated says.
+    rcode: Rcode,
+    /// The DNAME passed last.
     dname: Option<Prepared<'a>>,
     /// Whom a steered answer is for; made when the first pool asks.
     client: Option<ClientKey>,
@@ -169,7 +172,8 @@ impl<'a> Answer<'a, '_> {
             return Ok(plain(Rcode::BadVers));
         }
         if (query.qclass != CLASS_IN && query.qclass != CLASS_ANY) || matches!(query.qtype, Rtype::AXFR | Rtype::IXFR) {
-            return Ok(plain(Rcode::Refused));
+            let no_such_thing = query.qtype == Rtype::AXFR && self.context.transport == Transport::Udp; // RFC 5936, 4.2
+            return Ok(plain(if no_such_thing { Rcode::NotImp } else { Rcode::Refused }));
         }
         let zone = match self.snapshot.zones.find(query.qname, query.labels, query.qtype) {
             None => return Ok(plain(Rcode::Refused)),
@@ -182,12 +186,12 @@ impl<'a> Answer<'a, '_> {
             referral.copy(&mut self.response, owner.suffix(octets))?;
             return Ok(plain(Rcode::NoError));
         }
-        self.authoritative = true;
+        self.authoritative = query.qclass != CLASS_ANY; // RFC 1035, 6.2
         let rcode = match self.at_place(zone, place, owner)? {
             Step::Done(rcode) => rcode,
             Step::Follow(target) => self.follow(owner, target)?,
         };
-        Ok(Flags { authoritative: true, truncated: false, rcode })
+        Ok(Flags { authoritative: self.authoritative, truncated: false, rcode })
     }
 
     /// What `zone` answers at `place` for the name that stands at `owner`.
@@ -199,8 +203,9 @@ impl<'a> Answer<'a, '_> {
                 referral.copy(&mut self.response, owner.suffix(octets))?;
                 return Ok(Step::Done(Rcode::NoError));
             }
-            Place::Dname(set, octets, alias) => return self.dname(zone, set, owner.suffix(octets), alias, owner),
+            Place::Dname(set, octets, alias) => return self.dname(set, owner.suffix(octets), alias, owner),
             Place::NxDomain => {
+                self.rcode = Rcode::NxDomain;
                 self.negative(zone, owner)?;
                 return Ok(Step::Done(Rcode::NxDomain));
             }
@@ -219,11 +224,7 @@ impl<'a> Answer<'a, '_> {
         let qtype = self.query.qtype;
         let found = if qtype == Rtype::ANY { node.any().map(|(_, set)| set) } else { node.rrset(qtype) };
         if let Some(set) = found {
-            if owner.at() == HEADER_OCTETS {
-                set.copy(&mut self.response, owner)?;
-            } else {
-                set.copy_required(&mut self.response, owner)?;
-            }
+            set.copy(&mut self.response, owner)?;
             return Ok(Step::Done(Rcode::NoError));
         }
         // RRSIG and NSEC stand beside a CNAME (RFC 4034, 4): where there are none, the name has none.
@@ -309,23 +310,23 @@ impl<'a> Answer<'a, '_> {
         Ok(Rcode::NoError)
     }
 
-    /// Adds a CNAME of `owner`. Its target is the first `prefix` octets of the owner, then `rest`, of which some octets may be
-    /// followed by the zone's own name that stands already in the response.
+    /// Adds a CNAME of `owner`. Its target is the first `prefix` octets of the owner, then `rest`, whose `end` after so
+    /// many octets stands already in the response.
     fn alias(
         &mut self,
         owner: OwnerAt,
         ttl: Ttl,
         prefix: usize,
         rest: &'a [u8],
-        apex: Option<(u8, OwnerAt)>,
+        end: Option<(u8, OwnerAt)>,
     ) -> Result<Target<'a>, Full> {
         let octets = prefix + rest.len();
-        let apex = apex.filter(|(_, apex)| apex.is_whole());
-        let written = apex.map_or(rest, |(before, _)| &rest[..before as usize]);
-        let pointer = apex.map(|(_, apex)| apex.at());
+        let end = end.filter(|(_, end)| end.is_whole());
+        let written = end.map_or(rest, |(before, _)| &rest[..before as usize]);
+        let pointer = end.map(|(_, end)| end.at());
         let at = self.response.put_alias(owner.at(), ttl, prefix, written, pointer)?;
-        let owner = match apex {
-            Some((_, apex)) => OwnerAt::ending_with(at, octets, apex),
+        let owner = match end {
+            Some((_, end)) => OwnerAt::ending_with(at, octets, end),
             None => OwnerAt::whole(at, octets),
         };
         Ok(Target { owner, prefix, rest })
@@ -333,25 +334,20 @@ impl<'a> Answer<'a, '_> {
 
     /// Below a DNAME (RFC 6672, 3.2): its record, and the CNAME made of it, with the same TTL (3.1).
     #[cold]
-    fn dname(
-        &mut self,
-        zone: &'a Zone,
-        set: Prepared<'a>,
-        dname: OwnerAt,
-        alias: &'a Alias,
-        owner: OwnerAt,
-    ) -> Result<Step<'a>, Full> {
-        if !self.dname.is_some_and(|last| last.is(set)) {
-            set.copy_required(&mut self.response, dname)?;
-            self.dname = Some(set);
+    fn dname(&mut self, set: Prepared<'a>, dname: OwnerAt, alias: &'a Alias, owner: OwnerAt) -> Result<Step<'a>, Full> {
+        if self.dname.replace(set).is_some_and(|last| last.is(set)) {
+            return Ok(Step::Done(Rcode::NoError)); // it leads below itself, for ever
         }
+        set.copy_required(&mut self.response, dname)?;
+        let target = &alias.target;
         let prefix = owner.octets() - dname.octets();
-        if prefix + alias.target.len() > MAX_NAME_OCTETS {
+        if prefix + target.len() > MAX_NAME_OCTETS {
             return Ok(Step::Done(Rcode::YxDomain));
         }
-        let apex = owner.suffix(zone.apex().wire().len());
-        let apex = alias.before_apex.map(|before| (before, apex));
-        Ok(Step::Follow(self.alias(owner, alias.ttl, prefix, &alias.target, apex)?))
+        // The DNAME's own target ends the response as it stands now, uncompressed (RFC 6672, 2.5).
+        let written = OwnerAt::whole(self.response.len() - target.len(), target.len());
+        let next = self.alias(owner, alias.ttl, prefix, target, Some((0, written)))?;
+        Ok(if self.query.qtype == Rtype::CNAME { Step::Done(Rcode::NoError) } else { Step::Follow(next) })
     }
 
     /// The SOA that says how long there is nothing (RFC 2308, 2).

@@ -337,6 +337,8 @@ impl<'c> Compiler<'c> {
             return; // glue, or occluded: it is never an answer
         }
         let start = self.zone.sets.len();
+        let mut sets: Vec<&Rrset> = sets.iter().collect();
+        sets.sort_unstable_by_key(|set| set.rtype); // addresses first: they are asked for most
         for set in sets {
             if is_cut && set.rtype == Rtype::NS {
                 self.zone.cuts[cut as usize].handle = self.referral(owner, set);

@@ -146,10 +146,13 @@ pub fn oddities() -> Vec<(&'static str, Vec<u8>)> {
         ("AD set", with(|p| p[3] |= 0x20)),
         ("CD set", with(|p| p[3] |= 0x10)),
         ("RCODE set", with(|p| p[3] |= 3)),
-        ("QDCOUNT 0, nothing behind the header", with(|p| {
-            p[5] = 0;
-            p.truncate(12);
-        })),
+        (
+            "QDCOUNT 0, nothing behind the header",
+            with(|p| {
+                p[5] = 0;
+                p.truncate(12);
+            }),
+        ),
         ("QDCOUNT 0, a question behind it", with(|p| p[5] = 0)),
         ("QDCOUNT 2, one question", with(|p| p[5] = 2)),
         ("QDCOUNT 2, two questions", extra(5, 2, question)),
@@ -160,47 +163,77 @@ pub fn oddities() -> Vec<(&'static str, Vec<u8>)> {
         ("cut in the QNAME", with(|p| p.truncate(20))),
         ("cut in the QTYPE", with(|p| p.truncate(p.len() - 3))),
         ("cut in the QCLASS", with(|p| p.truncate(p.len() - 1))),
-        ("QNAME a pointer to itself", with(|p| {
-            p.splice(12..p.len() - 4, [0xc0, 12]);
-        })),
-        ("QNAME a pointer ahead", with(|p| {
-            p.splice(12..p.len() - 4, [0xc0, 18]);
-            p.extend_from_slice(b"\x01a\0");
-        })),
+        (
+            "QNAME a pointer to itself",
+            with(|p| {
+                p.splice(12..p.len() - 4, [0xc0, 12]);
+            }),
+        ),
+        (
+            "QNAME a pointer ahead",
+            with(|p| {
+                p.splice(12..p.len() - 4, [0xc0, 18]);
+                p.extend_from_slice(b"\x01a\0");
+            }),
+        ),
         ("QNAME with a label of type 01", with(|p| p[12] = 0x43)),
         ("QNAME with a label of type 10", with(|p| p[12] = 0x83)),
-        ("QNAME of 256 octets", with(|p| {
-            let long: Vec<u8> = (0..4).flat_map(|_| [&[63u8][..], &[b'a'; 63]].concat()).collect();
-            p.splice(12..12, long);
-        })),
-        ("QTYPE 0", with(|p| {
-            let at = p.len() - 4;
-            p[at + 1] = 0;
-        })),
-        ("QTYPE OPT", with(|p| {
-            let at = p.len() - 4;
-            p[at + 1] = 41;
-        })),
-        ("QTYPE AXFR", with(|p| {
-            let at = p.len() - 4;
-            p[at + 1] = 252;
-        })),
-        ("QTYPE MAILB", with(|p| {
-            let at = p.len() - 4;
-            p[at + 1] = 253;
-        })),
-        ("QTYPE MAILA", with(|p| {
-            let at = p.len() - 4;
-            p[at + 1] = 254;
-        })),
-        ("QTYPE TSIG", with(|p| {
-            let at = p.len() - 4;
-            p[at + 1] = 250;
-        })),
-        ("QTYPE TKEY", with(|p| {
-            let at = p.len() - 4;
-            p[at + 1] = 249;
-        })),
+        (
+            "QNAME of 256 octets",
+            with(|p| {
+                let long: Vec<u8> = (0..4).flat_map(|_| [&[63u8][..], &[b'a'; 63]].concat()).collect();
+                p.splice(12..12, long);
+            }),
+        ),
+        (
+            "QTYPE 0",
+            with(|p| {
+                let at = p.len() - 4;
+                p[at + 1] = 0;
+            }),
+        ),
+        (
+            "QTYPE OPT",
+            with(|p| {
+                let at = p.len() - 4;
+                p[at + 1] = 41;
+            }),
+        ),
+        (
+            "QTYPE AXFR",
+            with(|p| {
+                let at = p.len() - 4;
+                p[at + 1] = 252;
+            }),
+        ),
+        (
+            "QTYPE MAILB",
+            with(|p| {
+                let at = p.len() - 4;
+                p[at + 1] = 253;
+            }),
+        ),
+        (
+            "QTYPE MAILA",
+            with(|p| {
+                let at = p.len() - 4;
+                p[at + 1] = 254;
+            }),
+        ),
+        (
+            "QTYPE TSIG",
+            with(|p| {
+                let at = p.len() - 4;
+                p[at + 1] = 250;
+            }),
+        ),
+        (
+            "QTYPE TKEY",
+            with(|p| {
+                let at = p.len() - 4;
+                p[at + 1] = 249;
+            }),
+        ),
         ("QCLASS 0", with(|p| *p.last_mut().unwrap() = 0)),
         ("QCLASS 2", with(|p| *p.last_mut().unwrap() = 2)),
         ("QCLASS CH", with(|p| *p.last_mut().unwrap() = 3)),
@@ -223,11 +256,14 @@ pub fn oddities() -> Vec<(&'static str, Vec<u8>)> {
         ("EDNS version 1, unknown option", with_opt(opt(1232, 1, 0, &[0xff, 0xf0, 0, 1, 7]))),
         ("EDNS version 255", with_opt(opt(1232, 255, 0x80, &[]))),
         ("EDNS with unknown flags", with_opt(opt(1232, 0, 0x7f, &[]))),
-        ("EDNS with an extended RCODE", with_opt({
-            let mut record = opt(1232, 0, 0, &[]);
-            record[5] = 1;
-            record
-        })),
+        (
+            "EDNS with an extended RCODE",
+            with_opt({
+                let mut record = opt(1232, 0, 0, &[]);
+                record[5] = 1;
+                record
+            }),
+        ),
         ("EDNS of 0 octets", with_opt(opt(0, 0, 0, &[]))),
         ("EDNS of 511 octets", with_opt(opt(511, 0, 0, &[]))),
         ("EDNS of 65535 octets", with_opt(opt(65535, 0, 0, &[]))),
@@ -235,15 +271,21 @@ pub fn oddities() -> Vec<(&'static str, Vec<u8>)> {
         ("EDNS empty unknown option", options(&[0xff, 0xf0, 0, 0])),
         ("EDNS option cut off", options(&[0xff, 0xf0, 0, 4, 1])),
         ("EDNS option's head cut off", options(&[0xff, 0xf0, 0])),
-        ("EDNS RDLENGTH beyond the end", with(|p| {
-            p[11] = 1;
-            p.extend_from_slice(&opt(1232, 0, 0, &[]));
-            *p.last_mut().unwrap() = 4;
-        })),
-        ("EDNS cut in its fixed part", with(|p| {
-            p[11] = 1;
-            p.extend_from_slice(&opt(1232, 0, 0, &[])[..7]);
-        })),
+        (
+            "EDNS RDLENGTH beyond the end",
+            with(|p| {
+                p[11] = 1;
+                p.extend_from_slice(&opt(1232, 0, 0, &[]));
+                *p.last_mut().unwrap() = 4;
+            }),
+        ),
+        (
+            "EDNS cut in its fixed part",
+            with(|p| {
+                p[11] = 1;
+                p.extend_from_slice(&opt(1232, 0, 0, &[])[..7]);
+            }),
+        ),
         ("EDNS padding", options(&[0, 12, 0, 4, 0, 0, 0, 0])),
         ("EDNS client subnet", options(&[0, 8, 0, 7, 0, 1, 24, 0, 192, 0, 2])),
         ("EDNS cookie of 7 octets", options(&[0, 10, 0, 7, 1, 2, 3, 4, 5, 6, 7])),
@@ -256,7 +298,8 @@ pub fn oddities() -> Vec<(&'static str, Vec<u8>)> {
 
 /// A TSIG record of a key that nobody knows (RFC 8945, 4.2).
 fn tsig() -> Vec<u8> {
-    let mut record = b"\x07unknown\0\0\xfa\0\xff\0\0\0\0\0\x3d\x0bhmac-sha256\0\0\0\x66\x00\x00\x00\x01\x2c\0\x20".to_vec();
+    let mut record =
+        b"\x07unknown\0\0\xfa\0\xff\0\0\0\0\0\x3d\x0bhmac-sha256\0\0\0\x66\x00\x00\x00\x01\x2c\0\x20".to_vec();
     record.extend_from_slice(&[0; 32]);
     record.extend_from_slice(&[0, 0, 0, 0, 0, 0]);
     record

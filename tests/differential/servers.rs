@@ -1,5 +1,6 @@
 //! NSD, Knot DNS and BIND as installed, each in the foreground with a folder and ports of its own, ended with the test.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -110,11 +111,14 @@ impl Server {
         for (window, packets) in packets.chunks(WINDOW).enumerate() {
             let mut stream = TcpStream::connect(self.address).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let mut pipelined = Vec::new();
             for (i, packet) in packets.iter().enumerate() {
                 let mut packet = packet.clone();
                 set_id(&mut packet, i);
-                stream.write_all(&[&(packet.len() as u16).to_be_bytes()[..], &packet].concat()).unwrap();
+                pipelined.extend_from_slice(&(packet.len() as u16).to_be_bytes());
+                pipelined.extend_from_slice(&packet);
             }
+            stream.write_all(&pipelined).unwrap();
             for _ in packets {
                 let mut length = [0; 2];
                 stream.read_exact(&mut length).unwrap_or_else(|e| panic!("{}: {e}", self.name));
@@ -182,11 +186,11 @@ fn nsd(folder: &Path, port: u16, zones: &[Zone]) -> Command {
         "server:\n ip-address: 127.0.0.1@{port}\n username: \"\"\n zonesdir: \"{dir}\"\n database: \"\"\n \
          pidfile: \"{dir}/nsd.pid\"\n xfrdfile: \"{dir}/xfrd.state\"\n zonelistfile: \"{dir}/zone.list\"\n \
          xfrdir: \"{dir}\"\n server-count: 1\n ipv4-edns-size: 1232\n rrl-ratelimit: 0\n rrl-whitelist-ratelimit: 0\n \
-         minimal-responses: no\n refuse-any: yes\n tcp-query-count: 0\n nsid: \"ascii_nsd\"\n\
+         minimal-responses: yes\n refuse-any: no\n tcp-query-count: 0\n nsid: \"ascii_nsd\"\n\
          remote-control:\n control-enable: no\n"
     );
     for (apex, _) in zones {
-        text += &format!("zone:\n name: {apex}\n zonefile: {apex}.zone\n");
+        writeln!(text, "zone:\n name: {apex}\n zonefile: {apex}.zone").unwrap();
     }
     let mut command = program("nsd");
     command.arg("-d").arg("-c").arg(write(folder, "nsd.conf", &text));
@@ -204,7 +208,7 @@ fn knot(folder: &Path, port: u16, zones: &[Zone]) -> Command {
          semantic-checks: off\nzone:\n"
     );
     for (apex, _) in zones {
-        text += &format!("  - domain: {apex}\n    file: {apex}.zone\n");
+        writeln!(text, "  - domain: {apex}\n    file: {apex}.zone").unwrap();
     }
     let mut command = program("knotd");
     command.arg("-c").arg(write(folder, "knot.conf", &text));
@@ -223,7 +227,7 @@ fn bind(folder: &Path, port: u16, zones: &[Zone]) -> Command {
          controls {{ }};\n"
     );
     for (apex, _) in zones {
-        text += &format!("zone \"{apex}\" {{ type primary; file \"{apex}.zone\"; }};\n");
+        writeln!(text, "zone \"{apex}\" {{ type primary; file \"{apex}.zone\"; }};").unwrap();
     }
     let mut command = program("named");
     command.arg("-g").arg("-n").arg("1").arg("-c").arg(write(folder, "named.conf", &text));

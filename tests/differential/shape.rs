@@ -38,6 +38,13 @@ impl Shape {
     }
 }
 
+impl Shape {
+    /// Whether it is a response that `holds`.
+    pub fn is(&self, holds: impl Fn(&Response) -> bool) -> bool {
+        matches!(self, Self::Response(response) if holds(response))
+    }
+}
+
 fn read(octets: &[u8]) -> Option<Response> {
     let word = |at: usize| Some(u16::from_be_bytes(*octets.get(at..)?.first_chunk()?));
     let flags = word(2)?;
@@ -61,7 +68,8 @@ fn read(octets: &[u8]) -> Option<Response> {
     for section in 0..3 {
         for _ in 0..word(6 + 2 * section)? {
             let owner = name(octets, &mut at)?;
-            let (rtype, class, ttl) = (Rtype(word(at)?), word(at + 2)?, (word(at + 4)? as u32) << 16 | word(at + 6)? as u32);
+            let (rtype, class, ttl) =
+                (Rtype(word(at)?), word(at + 2)?, (word(at + 4)? as u32) << 16 | word(at + 6)? as u32);
             let end = at + 10 + word(at + 8)? as usize;
             at += 10;
             if rtype == Rtype::OPT {
