@@ -1,9 +1,11 @@
 //! Messages on the wire (RFC 1035, 4): a query parsed, a response written, without allocation.
 //!
 //! [`Query::parse`] takes one pass over the packet; [`Response`] grows section by section in a buffer of the caller's. What
-//! a response says is decided in `query`; here is only how it is spelt.
+//! a response says is decided in `query`; here is only how it is spelt. The OPT record has a file of its own (`edns`).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod edns;
+
+pub use edns::{ClientSubnet, Cookie, Edns, ExtendedError, OptReply};
 
 use crate::dns::{Rtype, Ttl};
 
@@ -22,9 +24,6 @@ pub const NAME_BUFFER: usize = 256;
 pub const CLASS_IN: u16 = 1;
 /// QCLASS ANY.
 pub const CLASS_ANY: u16 = 255;
-
-const OPTION_NSID: u16 = 3; // RFC 5001
-const OPTION_CLIENT_SUBNET: u16 = 8; // RFC 7871
 
 /// The RCODE of a response (RFC 1035, 4.1.1; YXDOMAIN: RFC 2136, 2.2; BADVERS: RFC 6891, 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,30 +82,6 @@ pub struct Query<'a> {
     pub qclass: u16,
     /// The OPT record, if there is one.
     pub edns: Option<Edns>,
-}
-
-/// What the OPT record of a query says (RFC 6891).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Edns {
-    /// The largest UDP response that the client takes.
-    pub udp_octets: u16,
-    /// EDNS version.
-    pub version: u8,
-    /// The DO bit.
-    pub dnssec_ok: bool,
-    /// Whether the server's identity is asked for (RFC 5001).
-    pub nsid: bool,
-    /// Whom the resolver asks for (RFC 7871).
-    pub client_subnet: Option<ClientSubnet>,
-}
-
-/// The client subnet of a query (RFC 7871, 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientSubnet {
-    /// Address, bits beyond the prefix are zero.
-    pub address: IpAddr,
-    /// SOURCE PREFIX-LENGTH.
-    pub prefix: u8,
 }
 
 /// A packet that is no query that can be answered from zones.
@@ -214,99 +189,6 @@ fn skip_name(wire: &[u8]) -> Option<usize> {
             n @ 1..=63 => at += 1 + n as usize,
             192..=255 => return Some(at + 2),
             _ => return None,
-        }
-    }
-}
-
-impl Edns {
-    /// Parses what follows the TYPE of an OPT record; also gives what follows the record.
-    fn parse(wire: &[u8]) -> Option<(Self, &[u8])> {
-        let &[u0, u1, _extended, version, flags, _, r0, r1] = wire.first_chunk::<8>()?;
-        let length = u16::from_be_bytes([r0, r1]) as usize;
-        let mut options = wire.get(8..8 + length)?;
-        let mut edns =
-            Self { udp_octets: u16::from_be_bytes([u0, u1]), version, dnssec_ok: flags & 0x80 != 0, ..Self::default() };
-        while !options.is_empty() {
-            let &[c0, c1, l0, l1] = options.first_chunk::<4>()?;
-            let data = options.get(4..4 + u16::from_be_bytes([l0, l1]) as usize)?;
-            match u16::from_be_bytes([c0, c1]) {
-                OPTION_NSID => edns.nsid = true,
-                OPTION_CLIENT_SUBNET if version == 0 => edns.client_subnet = Some(ClientSubnet::parse(data)?),
-                _ => {}
-            }
-            options = &options[4 + data.len()..];
-        }
-        Some((edns, &wire[8 + length..]))
-    }
-}
-
-impl ClientSubnet {
-    /// `None` for what RFC 7871, 7.1.2 and 7.2.1 have answered with FORMERR.
-    fn parse(data: &[u8]) -> Option<Self> {
-        let &[0, family @ 1..=2, prefix, 0, ref octets @ ..] = data else { return None };
-        let bits = if family == 1 { 32 } else { 128 };
-        if prefix > bits || octets.len() != (prefix as usize).div_ceil(8) {
-            return None;
-        }
-        let mut full = [0u8; 16];
-        full[..octets.len()].copy_from_slice(octets);
-        let beyond = (octets.len() * 8) as u32 - prefix as u32;
-        if octets.last().is_some_and(|last| last & ((1u16 << beyond) - 1) as u8 != 0) {
-            return None;
-        }
-        let address = match family {
-            1 => IpAddr::V4(Ipv4Addr::new(full[0], full[1], full[2], full[3])),
-            _ => IpAddr::V6(Ipv6Addr::from(full)),
-        };
-        Some(Self { address, prefix })
-    }
-}
-
-/// What the OPT record of a response says.
-#[derive(Clone, Copy, Debug)]
-pub struct OptReply<'a> {
-    /// Upper eight bits of the RCODE.
-    pub extended_rcode: u8,
-    /// The DO bit of the query, given back (RFC 3225, 3).
-    pub dnssec_ok: bool,
-    /// The server's identity, if it was asked for.
-    pub nsid: Option<&'a [u8]>,
-    /// The query's subnet and the SCOPE PREFIX-LENGTH of the answer.
-    pub client_subnet: Option<(ClientSubnet, u8)>,
-}
-
-impl OptReply<'_> {
-    /// Octets of the whole record.
-    pub fn octets(&self) -> usize {
-        11 + self.nsid.map_or(0, |n| 4 + n.len())
-            + self.client_subnet.map_or(0, |(s, _)| 8 + (s.prefix as usize).div_ceil(8))
-    }
-
-    fn write(&self, out: &mut [u8]) {
-        let mut w = Cursor { out, at: 0 };
-        w.put(&[0, 0, 41]);
-        w.put(&EDNS_UDP_OCTETS.to_be_bytes());
-        w.put(&[self.extended_rcode, 0, if self.dnssec_ok { 0x80 } else { 0 }, 0]);
-        w.put(&((self.octets() - 11) as u16).to_be_bytes());
-        if let Some(nsid) = self.nsid {
-            w.put(&OPTION_NSID.to_be_bytes());
-            w.put(&(nsid.len() as u16).to_be_bytes());
-            w.put(nsid);
-        }
-        if let Some((subnet, scope)) = self.client_subnet {
-            let octets = (subnet.prefix as usize).div_ceil(8);
-            w.put(&OPTION_CLIENT_SUBNET.to_be_bytes());
-            w.put(&(4 + octets as u16).to_be_bytes());
-            match subnet.address {
-                IpAddr::V4(a) => {
-                    w.put(&[0, 1, subnet.prefix, scope]);
-                    w.put(&a.octets()[..octets]);
-                }
-                IpAddr::V6(a) => {
-                    w.put(&[0, 2, subnet.prefix, scope]);
-                    w.put(&a.octets()[..octets]);
-                }
-            }
         }
     }
 }
@@ -553,17 +435,6 @@ mod tests {
         }
         let twice = query(&[&opt[..], opt].concat(), 2);
         assert_eq!(Query::parse(&twice, &mut [0; NAME_BUFFER]).unwrap_err(), Reject::Header(Rcode::FormErr));
-    }
-
-    #[test]
-    fn a_subnet_with_bits_beyond_its_prefix_is_malformed() {
-        assert!(ClientSubnet::parse(&[0, 1, 24, 0, 192, 0, 2]).is_some());
-        assert!(ClientSubnet::parse(&[0, 1, 0, 0]).is_some());
-        assert!(ClientSubnet::parse(&[0, 1, 23, 0, 192, 0, 3]).is_none());
-        assert!(ClientSubnet::parse(&[0, 1, 24, 0, 192, 0]).is_none());
-        assert!(ClientSubnet::parse(&[0, 1, 24, 8, 192, 0, 2]).is_none());
-        assert!(ClientSubnet::parse(&[0, 1, 33, 0, 192, 0, 2, 1, 1]).is_none());
-        assert!(ClientSubnet::parse(&[0, 3, 0, 0]).is_none());
     }
 
     proptest! {

@@ -1,11 +1,12 @@
 //! The stages of an answer, in the order of RFC 1034, 4.3.2.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::dns::name::MAX_NAME_OCTETS;
 use crate::dns::wire::{
-    CLASS_ANY, CLASS_IN, ClientSubnet, EDNS_UDP_OCTETS, Flags, Full, NAME_BUFFER, OptReply, PLAIN_UDP_OCTETS, Query,
-    Rcode, Reject, Response, Section, TCP_OCTETS, write_reject,
+    CLASS_ANY, CLASS_IN, ClientSubnet, EDNS_UDP_OCTETS, ExtendedError, Flags, Full, NAME_BUFFER, OptReply,
+    PLAIN_UDP_OCTETS, Query, Rcode, Reject, Response, Section, TCP_OCTETS, write_reject,
 };
 use crate::dns::{Rtype, Ttl};
 use crate::query::pool::{Pool, patch};
@@ -23,6 +24,9 @@ use crate::zone::set::Entry;
 const MAX_CHAIN: usize = 12;
 /// The longest prefixes that an answer is made for: finer ones are one client key (RFC 7871, 11.1 asks for no finer).
 const SUBNET_BITS: (u8, u8) = (24, 48);
+
+/// How long a TCP connection may say nothing (RFC 7766, 6.2.3: a few seconds, at the server's choice).
+pub const TCP_IDLE: Duration = Duration::from_secs(10);
 
 /// What an answer depends on beside the snapshot and the query.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +81,12 @@ pub fn answer(
         dnssec_ok: edns.dnssec_ok,
         nsid: edns.nsid.then_some(&*snapshot.nsid).filter(|n| n.len() <= 128),
         client_subnet: edns.client_subnet.map(|subnet| (subnet, 0)),
+        cookie: edns.cookie.and_then(|cookie| {
+            let cookies = snapshot.cookies.as_ref()?;
+            Some((cookie.client, cookies.check(&cookie, context.client, context.now).1))
+        }),
+        keepalive: (edns.keepalive && context.transport == Transport::Tcp).then_some(TCP_IDLE.as_millis() as u16 / 100),
+        extended_error: None,
     });
     let limit = largest.min(out.len()) - opt.as_ref().map_or(0, OptReply::octets);
 
@@ -87,6 +97,7 @@ pub fn answer(
         response: Response::new(&query, limit, out),
         authoritative: false,
         rcode: Rcode::NoError,
+        error: None,
         dname: None,
         client: None,
         scope: 0,
@@ -109,6 +120,7 @@ pub fn answer(
     }
     if let Some(opt) = &mut opt {
         opt.extended_rcode = flags.rcode as u8 >> 4;
+        opt.extended_error = answer.error;
         if let Some((_, scope)) = &mut opt.client_subnet {
             *scope = answer.scope;
         }
@@ -129,6 +141,7 @@ struct Answer<'a, 'o> {
     authoritative: bool,
     /// What a response that has to be truncated says.
     rcode: Rcode,
+    error: Option<ExtendedError>,
     /// The DNAME passed last.
     dname: Option<Prepared<'a>>,
     /// Whom a steered answer is for; made when the first pool asks.
@@ -172,12 +185,19 @@ impl<'a> Answer<'a, '_> {
             return Ok(plain(Rcode::BadVers));
         }
         if (query.qclass != CLASS_IN && query.qclass != CLASS_ANY) || matches!(query.qtype, Rtype::AXFR | Rtype::IXFR) {
+            self.error = Some(ExtendedError::NotSupported);
             let no_such_thing = query.qtype == Rtype::AXFR && self.context.transport == Transport::Udp; // RFC 5936, 4.2
             return Ok(plain(if no_such_thing { Rcode::NotImp } else { Rcode::Refused }));
         }
         let zone = match self.snapshot.zones.find(query.qname, query.labels, query.qtype) {
-            None => return Ok(plain(Rcode::Refused)),
-            Some(Entry { zone: None, .. }) => return Ok(plain(Rcode::ServFail)),
+            None => {
+                self.error = Some(ExtendedError::NotAuthoritative);
+                return Ok(plain(Rcode::Refused));
+            }
+            Some(Entry { zone: None, .. }) => {
+                self.error = Some(ExtendedError::NotReady);
+                return Ok(plain(Rcode::ServFail));
+            }
             Some(Entry { zone: Some(zone), .. }) => zone,
         };
         let owner = OwnerAt::qname(query.qname.len());
