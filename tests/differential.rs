@@ -18,20 +18,17 @@ mod queries;
 mod servers;
 #[path = "differential/shape.rs"]
 mod shape;
+#[path = "differential/zones.rs"]
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
 use queries::Mode;
-use servers::{Server, Zone};
+use servers::Server;
 use shape::{Response, Shape};
 use waypost::query::Transport;
-
-const ZONES: [Zone; 3] = [
-    ("example.org", include_str!("differential/example.org.zone")),
-    ("kid.example.org", include_str!("differential/kid.example.org.zone")),
-    ("example.net", include_str!("differential/example.net.zone")),
-];
+use zones::ZONES;
 
 /// A case in which Waypost goes its own way, or in which there is no way that two of the three go.
 struct Choice {
@@ -84,6 +81,14 @@ const CHOICES: &[Choice] = &[
     Choice {
         reason: "QCLASS ANY is answered with AA clear (RFC 1035, 6.2), as NSD does; Knot sets AA, BIND refuses with FORMERR.",
         matches: |case| alike(&case.ours, case.nsd()) && case.text == "odd: QCLASS ANY",
+    },
+    Choice {
+        reason: "A cookie of a wrong length is FORMERR (RFC 7873, 5.2.2), as BIND has it; NSD and Knot, as installed, pass \
+                 cookies over.",
+        matches: |case| {
+            case.text.starts_with("odd: EDNS cookie of")
+                && [&case.ours, case.bind()].iter().all(|s| s.is(|r| r.rcode == 1))
+        },
     },
     Choice {
         reason: "TSIG is checked where transfers and updates are served; a plain query is answered as if it had none.",

@@ -7,7 +7,7 @@ use std::path::Path;
 use waypost::dns::{Name, Rtype};
 use waypost::zone::master;
 
-use super::servers::Zone;
+use super::zones::Zone;
 
 /// How a query is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

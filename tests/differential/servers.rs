@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A zone to serve: its apex and its master file.
-pub type Zone = (&'static str, &'static str);
+use super::zones::Zone;
 
 /// A server that runs.
 pub struct Server {
