@@ -148,7 +148,7 @@ fn each_mistake_in_the_sections_is_told_with_its_place() {
         ),
         (
             "[server]\nlisen = []",
-            "5:1: error: unknown key \"lisen\" in [server] (did you mean \"listen\"? known here: name, listen, workers, state, tls)",
+            "5:1: error: unknown key \"lisen\" in [server] (did you mean \"listen\"? known here: name, listen, workers, cookie-secrets, state, tls)",
         ),
         (
             "[server]\nlisten = \"127.0.0.1:53\"",
@@ -165,6 +165,14 @@ fn each_mistake_in_the_sections_is_told_with_its_place() {
         (
             "[server]\nlisten = [\"127.0.0.1:53\",\n\"127.0.0.1:53\"]",
             "6:1: error: the address \"127.0.0.1:53\" is written twice",
+        ),
+        (
+            "[server]\ncookie-secrets = [\"e5e973e5a6b2a43f\"]",
+            "5:19: error: a secret for cookies has 32 hexadecimal digits",
+        ),
+        (
+            "[server]\ncookie-secrets = []",
+            "5:18: error: \"cookie-secrets\" must be an array of one or two secrets of 32 hexadecimal digits, not an empty array",
         ),
         ("[server]\nworkers = 1025", "5:11: error: \"workers\" must be a whole number from 0 to 1024, not 1025"),
         ("[server]\nworkers = \"two\"", "5:11: error: \"workers\" must be a whole number from 0 to 1024, not \"two\""),

@@ -13,6 +13,8 @@ need curl curl
 need nginx nginx-light
 need unbound unbound
 need nsd-checkzone nsd
+need knotd knot
+need named bind9
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ]; then as=; elif command -v sudo >/dev/null 2>&1; then as=sudo; else

@@ -65,6 +65,7 @@ fn walk(
     };
     match zone.find(lower.wire(), rtype == Rtype::DS) {
         Place::Referral(..) => steps.push(format!("{name} lies at or below a zone cut of {apex}: a referral")),
+        Place::Dname(..) => steps.push(format!("{name} lies below a DNAME of {apex}: it is an alias of another name")),
         Place::NxDomain => steps.push(format!("{name} does not exist in the zone {apex}: NXDOMAIN")),
         Place::Node(node) => match node.slot().and_then(|slot| snapshot.pools.get(slot as usize)) {
             None => steps.push(format!("{name} exists in the zone {apex}, no pool lies over it")),

@@ -30,7 +30,7 @@ use crate::control::state::State;
 use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
 use crate::probe::{Probes, Report};
-use crate::query::{Pool, Readers, Snapshot};
+use crate::query::{Cookies, Pool, Readers, Snapshot};
 use crate::steering::health::Health;
 use crate::steering::pool::SiteName;
 use crate::steering::select::Selector;
@@ -193,6 +193,7 @@ impl Writer {
             zones: self.catalog.zone_set.clone(),
             pools,
             nsid: self.catalog.settings.name.as_bytes().into(),
+            cookies: Some(Cookies::new(&self.catalog.settings.cookie_secrets)),
         }));
         self.retired.push(before);
     }

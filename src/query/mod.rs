@@ -4,12 +4,14 @@
 //! lock, no allocation. Instant and draw come in with the [`Context`]; what is counted goes out through the [`Tally`].
 
 mod answer;
+pub mod cookies;
 pub mod pool;
 pub mod readers;
 pub mod snapshot;
 pub mod tally;
 
-pub use answer::{Context, Transport, answer};
+pub use answer::{Context, TCP_IDLE, Transport, answer};
+pub use cookies::Cookies;
 pub use pool::{Pool, Records};
 pub use readers::{Reader, Readers};
 pub use snapshot::Snapshot;

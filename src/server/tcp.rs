@@ -19,14 +19,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::dns::wire::TCP_OCTETS;
-use crate::query::{Context, Reader, Transport, answer};
+use crate::query::{Context, Reader, TCP_IDLE, Transport, answer};
 use crate::server::draws::Draws;
 use crate::server::mmsg::unsent_octets;
 use crate::steering::horizon::TRANSIT_SECS;
 use crate::time::Timestamp;
 
-/// A connection on which no whole query comes for so long is closed (RFC 7766, 6.2.3: a few seconds, at our choice).
-const IDLE: Duration = Duration::from_secs(10);
+/// A connection on which no whole query comes for so long is closed; so clients that ask are told (RFC 7828).
+const IDLE: Duration = TCP_IDLE;
 /// The same while more than half of all connections are taken.
 const IDLE_CROWDED: Duration = Duration::from_secs(2);
 /// An answer that is not taken for so long might reach a cache after the horizon.
