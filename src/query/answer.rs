@@ -48,6 +48,8 @@ pub enum Transport {
     Udp,
     /// Responses of at most [`TCP_OCTETS`].
     Tcp,
+    /// The same over TLS, QUIC or HTTPS, where keepalive is the connection's own (RFC 9250, 5.5.2; RFC 8484, 5).
+    Encrypted,
 }
 
 /// Answers `packet` into `out`, which holds 512 octets at least, and as many as the transport's largest response for all
@@ -72,7 +74,7 @@ pub fn answer(
         }
     };
     let largest = match (context.transport, query.edns) {
-        (Transport::Tcp, _) => TCP_OCTETS,
+        (Transport::Tcp | Transport::Encrypted, _) => TCP_OCTETS,
         (Transport::Udp, None) => PLAIN_UDP_OCTETS as usize,
         (Transport::Udp, Some(edns)) => edns.udp_octets.clamp(PLAIN_UDP_OCTETS, EDNS_UDP_OCTETS) as usize,
     };

@@ -135,7 +135,7 @@ impl Handler {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let Asked { reader, draws, scratch } = &mut *asked;
         let client = request.src().ip();
-        let context = Context { client, now: Timestamp::now(), draw: draws.next(), transport: Transport::Tcp };
+        let context = Context { client, now: Timestamp::now(), draw: draws.next(), transport: Transport::Encrypted };
         let octets = reader.read(|snapshot, tally| answer(snapshot, &context, tally, request.as_slice(), scratch))?;
         let mut message = Message::from_vec(&scratch[..octets]).ok()?;
         if request.edns.as_ref().is_some_and(|edns| edns.option(EdnsCode::Padding).is_some()) {
