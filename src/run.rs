@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Token, TokenError};
 use crate::control::catalog::Catalog;
-use crate::control::message::{Origin, ReasonRequest};
+use crate::control::message::{Origin, ReloadWish};
 use crate::control::{self, Handle, Start, StartError};
 use crate::diagnostic::Diagnostic;
 use crate::query::Readers;
@@ -42,7 +42,7 @@ pub enum RunError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The API's address can't be listened on.
-    #[error("can't listen on {address} (API): {source}")]
+    #[error("can't listen on {address} (API)")]
     BindApi {
         /// As configured.
         address: SocketAddr,
@@ -147,6 +147,6 @@ async fn reload_on_hangup(mut hangups: Signal, control: Handle) {
     while hangups.recv().await.is_some() {
         let origin = Origin { author: "SIGHUP".to_owned(), ..Origin::default() };
         // What comes of it, the writer tells the log.
-        _ = control.reload(origin, ReasonRequest::default()).await;
+        _ = control.reload(origin, ReloadWish::default()).await;
     }
 }

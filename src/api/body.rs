@@ -15,7 +15,9 @@ use serde_json::{Map, Value};
 use crate::api::problem::Problem;
 use crate::api::words;
 use crate::control::Fault;
-use crate::control::message::{CutoverRequest, FlipRequest, OverrideRequest, ReasonRequest, RestoreRequest};
+use crate::control::message::{
+    CutoverRequest, FlipRequest, OverrideRequest, ReasonRequest, ReloadWish, RestoreRequest,
+};
 use crate::dns::Name;
 use crate::steering::flip::Percent;
 use crate::steering::pool::{Override, SiteName, Weight};
@@ -88,7 +90,15 @@ pub fn restore(object: Map<String, Value>) -> Result<RestoreRequest, Vec<Fault>>
     fields.end(request)
 }
 
-/// `POST /flips/{generation}/revert`, `POST /flips/{generation}/confirm`, `POST /reload`, `DELETE .../cutover`.
+/// `POST /reload`.
+pub fn reload(object: Map<String, Value>) -> Result<ReloadWish, Vec<Fault>> {
+    let mut fields = Fields::of(object, &["reason", "force"]);
+    let request =
+        ReloadWish { reason: fields.take("reason", text), force: fields.take("force", flag).unwrap_or_default() };
+    fields.end(request)
+}
+
+/// `POST /flips/{generation}/revert`, `POST /flips/{generation}/confirm`, `DELETE .../cutover`.
 pub fn reason(object: Map<String, Value>) -> Result<ReasonRequest, Vec<Fault>> {
     let mut fields = Fields::of(object, &["reason"]);
     let request = ReasonRequest { reason: fields.take("reason", text) };

@@ -46,10 +46,12 @@ pub fn readiness(serving: bool, status: Option<&Status>) -> Readiness {
         } else {
             check("dns", CheckState::Failing, "queries are not yet, or no longer, being answered")
         },
-        if status.is_some() {
-            check("control", CheckState::Ok, "changes can be made")
-        } else {
-            check("control", CheckState::Failing, "no changes can be made; the last state is served")
+        match status.map(|s| &s.store_problem) {
+            Some(None) => check("control", CheckState::Ok, "changes can be made"),
+            Some(Some(why)) => {
+                check("control", CheckState::Failing, &format!("no changes can be made, the store takes none: {why}"))
+            }
+            None => check("control", CheckState::Failing, "no changes can be made; the last state is served"),
         },
     ];
     for zone in status.into_iter().flat_map(|s| &s.zones) {

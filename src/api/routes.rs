@@ -192,7 +192,7 @@ async fn clear_cutover(
 }
 
 async fn reload(State(app): State<App>, headers: HeaderMap, body: Body) -> Reply {
-    let (origin, request) = change(&headers, body, body::reason).await?;
+    let (origin, request) = change(&headers, body, body::reload).await?;
     let answer = app.control.reload(origin, request).await?;
     Ok(tagged(answer.generation, &answer))
 }

@@ -85,8 +85,9 @@ Try, in another terminal:
     {dig}
     curl -H \"Authorization: Bearer $(cat {token})\" http://{api}/api/v1/pools/{pool}
 
-Make a site fail, see it taken out of the answers, and let it come back:
+Give both sites a share, make one fail, see it taken out of the answers, and let it come back:
 
+    target/debug/waypost{cli} flip --from {to} --to {from} --percent 50 --pool {pool}
     curl -X POST http://{stop}/stop
     curl -X POST http://{stop}/start
 

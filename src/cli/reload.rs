@@ -2,14 +2,18 @@
 
 use crate::cli::client::{ChangeArgs, Failure, ServerArgs};
 use crate::cli::render::{self, Paint};
-use crate::control::message::{ChangeAnswer, ReasonRequest};
+use crate::control::message::{ChangeAnswer, ReloadWish};
 
-/// Read configuration and zones again, all or nothing
+/// Read configuration and zones again
 ///
-/// What is wrong with them is told as `waypost check` tells it, and the server goes on as it was. A zone whose file can't
-/// be read keeps its old content.
+/// The configuration is taken whole or not at all: what is wrong with it is told as `waypost check` tells it, and the server
+/// goes on as it was. A zone whose file can't be read takes nothing else down: it keeps its old content, and is told as a
+/// note.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Take it although it lacks endpoints or pools that are being answered
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     change: ChangeArgs,
     #[command(flatten)]
@@ -18,7 +22,7 @@ pub struct Args {
 
 /// Reloads.
 pub fn run(args: &Args) -> Result<String, Failure> {
-    let request = ReasonRequest { reason: args.change.reason.clone() };
+    let request = ReloadWish { reason: args.change.reason.clone(), force: args.force };
     let answer = args.server.client()?.change("POST", "/api/v1/reload", &request, &args.change)?;
     answer.told(|done: &ChangeAnswer| render::change(done, Paint::for_stdout()))
 }

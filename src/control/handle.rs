@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::control::error::ControlError;
 use crate::control::message::{
     AuditEntry, ChangeAnswer, CutoverRequest, Explanation, FlipAnswer, FlipRequest, Origin, OverrideRequest,
-    ReasonRequest, RestoreRequest, Status,
+    ReasonRequest, ReloadWish, RestoreRequest, Status,
 };
 use crate::control::numbers::StoreNumbers;
 use crate::dns::{Name, Rtype};
@@ -30,7 +30,7 @@ pub(super) enum Command {
     Confirm(Origin, u64, ReasonRequest, Reply<ChangeAnswer>),
     Override(Origin, Name, String, OverrideRequest, Reply<ChangeAnswer>),
     Cutover(Origin, Name, CutoverRequest, Reply<ChangeAnswer>),
-    Reload(Origin, ReasonRequest, Reply<ChangeAnswer>),
+    Reload(Origin, ReloadWish, Reply<ChangeAnswer>),
     Status(Reply<Status>),
     Audit(AuditQuery, Reply<Vec<AuditEntry>>),
 }
@@ -111,7 +111,7 @@ impl Handle {
     }
 
     /// Reads configuration and zones again: all or nothing.
-    pub async fn reload(&self, origin: Origin, request: ReasonRequest) -> Result<ChangeAnswer, ControlError> {
+    pub async fn reload(&self, origin: Origin, request: ReloadWish) -> Result<ChangeAnswer, ControlError> {
         self.ask(|reply| Command::Reload(origin, request, reply)).await
     }
 

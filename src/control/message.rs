@@ -143,7 +143,19 @@ pub struct RestoreRequest {
     pub reason: Option<String>,
 }
 
-/// A word about a change already made: revert, confirm, reload.
+/// The configuration and the zones shall be read again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadWish {
+    /// For the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Endpoints and pools that are being answered may be missing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+}
+
+/// A word about a change already made: revert, confirm.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReasonRequest {
@@ -188,6 +200,9 @@ pub struct Status {
     pub pools: Vec<PoolStatus>,
     /// Flips that wait to be confirmed.
     pub pending: Vec<Pending>,
+    /// Why changes can't be made durable now; `null`: they can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_problem: Option<String>,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }

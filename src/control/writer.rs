@@ -24,7 +24,7 @@ use crate::control::catalog::Catalog;
 use crate::control::error::ControlError;
 use crate::control::handle::{Command, Reply};
 use crate::control::horizons::Horizons;
-use crate::control::message::{ChangeAnswer, Origin, ReasonRequest};
+use crate::control::message::{ChangeAnswer, Origin, ReloadWish};
 use crate::control::numbers::StoreNumbers;
 use crate::control::state::State;
 use crate::diagnostic::Diagnostic;
@@ -76,6 +76,10 @@ pub struct Writer {
     waiting_reloads: VecDeque<ReloadRequest>,
     /// Snapshots that workers may still hold: the last reference is dropped here, not between a query and its answer.
     retired: Vec<Arc<Snapshot>>,
+    /// The last reload, if it was refused: when and why.
+    refused_reload: Option<(Timestamp, String)>,
+    /// Why the last commit failed, until one succeeds.
+    store_problem: Option<String>,
     started_at: Timestamp,
     listen: Vec<SocketAddr>,
     /// Cutovers whose passing without a change was told.
@@ -93,7 +97,7 @@ struct Checked {
 /// Who wants the configuration read again, and where the answer goes.
 struct ReloadRequest {
     origin: Origin,
-    request: ReasonRequest,
+    request: ReloadWish,
     reply: Reply<ChangeAnswer>,
 }
 
@@ -160,6 +164,7 @@ impl Writer {
         match committed {
             Ok(revision) => {
                 self.revision = revision;
+                self.store_problem = None;
                 self.numbers.commits.fetch_add(1, Ordering::Relaxed);
                 self.numbers.commit_us.fetch_add(begun.elapsed().as_micros() as u64, Ordering::Relaxed);
                 Ok(())
@@ -167,6 +172,7 @@ impl Writer {
             Err(error) => {
                 self.numbers.failures.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%error, "the store did not take a change");
+                self.store_problem = Some(error.to_string());
                 Err(ControlError::Store(error.to_string()))
             }
         }

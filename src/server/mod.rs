@@ -36,7 +36,7 @@ pub struct Settings {
 
 /// A listen address that can't be had.
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen on {address} ({transport}): {source}")]
+#[error("can't listen on {address} ({transport})")]
 pub struct BindError {
     /// As configured.
     pub address: SocketAddr,

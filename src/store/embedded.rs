@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -29,9 +29,12 @@ const REVISION: &str = "revision";
 const CACHE_OCTETS: usize = 8 << 20;
 
 /// A store in one file, `waypost.redb`. Cheap to clone; the last clone to go releases the file.
+///
+/// After a failed write, a full disk say, redb takes no more: the file is opened anew at the next call.
 #[derive(Clone, Debug)]
 pub struct Embedded {
-    database: Arc<Database>,
+    /// `None` between a failure and the next call.
+    database: Arc<RwLock<Option<Database>>>,
     file: Arc<Path>,
 }
 
@@ -51,7 +54,7 @@ impl Embedded {
             Err(error) => return Err(StoreError::File { file: file.to_path_buf(), doing: "open", error }),
         }
         let database = unless_it_panics(&file, "open", || open_file(&file))?;
-        Ok(Self { database: Arc::new(database), file })
+        Ok(Self { database: Arc::new(RwLock::new(Some(database))), file })
     }
 
     /// Runs `work` where it may block. It is carried out even when nobody waits for it any more.
@@ -63,14 +66,40 @@ impl Embedded {
         let Self { database, file } = self.clone();
         Box::pin(async move {
             let of_work = file.clone();
-            tokio::task::spawn_blocking(move || unless_it_panics(&of_work, doing, || work(&database, &of_work)))
-                .await
-                .unwrap_or_else(|_| {
+            tokio::task::spawn_blocking(move || with_database(&database, &of_work, doing, work)).await.unwrap_or_else(
+                |_| {
                     let detail = "the program is about to end".to_owned();
                     Err(StoreError::Failed { file: file.to_path_buf(), doing, detail })
-                })
+                },
+            )
         })
     }
+}
+
+/// Runs `work`, on the file opened anew if an earlier failure closed it.
+fn with_database<T>(
+    database: &RwLock<Option<Database>>,
+    file: &Path,
+    doing: &'static str,
+    work: impl FnOnce(&Database, &Path) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    {
+        let mut opened = database.write().unwrap_or_else(PoisonError::into_inner);
+        if opened.is_none() {
+            *opened = Some(unless_it_panics(file, "open", || open_file(file))?);
+        }
+    }
+    let opened = database.read().unwrap_or_else(PoisonError::into_inner);
+    let Some(current) = opened.as_ref() else {
+        let detail = "another call has just failed".to_owned();
+        return Err(StoreError::Failed { file: file.to_owned(), doing, detail });
+    };
+    let done = unless_it_panics(file, doing, || work(current, file));
+    drop(opened);
+    if matches!(done, Err(StoreError::File { .. } | StoreError::Failed { .. })) {
+        *database.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+    done
 }
 
 impl StateStore for Embedded {
@@ -295,7 +324,7 @@ fn told(file: &Path, doing: &'static str, error: redb::Error) -> StoreError {
             StoreError::Foreign { file, detail: format!("it has version {version} of redb's file format") }
         }
         redb::Error::PreviousIo => {
-            let detail = "an earlier read or write failed; the store is closed until a restart".to_owned();
+            let detail = "an earlier read or write failed; the file is opened anew at the next try".to_owned();
             StoreError::Failed { file, doing, detail }
         }
         other => StoreError::Failed { file, doing, detail: other.to_string() },
@@ -491,10 +520,12 @@ mod tests {
 
         fs::remove_file(&file).unwrap();
         let store = Embedded::open(folder.path()).unwrap();
-        let transaction = store.database.begin_write().unwrap();
+        drop(store);
+        let database = Database::open(&file).unwrap();
+        let transaction = database.begin_write().unwrap();
         transaction.open_table(META).unwrap().insert(FORMAT, 2).unwrap();
         transaction.commit().unwrap();
-        drop(store);
+        drop(database);
         let refused = Embedded::open(folder.path()).unwrap_err();
         assert!(refused.to_string().ends_with("its format is 2, this program reads 1"), "{refused}");
     }

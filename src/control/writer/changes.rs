@@ -12,12 +12,12 @@ use crate::control::error::ControlError;
 use crate::control::handle::AuditQuery;
 use crate::control::message::{
     Action, AuditEntry, ChangeAnswer, CutoverRequest, EndpointChange, FlipAnswer, FlipRequest, Origin, OverrideRequest,
-    ReasonRequest, RestoreRequest,
+    PoolChange, ReasonRequest, ReloadWish, RestoreRequest,
 };
 use crate::control::records::{self, Past, RecordError, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
 use crate::control::state::{PoolState, State, reconcile};
 use crate::control::writer::copies::zone_copies;
-use crate::control::writer::view::warn_of;
+use crate::control::writer::view::{tell_zones, warn_of};
 use crate::control::writer::{ReloadRequest, Reloaded, SELF, Writer};
 use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
@@ -393,8 +393,28 @@ impl Writer {
             Action::Flip { confirm_by } => *confirm_by,
             _ => None,
         };
-        let warnings = proposal.warnings.clone();
+        let mut warnings = proposal.warnings.clone();
+        warnings.extend(self.dead_ends(&pools));
         FlipAnswer { generation: before.generation, dry_run, at: now, pools, undo_s, confirm_by, warnings }
+    }
+
+    /// Who would get more clients although its probes say that it is down.
+    fn dead_ends(&self, pools: &[PoolChange]) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for pool in pools {
+            for endpoint in pool.endpoints.iter().filter(|e| e.share_percent[1] > e.share_percent[0]) {
+                let checked = self.health.get(&(pool.name.clone(), endpoint.site.clone()));
+                if let Some(down) = checked.filter(|c| c.health.state() == Some(false)) {
+                    let seen = down.seen.as_deref().unwrap_or("no answer");
+                    warnings.push(format!(
+                        "pool {}: {} is down ({seen}): its clients are given to others, or, where nobody is up, sent there \
+                         all the same",
+                        pool.name, endpoint.site
+                    ));
+                }
+            }
+        }
+        warnings
     }
 
     /// Has configuration and zones read, now or after the reading under way; the writer goes on meanwhile.
@@ -431,7 +451,14 @@ impl Writer {
         self.reading = false;
         let answer = self.take_over(&origin, request, read).await;
         if let Err(error) = &answer {
-            tracing::error!(author = origin.author, %error, "the configuration was not taken over; the old one stays");
+            tracing::error!(author = origin.author, "the configuration was not taken over; the old one stays");
+            for line in error.to_string().lines() {
+                tracing::error!("{line}");
+            }
+            self.refused_reload =
+                Some((Timestamp::now(), error.to_string().lines().next().unwrap_or_default().to_owned()));
+        } else {
+            self.refused_reload = None;
         }
         _ = reply.send(answer);
         self.read_next();
@@ -440,7 +467,7 @@ impl Writer {
     async fn take_over(
         &mut self,
         origin: &Origin,
-        request: ReasonRequest,
+        request: ReloadWish,
         read: Result<(Catalog, Vec<Write>), Vec<Diagnostic>>,
     ) -> Result<ChangeAnswer, ControlError> {
         let now = Timestamp::now();
@@ -452,7 +479,7 @@ impl Writer {
         let (catalog, zone_copies) =
             read.map_err(|mistakes| ControlError::Unloadable(mistakes.iter().map(ToString::to_string).collect()))?;
         let answered = self.answered();
-        let pools = reconcile(&self.state, &catalog.settings.pools, &answered, false, now)
+        let pools = reconcile(&self.state, &catalog.settings.pools, &answered, request.force, now)
             .map_err(|removals| ControlError::Unloadable(removals.iter().map(ToString::to_string).collect()))?;
         let touched: BTreeMap<Name, PoolState> = pools
             .iter()
@@ -461,7 +488,8 @@ impl Writer {
             .collect();
         for pending in &self.state.pending {
             let sites = |p: &PoolState| p.endpoints.iter().map(|e| e.site.clone()).collect::<Vec<_>>();
-            let same = |name: &&Name| self.state.pools.get(*name).map(sites) == pools.get(*name).map(sites);
+            let answers = |p: &PoolState| (sites(p), p.fingerprint);
+            let same = |name: &&Name| self.state.pools.get(*name).map(answers) == pools.get(*name).map(answers);
             if let Some(pool) = pending.pools.iter().find(|name| !same(name)) {
                 return Err(ControlError::Conflict(format!(
                     "pool {pool}: its endpoints can't change while the flip of generation {} waits to be confirmed",
@@ -503,7 +531,8 @@ impl Writer {
         let before = std::mem::replace(&mut self.state, next);
         let old = std::mem::replace(&mut self.catalog, Arc::new(catalog));
         self.horizons.follow(&self.catalog, self.serial + 1);
-        self.follow_probes(&old);
+        self.follow_probes();
+        tell_zones(&self.catalog, Some(&old));
         self.publish();
         tell(&entry);
         self.bound_again(&before, now).await;
@@ -555,8 +584,19 @@ fn tell(entry: &AuditEntry) {
         change.endpoints.iter().filter(move |e| of(e)).map(told)
     });
     let moved: Vec<String> = moved.collect();
-    let kind = serde_json::to_value(action).ok();
-    let kind = kind.as_ref().and_then(|v| v["kind"].as_str()).unwrap_or_default();
+    let what = match action {
+        Action::Start => "first start".to_owned(),
+        Action::Flip { confirm_by: None } => "flip".to_owned(),
+        Action::Flip { confirm_by: Some(by) } => format!("flip, to be confirmed by {by}"),
+        Action::Revert { undone } => format!("flip of generation {undone} undone"),
+        Action::Unconfirmed { undone } => format!("flip of generation {undone} taken back"),
+        Action::Confirm { confirmed } => format!("flip of generation {confirmed} confirmed"),
+        Action::Restore { restored } => format!("weights of generation {restored} restored"),
+        Action::Override { pool, site, forced } => format!("override of {pool} at {site}: {forced}"),
+        Action::Cutover { pool, cutover: Some(at) } => format!("cutover of {pool} at {at}"),
+        Action::Cutover { pool, cutover: None } => format!("cutover of {pool} cleared"),
+        Action::Reload => "configuration read again".to_owned(),
+    };
     let shares = (!moved.is_empty()).then(|| moved.join("; "));
-    tracing::info!(generation, author, reason, shares, "{kind}");
+    tracing::info!(generation, author, reason, shares, "{what}");
 }

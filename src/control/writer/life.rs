@@ -16,7 +16,7 @@ use crate::control::numbers::StoreNumbers;
 use crate::control::records::{self, Past, RecordError, Repeat, Run, audit_key, horizon_key, pool_key};
 use crate::control::state::{Answered, PoolState, Removal, State, reconcile};
 use crate::control::writer::copies::{last_good, stale_copies, zone_copies};
-use crate::control::writer::view::warn_of;
+use crate::control::writer::view::tell_zones;
 use crate::control::writer::{Checked, SELF, Writer};
 use crate::dns::Name;
 use crate::query::{Readers, Snapshot};
@@ -169,6 +169,8 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         reading: false,
         waiting_reloads: VecDeque::new(),
         retired: Vec::new(),
+        refused_reload: None,
+        store_problem: None,
         started_at: now,
         listen,
         told_late: Vec::new(),
@@ -177,9 +179,10 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     writer.forget_unprobed();
     writer.take_back_unconfirmed(now).await;
     writer.publish();
-    for warning in warn_of(&writer.catalog) {
-        tracing::warn!("{warning}");
+    for doubt in &writer.catalog.warnings {
+        tracing::warn!("{doubt}");
     }
+    tell_zones(&writer.catalog, None);
     let generation = writer.state.generation;
     tracing::info!(generation, clean = stored.run.clean, first, "state read");
     Ok((writer, handle, published))

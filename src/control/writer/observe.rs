@@ -5,11 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::control::catalog::Catalog;
 use crate::control::records::Remembered;
 use crate::control::state::Answered;
 use crate::control::writer::{Checked, Writer};
-use crate::dns::{Name, Rtype};
+use crate::dns::Rtype;
 use crate::probe::{Probes, Report, Target};
 use crate::query::Pool;
 use crate::steering::health::Health;
@@ -40,10 +39,9 @@ impl Writer {
         }
     }
 
-    /// Probes what the configuration names now. What was seen at other addresses than those of `old` says nothing of them.
-    pub(super) fn follow_probes(&mut self, old: &Catalog) {
-        let catalog = self.catalog.clone();
-        self.health.retain(|(pool, site), _| addresses_of(old, pool, site) == addresses_of(&catalog, pool, site));
+    /// Probes what the configuration names now. An endpoint with new addresses counts as it was, until its thresholds say
+    /// otherwise.
+    pub(super) fn follow_probes(&mut self) {
         self.forget_unprobed();
         let targets = self.targets();
         if let Some(probes) = &mut self.probes {
@@ -76,11 +74,13 @@ impl Writer {
         let endpoints = self.catalog.settings.pools[index].endpoints.len();
         let after = self.selector(index);
         let changed = after.mode() != before.mode() || (0..endpoints).any(|i| after.answers(i) != before.answers(i));
-        let state = if transition.up { "up" } else { "down" };
-        tracing::warn!(
-            pool = %report.pool, site = report.site, state, seen = report.detail, mode = %after.mode(),
-            answered = after.answers(endpoint), "health changed"
-        );
+        let (pool, site, seen, mode) = (&report.pool, &report.site, &report.detail, after.mode());
+        let answered = after.answers(endpoint);
+        if transition.up {
+            tracing::info!(%pool, site, seen, %mode, answered, "{site} is up again");
+        } else {
+            tracing::warn!(%pool, site, seen, %mode, answered, "{site} is down");
+        }
         if changed {
             self.health_changes.insert(report.pool.clone(), Change { at: now, confirmed: Some(now) });
             self.publish_pool(index);
@@ -124,11 +124,6 @@ impl Writer {
         }
         targets
     }
-}
-
-fn addresses_of(catalog: &Catalog, pool: &Name, site: &str) -> Vec<IpAddr> {
-    let pool = catalog.settings.pools.iter().find(|p| p.name == *pool);
-    pool.and_then(|p| p.endpoints.iter().find(|e| e.site == *site)).map(addresses).unwrap_or_default()
 }
 
 /// The addresses in the endpoint's RDATA.

@@ -1,5 +1,7 @@
 //! What there is to show.
 
+use std::sync::Arc;
+
 use crate::control::catalog::Catalog;
 use crate::control::decide::percent;
 use crate::control::message::{
@@ -28,6 +30,12 @@ impl Writer {
         });
         let pools: Vec<PoolStatus> = (0..catalog.settings.pools.len()).map(|i| self.pool_status(i, now)).collect();
         let mut warnings = warn_of(catalog);
+        if let Some((at, why)) = &self.refused_reload {
+            warnings.push(format!("the reload at {at} was refused, the configuration before it is in force: {why}"));
+        }
+        if let Some(why) = &self.store_problem {
+            warnings.push(format!("changes can't be made durable, so none is made: {why}"));
+        }
         for pool in &pools {
             if pool.mode == Mode::FailOpen.to_string() {
                 warnings.push(format!(
@@ -52,6 +60,7 @@ impl Writer {
             zones: zones.collect(),
             pools,
             pending: self.state.pending.clone(),
+            store_problem: self.store_problem.clone(),
             warnings,
         }
     }
@@ -156,18 +165,34 @@ fn horizon_status(rtype: Rtype, report: Report, now: Timestamp) -> HorizonStatus
 
 /// What the operator should know of a configuration that was taken.
 pub(super) fn warn_of(catalog: &Catalog) -> Vec<String> {
-    let mut warnings: Vec<String> = catalog.warnings.iter().map(Diagnostic::to_string).collect();
+    let doubts = catalog.warnings.iter().map(Diagnostic::to_string);
+    let zones = catalog.zones.iter().filter_map(|zone| {
+        let why: Vec<String> = zone.problem.iter().map(Diagnostic::to_string).collect();
+        Some(format!("zone {}: {}: {}", zone.name, problem_of(zone.state)?, why.join("; ")))
+    });
+    doubts.chain(zones).collect()
+}
+
+/// Says of each zone how it is served, one line each; behind a reload only of those that changed or that can't be read.
+pub(super) fn tell_zones(catalog: &Catalog, before: Option<&Catalog>) {
     for zone in &catalog.zones {
         if let Some(how) = problem_of(zone.state) {
-            let why = zone.problem.first().map(ToString::to_string).unwrap_or_default();
-            warnings.push(format!("zone {}: {how}: {why}", zone.name));
+            tracing::error!(zone = %zone.name, "{how}");
+            for mistake in &zone.problem {
+                tracing::error!(zone = %zone.name, "{mistake}");
+            }
+        }
+        let Some(served) = &zone.served else { continue };
+        let old = before.and_then(|b| b.zone(&zone.name)).and_then(|z| z.served.as_ref());
+        if !old.is_some_and(|old| Arc::ptr_eq(&old.contents, &served.contents)) {
+            let (serial, names) = (served.zone.serial(), served.zone.name_count());
+            tracing::info!(zone = %zone.name, serial, names, "zone loaded");
         }
     }
-    warnings
 }
 
 /// How a zone is served that could not be read.
-pub(super) fn problem_of(state: ZoneState) -> Option<&'static str> {
+fn problem_of(state: ZoneState) -> Option<&'static str> {
     match state {
         ZoneState::Current => None,
         ZoneState::LastGood => Some("its file can't be read, the last good contents are served"),
