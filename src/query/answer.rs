@@ -159,9 +159,17 @@ struct Answer<'a, 'o> {
     scope: u8,
     given: [Option<Given<'a>>; GIVEN],
     given_count: usize,
-    /// Proofs to be added to AUTHORITY once ANSWER is whole, each with where its apex stands.
-    proofs: [Option<(Prepared<'a>, OwnerAt)>; PROOFS],
+    /// To be added to AUTHORITY once ANSWER is whole.
+    proofs: [Option<Proof<'a>>; PROOFS],
     proof_count: usize,
+}
+
+/// A proof of a signed zone, and where the zone's name stands in the response.
+#[derive(Clone, Copy)]
+struct Proof<'a> {
+    zone: &'a Zone,
+    number: u32,
+    apex_at: u16,
 }
 
 /// What a pool gave, for its horizon.

@@ -1,6 +1,6 @@
 //! The stages of an answer that brings the zone's own signatures and proofs (RFC 4035, 3.1), apart from the plain ones.
 
-use super::{Answer, Step, Target};
+use super::{Answer, Proof, Step, Target};
 use crate::dns::wire::{Full, NAME_BUFFER};
 use crate::zone::Zone;
 use crate::zone::compiled::{Alias, NodeRef};
@@ -52,13 +52,12 @@ impl<'a> Answer<'a, '_> {
     ) -> Result<(), Full> {
         let mut lower = [0; NAME_BUFFER];
         let lower = self.response.lower_name(owner.at(), &mut lower);
-        let apex = owner.suffix(zone.apex().wire().len());
         if let Some(node) = node {
-            self.prove(zone.proof(node.name()), apex)?;
+            self.prove(zone, zone.proof_for(node.name()), owner)?;
             return self.prove_expansion(zone, node, owner);
         }
-        self.prove(zone.proof(lower), apex)?;
-        self.prove(zone.proof_of_no_wildcard(lower), apex)
+        self.prove(zone, zone.proof_for(lower), owner)?;
+        self.prove(zone, zone.proof_of_no_wildcard(lower), owner)
     }
 
     /// Where `node` is a wildcard that stands for another name: that this name does not exist.
@@ -69,16 +68,18 @@ impl<'a> Answer<'a, '_> {
         }
         let mut lower = [0; NAME_BUFFER];
         let lower = self.response.lower_name(owner.at(), &mut lower);
-        self.prove(zone.proof(lower), owner.suffix(zone.apex().wire().len()))
+        self.prove(zone, zone.proof_for(lower), owner)
     }
 
     /// Remembers a proof, once.
-    fn prove(&mut self, proof: Option<Prepared<'a>>, apex: OwnerAt) -> Result<(), Full> {
-        let Some(proof) = proof else { return Ok(()) };
-        if self.proofs[..self.proof_count].iter().flatten().any(|(known, _)| known.is(proof)) {
+    fn prove(&mut self, zone: &'a Zone, number: Option<u32>, owner: OwnerAt) -> Result<(), Full> {
+        let Some(number) = number else { return Ok(()) };
+        let mut known = self.proofs[..self.proof_count].iter().flatten();
+        if known.any(|proof| proof.number == number && std::ptr::eq(proof.zone, zone)) {
             return Ok(());
         }
-        *self.proofs.get_mut(self.proof_count).ok_or(Full)? = Some((proof, apex));
+        let apex_at = owner.suffix(zone.apex().wire().len()).at() as u16;
+        *self.proofs.get_mut(self.proof_count).ok_or(Full)? = Some(Proof { zone, number, apex_at });
         self.proof_count += 1;
         Ok(())
     }
@@ -87,8 +88,11 @@ impl<'a> Answer<'a, '_> {
     #[cold]
     pub(super) fn put_proofs(&mut self) -> Result<(), Full> {
         let count = std::mem::take(&mut self.proof_count);
-        for (proof, apex) in self.proofs[..count].iter().flatten() {
-            proof.copy_required(&mut self.response, *apex)?;
+        for proof in self.proofs[..count].iter().flatten() {
+            let apex = OwnerAt::whole(proof.apex_at as usize, proof.zone.apex().wire().len());
+            if let Some(prepared) = proof.zone.proof(proof.number) {
+                prepared.copy_required(&mut self.response, apex)?;
+            }
         }
         Ok(())
     }

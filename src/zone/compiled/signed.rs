@@ -45,18 +45,18 @@ impl Zone {
         found.map_or(plain, |at| self.arena.get(twins[at].1))
     }
 
-    /// The NSEC record at `lower`, or else the one before it, which covers it (RFC 4034, 4). The owner to copy it for is
-    /// the apex. `None` in a zone without NSEC.
+    /// The number of the NSEC record at `lower`, or else of the one before it, which covers it (RFC 4034, 4). `None` in a
+    /// zone without NSEC.
     #[cold]
-    pub fn proof(&self, lower: &[u8]) -> Option<Prepared<'_>> {
+    pub fn proof_for(&self, lower: &[u8]) -> Option<u32> {
         let proofs = &self.signed.as_ref()?.proofs;
         let after = proofs.partition_point(|proof| canonical_order(&proof.owner, lower) != Ordering::Greater);
-        Some(self.arena.get(proofs.get(after.checked_sub(1)?)?.handle))
+        (after > 0).then(|| after as u32 - 1)
     }
 
     /// The same for the wildcard right below the closest encloser of `lower`, which does not exist in the zone.
     #[cold]
-    pub fn proof_of_no_wildcard(&self, lower: &[u8]) -> Option<Prepared<'_>> {
+    pub fn proof_of_no_wildcard(&self, lower: &[u8]) -> Option<u32> {
         let mut encloser = name::parent(lower)?;
         while self.node_of(encloser).is_none() {
             encloser = name::parent(encloser)?;
@@ -64,7 +64,13 @@ impl Zone {
         let mut wildcard = [0; name::MAX_NAME_OCTETS + 2];
         wildcard[..2].copy_from_slice(b"\x01*");
         wildcard[2..2 + encloser.len()].copy_from_slice(encloser);
-        self.proof(&wildcard[..2 + encloser.len()])
+        self.proof_for(&wildcard[..2 + encloser.len()])
+    }
+
+    /// A proof by its number, to be copied for the apex.
+    pub fn proof(&self, number: u32) -> Option<Prepared<'_>> {
+        let proof = self.signed.as_ref()?.proofs.get(number as usize)?;
+        Some(self.arena.get(proof.handle))
     }
 }
 
