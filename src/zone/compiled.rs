@@ -273,7 +273,12 @@ impl<'c> Compiler<'c> {
         let mut owners: Vec<(&Name, &[Rrset])> =
             self.contents.owners.iter().map(|(owner, sets)| (owner, sets.as_slice())).collect();
         owners.extend(self.overlay.keys().filter(|n| !self.contents.owners.contains_key(n)).map(|n| (n, &[][..])));
-        owners.retain(|(owner, _)| owner.is_at_or_below(&apex));
+        // Owners of NSEC3 records are no names of the zone (RFC 5155, 7.2.8).
+        let is_hash = |sets: &[Rrset]| {
+            let of_hash = |set: &Rrset| matches!(set.rtype, Rtype::NSEC3 | Rtype::RRSIG);
+            sets.iter().any(|set| set.rtype == Rtype::NSEC3) && sets.iter().all(of_hash)
+        };
+        owners.retain(|(owner, sets)| owner.is_at_or_below(&apex) && !is_hash(sets));
         owners.sort_by_cached_key(|(owner, _)| owner.label_count());
         self.add_node(&apex);
         for &(owner, _) in &owners {
