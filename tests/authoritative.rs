@@ -303,6 +303,17 @@ fn records_out_of_their_place_are_formerr_and_class_any_is_not_authoritative() {
     assert_eq!((message.metadata.authoritative, message.answers.len()), (false, 2));
 }
 
+/// RFC 5155, 7.2.8.
+#[test]
+fn the_owner_of_an_nsec3_record_does_not_exist() {
+    let hash = "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom";
+    let record = format!("{hash} NSEC3 1 0 0 - {hash} A RRSIG\n");
+    let snapshot = serving(&[("example.org", &format!("{ZONE}{record}"))]);
+    for name in [format!("{hash}.example.org."), format!("x.{hash}.example.org.")] {
+        assert_eq!(shown(&ask(&snapshot, &name, T::NSEC3, PLAIN)), format!("NXDOMAIN aa\n{SOA}"), "{name}");
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_left_out_whole_and_tc_is_set() {
     let cut = ask(&zone(), "big.example.org.", T::TXT, PLAIN);

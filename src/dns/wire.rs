@@ -364,6 +364,26 @@ impl<'o> Response<'o> {
         }
     }
 
+    /// The name at `at`, maybe compressed, in lower case and without compression.
+    pub fn lower_name<'b>(&self, mut at: usize, buffer: &'b mut [u8; NAME_BUFFER]) -> &'b [u8] {
+        let mut octets = 0;
+        loop {
+            match self.out[at] {
+                high @ 0xc0.. => at = (high as usize & 0x3f) << 8 | self.out[at + 1] as usize,
+                n => {
+                    let label = 1 + n as usize;
+                    buffer[octets..octets + label].copy_from_slice(&self.out[at..at + label]);
+                    at += label;
+                    octets += label;
+                    if n == 0 {
+                        buffer[..octets].make_ascii_lowercase();
+                        return &buffer[..octets];
+                    }
+                }
+            }
+        }
+    }
+
     /// Takes back all records: the question stays.
     pub fn clear(&mut self, query: &Query<'_>) {
         self.at = query.head.len();

@@ -1,5 +1,7 @@
 //! The stages of an answer, in the order of RFC 1034, 4.3.2.
 
+mod signed;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -105,6 +107,8 @@ pub fn answer(
         scope: 0,
         given: [None; GIVEN],
         given_count: 0,
+        proofs: [None; PROOFS],
+        proof_count: 0,
     };
     let flags = answer.stages().unwrap_or_else(|Full| {
         answer.response.clear(&query);
@@ -134,6 +138,9 @@ pub fn answer(
 /// Pools that one answer may pass on its way.
 const GIVEN: usize = MAX_CHAIN + 1;
 
+/// Proofs that one answer may need: one for each wildcard on its way, and two at its end.
+const PROOFS: usize = 8;
+
 /// An answer in the making.
 struct Answer<'a, 'o> {
     snapshot: &'a Snapshot,
@@ -152,6 +159,17 @@ struct Answer<'a, 'o> {
     scope: u8,
     given: [Option<Given<'a>>; GIVEN],
     given_count: usize,
+    /// To be added to AUTHORITY once ANSWER is whole.
+    proofs: [Option<Proof<'a>>; PROOFS],
+    proof_count: usize,
+}
+
+/// A proof of a signed zone, and where the zone's name stands in the response.
+#[derive(Clone, Copy)]
+struct Proof<'a> {
+    zone: &'a Zone,
+    number: u32,
+    apex_at: u16,
 }
 
 /// What a pool gave, for its horizon.
@@ -205,7 +223,7 @@ impl<'a> Answer<'a, '_> {
         let owner = OwnerAt::qname(query.qname.len());
         let place = zone.find(query.qname, query.qtype == Rtype::DS);
         if let Place::Referral(referral, octets) = place {
-            referral.copy(&mut self.response, owner.suffix(octets))?;
+            self.maybe_signed(zone, referral).copy(&mut self.response, owner.suffix(octets))?;
             return Ok(plain(Rcode::NoError));
         }
         self.authoritative = query.qclass != CLASS_ANY; // RFC 1035, 6.2
@@ -213,6 +231,9 @@ impl<'a> Answer<'a, '_> {
             Step::Done(rcode) => rcode,
             Step::Follow(target) => self.follow(owner, target)?,
         };
+        if self.proof_count > 0 {
+            self.put_proofs()?;
+        }
         Ok(Flags { authoritative: self.authoritative, truncated: false, rcode })
     }
 
@@ -222,13 +243,16 @@ impl<'a> Answer<'a, '_> {
         let node = match place {
             Place::Node(node) => node,
             Place::Referral(referral, octets) => {
-                referral.copy(&mut self.response, owner.suffix(octets))?;
+                self.put_proofs()?;
+                self.maybe_signed(zone, referral).copy(&mut self.response, owner.suffix(octets))?;
                 return Ok(Step::Done(Rcode::NoError));
             }
-            Place::Dname(set, octets, alias) => return self.dname(set, owner.suffix(octets), alias, owner),
+            Place::Dname(set, octets, alias) => {
+                return self.dname(self.maybe_signed(zone, set), owner.suffix(octets), alias, owner);
+            }
             Place::NxDomain => {
                 self.rcode = Rcode::NxDomain;
-                self.negative(zone, owner)?;
+                self.negative(zone, owner, None)?;
                 return Ok(Step::Done(Rcode::NxDomain));
             }
         };
@@ -246,7 +270,11 @@ impl<'a> Answer<'a, '_> {
         let qtype = self.query.qtype;
         let found = if qtype == Rtype::ANY { node.any().map(|(_, set)| set) } else { node.rrset(qtype) };
         if let Some(set) = found {
-            set.copy(&mut self.response, owner)?;
+            if self.signs(zone) {
+                self.signed(zone, node, set, owner)?;
+            } else {
+                set.copy(&mut self.response, owner)?;
+            }
             return Ok(Step::Done(Rcode::NoError));
         }
         // RRSIG and NSEC stand beside a CNAME (RFC 4034, 4): where there are none, the name has none.
@@ -254,6 +282,11 @@ impl<'a> Answer<'a, '_> {
             && let Some(alias) = node.alias()
         {
             let apex = owner.suffix(zone.apex().wire().len());
+            if self.signs(zone)
+                && let Some(set) = node.rrset(Rtype::CNAME)
+            {
+                return self.signed_alias(zone, node, set, owner, alias);
+            }
             return Ok(Step::Follow(self.alias(
                 owner,
                 alias.ttl,
@@ -262,7 +295,7 @@ impl<'a> Answer<'a, '_> {
                 alias.before_apex.map(|n| (n, apex)),
             )?));
         }
-        self.negative(zone, owner)?;
+        self.negative(zone, owner, Some(node))?;
         Ok(Step::Done(Rcode::NoError))
     }
 
@@ -360,21 +393,38 @@ impl<'a> Answer<'a, '_> {
         if self.dname.replace(set).is_some_and(|last| last.is(set)) {
             return Ok(Step::Done(Rcode::NoError)); // it leads below itself, for ever
         }
+        let target_at = self.response.len() + if dname.octets() == 1 { 11 } else { 12 };
         set.copy_required(&mut self.response, dname)?;
         let target = &alias.target;
         let prefix = owner.octets() - dname.octets();
         if prefix + target.len() > MAX_NAME_OCTETS {
             return Ok(Step::Done(Rcode::YxDomain));
         }
-        // The DNAME's own target ends the response as it stands now, uncompressed (RFC 6672, 2.5).
-        let written = OwnerAt::whole(self.response.len() - target.len(), target.len());
+        // The DNAME's own target stands uncompressed (RFC 6672, 2.5) behind the fixed part of its record, which is the first.
+        let written = OwnerAt::whole(target_at, target.len());
         let next = self.alias(owner, alias.ttl, prefix, target, Some((0, written)))?;
         Ok(if self.query.qtype == Rtype::CNAME { Step::Done(Rcode::NoError) } else { Step::Follow(next) })
     }
 
-    /// The SOA that says how long there is nothing (RFC 2308, 2).
-    fn negative(&mut self, zone: &Zone, owner: OwnerAt) -> Result<(), Full> {
-        zone.negative().copy(&mut self.response, owner.suffix(zone.apex().wire().len()))
+    /// The SOA that says how long there is nothing (RFC 2308, 2), at `node`, or as there is no such name.
+    fn negative(&mut self, zone: &'a Zone, owner: OwnerAt, node: Option<NodeRef<'a>>) -> Result<(), Full> {
+        let apex = owner.suffix(zone.apex().wire().len());
+        if self.signs(zone) {
+            zone.with_signatures(zone.negative()).copy(&mut self.response, apex)?;
+            return self.prove_absence(zone, owner, node);
+        }
+        zone.negative().copy(&mut self.response, apex)
+    }
+
+    /// Whether the client wants signatures, and `zone` brings them.
+    #[inline]
+    fn signs(&self, zone: &Zone) -> bool {
+        zone.is_signed() && self.query.edns.is_some_and(|edns| edns.dnssec_ok)
+    }
+
+    #[inline]
+    fn maybe_signed(&self, zone: &'a Zone, set: Prepared<'a>) -> Prepared<'a> {
+        if self.signs(zone) { zone.with_signatures(set) } else { set }
     }
 
     /// Whom a steered answer is for: the subnet that the resolver names, else the resolver's own group.

@@ -3,6 +3,8 @@
 //! Every ancestor of an owner name up to the apex is in the table, so empty non-terminals are found like other names, and
 //! the closest encloser (RFC 4592, 3.3.1) by stripping labels. A look-up allocates nothing.
 
+mod signed;
+
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
@@ -37,6 +39,8 @@ pub struct Zone {
     negative_ttl: Ttl,
     /// The SOA's RDATA: for negative answers with another TTL.
     soa: Box<[u8]>,
+    /// The same answers with signatures, where the zone brings them.
+    signed: Option<Box<signed::Signed>>,
 }
 
 #[derive(Debug)]
@@ -257,6 +261,7 @@ impl<'c> Compiler<'c> {
             negative,
             negative_ttl,
             soa,
+            signed: None,
             apex,
         };
         Self { contents, overlay, zone }
@@ -268,7 +273,12 @@ impl<'c> Compiler<'c> {
         let mut owners: Vec<(&Name, &[Rrset])> =
             self.contents.owners.iter().map(|(owner, sets)| (owner, sets.as_slice())).collect();
         owners.extend(self.overlay.keys().filter(|n| !self.contents.owners.contains_key(n)).map(|n| (n, &[][..])));
-        owners.retain(|(owner, _)| owner.is_at_or_below(&apex));
+        // Owners of NSEC3 records are no names of the zone (RFC 5155, 7.2.8).
+        let is_hash = |sets: &[Rrset]| {
+            let of_hash = |set: &Rrset| matches!(set.rtype, Rtype::NSEC3 | Rtype::RRSIG);
+            sets.iter().any(|set| set.rtype == Rtype::NSEC3) && sets.iter().all(of_hash)
+        };
+        owners.retain(|(owner, sets)| owner.is_at_or_below(&apex) && !is_hash(sets));
         owners.sort_by_cached_key(|(owner, _)| owner.label_count());
         self.add_node(&apex);
         for &(owner, _) in &owners {
@@ -278,6 +288,7 @@ impl<'c> Compiler<'c> {
             self.add_answers(owner, sets);
         }
         let mut zone = self.zone;
+        signed::sign(&mut zone, self.contents, self.overlay);
         zone.aliases.sort_unstable_by_key(|(node, _)| *node);
         zone.names.shrink_to_fit();
         zone.nodes.shrink_to_fit();
@@ -339,14 +350,17 @@ impl<'c> Compiler<'c> {
         let start = self.zone.sets.len();
         let mut sets: Vec<&Rrset> = sets.iter().collect();
         sets.sort_unstable_by_key(|set| set.rtype); // addresses first: they are asked for most
-        for set in sets {
+        for &set in &sets {
             if is_cut && set.rtype == Rtype::NS {
                 self.zone.cuts[cut as usize].handle = self.referral(owner, set);
             }
             if is_cut && set.rtype != Rtype::DS {
                 continue;
             }
-            let handle = self.positive(owner, set);
+            let handle = match set.rtype {
+                Rtype::RRSIG => self.one_signed(owner, &sets, set),
+                _ => self.positive(owner, set),
+            };
             self.zone.sets.push(Set { rtype: set.rtype, handle });
             if set.rtype == Rtype::CNAME {
                 self.zone.aliases.push((index, alias(&self.zone.apex, set)));
@@ -368,6 +382,20 @@ impl<'c> Compiler<'c> {
         p.rest_is_optional();
         for (name, set) in &extra {
             p.rrset(Section::Additional, name, set.rtype, set.ttl, &set.rdatas);
+        }
+        p.finish()
+    }
+
+    /// The signatures of one RRset, with its TTL: what QTYPE RRSIG gets, which is as good as ANY (RFC 8482, 4.1).
+    fn one_signed(&mut self, owner: &Name, sets: &[&Rrset], signatures: &Rrset) -> Handle {
+        let covers = |rdata: &[u8], set: &Rrset| rdata.starts_with(&set.rtype.0.to_be_bytes());
+        let covered = sets.iter().find(|set| signatures.rdatas.iter().any(|rdata| covers(rdata, set)));
+        let mut p = self.zone.arena.prepare(owner);
+        for rdata in &signatures.rdatas {
+            if covered.is_none_or(|set| covers(rdata, set)) {
+                let ttl = covered.map_or(signatures.ttl, |set| set.ttl);
+                p.rrset(Section::Answer, owner, Rtype::RRSIG, ttl, [rdata]);
+            }
         }
         p.finish()
     }

@@ -124,6 +124,13 @@ pub struct Handle {
     owner_octets: u8,
 }
 
+impl Handle {
+    /// Where it stands among the answers of its arena: no two are the same.
+    pub const fn order(&self) -> u32 {
+        self.start
+    }
+}
+
 /// A prepared answer to be copied.
 #[derive(Clone, Copy, Debug)]
 pub struct Prepared<'a> {
@@ -172,6 +179,11 @@ impl Prepared<'_> {
     /// [`Full`] when it does not fit.
     pub fn copy_required(self, response: &mut Response<'_>, owner: OwnerAt) -> Result<(), Full> {
         self.copy_part(response, owner, false)
+    }
+
+    /// What its arena knows it by.
+    pub const fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Whether `other` is the same prepared answer.
@@ -241,24 +253,29 @@ impl Preparer<'_> {
         rdatas: impl IntoIterator<Item = &'r Box<[u8]>>,
     ) {
         for rdata in rdatas {
-            self.name(owner.wire(), true);
-            let octets = &mut self.arena.octets;
-            octets.extend_from_slice(&rtype.0.to_be_bytes());
-            octets.extend_from_slice(&CLASS_IN.to_be_bytes());
-            octets.extend_from_slice(&ttl.secs().to_be_bytes());
-            let length_at = octets.len();
-            octets.extend_from_slice(&[0, 0]);
-            let mut copied = 0;
-            for range in rdata::names_in(rtype, rdata) {
-                self.arena.octets.extend_from_slice(&rdata[copied..range.start]);
-                copied = range.end;
-                self.name(&rdata[range], false);
-            }
-            self.arena.octets.extend_from_slice(&rdata[copied..]);
-            let length = (self.arena.octets.len() - length_at - 2) as u16;
-            self.arena.octets[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
-            self.counts[section as usize] += 1;
+            self.record(section, owner, rtype, ttl, rdata, true);
         }
+    }
+
+    /// Adds one record; names in the RDATA are compressed only if `compressed`.
+    pub fn record(&mut self, section: Section, owner: &Name, rtype: Rtype, ttl: Ttl, rdata: &[u8], compressed: bool) {
+        self.name(owner.wire(), true);
+        let octets = &mut self.arena.octets;
+        octets.extend_from_slice(&rtype.0.to_be_bytes());
+        octets.extend_from_slice(&CLASS_IN.to_be_bytes());
+        octets.extend_from_slice(&ttl.secs().to_be_bytes());
+        let length_at = octets.len();
+        octets.extend_from_slice(&[0, 0]);
+        let mut copied = 0;
+        for range in rdata::names_in(rtype, rdata).take_while(|_| compressed) {
+            self.arena.octets.extend_from_slice(&rdata[copied..range.start]);
+            copied = range.end;
+            self.name(&rdata[range], false);
+        }
+        self.arena.octets.extend_from_slice(&rdata[copied..]);
+        let length = (self.arena.octets.len() - length_at - 2) as u16;
+        self.arena.octets[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
+        self.counts[section as usize] += 1;
     }
 
     /// What was added so far must be sent; what follows is additional data that may be left out.

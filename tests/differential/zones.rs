@@ -3,8 +3,9 @@
 /// A zone to serve: its apex and its master file.
 pub type Zone = (&'static str, &'static str);
 
-pub const ZONES: [Zone; 3] = [
+pub const ZONES: [Zone; 4] = [
     ("example.org", include_str!("example.org.zone")),
     ("kid.example.org", include_str!("kid.example.org.zone")),
     ("example.net", include_str!("example.net.zone")),
+    ("signed.example", include_str!("signed.example.zone")),
 ];
