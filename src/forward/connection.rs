@@ -13,13 +13,17 @@ use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::access::{Access, decide};
 use super::counts::{Counts, RuleCounts, Source, now_ms};
+use super::engine::Engines;
 use super::log::{Entry, Log};
 use super::outcome::Outcome;
 use super::proxy;
-use super::relay::{Relay, reset_on_close};
+use super::relay::reset_on_close;
 use super::settings::{Host, ProxyProtocol, Rule};
 use super::throttle::Throttle;
 
@@ -34,6 +38,7 @@ pub(super) const DESCRIPTOR_AGAIN: Duration = Duration::from_millis(100);
 pub(super) struct Shared {
     pub(super) counts: Arc<Counts>,
     pub(super) log: Log,
+    pub(super) engines: Engines,
     pub(super) shortage: Shortage,
 }
 
@@ -63,6 +68,15 @@ impl Drop for Waits<'_> {
     }
 }
 
+/// What a listener and its connections have in common, also over reloads.
+#[derive(Default)]
+pub(super) struct Way {
+    /// Knows when the last connection has ended.
+    pub(super) connections: TaskTracker,
+    /// Cuts them all.
+    pub(super) cut: CancellationToken,
+}
+
 /// A rule in force, with what belongs to it.
 pub(super) struct Plan {
     pub(super) rule: Arc<Rule>,
@@ -78,6 +92,7 @@ pub(super) fn admit(
     client: TcpStream,
     peer: SocketAddr,
     plan: Arc<Plan>,
+    way: &Arc<Way>,
     shared: Arc<Shared>,
 ) -> Option<impl Future<Output = ()> + Send + 'static> {
     if let Some(refusal) = Outcome::of_refusal(decide(&plan.access, &plan.rule.access, peer.ip())) {
@@ -88,22 +103,29 @@ pub(super) fn admit(
     }
     let source = shared.counts.open(peer.ip(), now_ms());
     plan.counts.open.inc();
-    let session = Session { peer, plan, shared, source, up: 0, down: 0, outcome: Outcome::Cut };
-    Some(session.run(client))
+    let alive = way.connections.token();
+    let way = way.clone();
+    let session = Session { peer, plan, way, shared, source, up: 0, down: 0, outcome: Outcome::Cut, _alive: alive };
+    let cut = session.way.cut.clone();
+    Some(async move { _ = cut.run_until_cancelled(session.run(client)).await })
 }
 
 /// A connection that was let in, from then to its end. Dropping it is the end.
-struct Session {
+pub(super) struct Session {
     peer: SocketAddr,
     plan: Arc<Plan>,
+    way: Arc<Way>,
     shared: Arc<Shared>,
     source: Arc<Source>,
     up: u64,
     down: u64,
-    outcome: Outcome,
+    /// What becomes of it; cut, as long as nothing else is known.
+    pub(super) outcome: Outcome,
+    _alive: TaskTrackerToken,
 }
 
 impl Session {
+    /// Connects it to the target and hands it over to be relayed.
     async fn run(mut self, client: TcpStream) {
         let target = match connect(&self.plan.rule, &self.shared.shortage).await {
             Ok(target) => target,
@@ -128,18 +150,32 @@ impl Session {
             }
         };
         self.shared.log.line(|| entry(&self.plan.rule, self.peer, 0, 0, "opened"));
-        let idle = self.plan.rule.idle_timeout;
-        // Declared after `self`, so that it is dropped, and its sockets closed, before the end is told.
-        let mut relay = Relay::new(client, target, header);
-        self.outcome = relay.run(idle, |up, down| self.moved(up, down)).await;
+        match client.into_std().and_then(|client| Ok((client, target.into_std()?))) {
+            Ok((client, target)) => {
+                let shared = self.shared.clone();
+                shared.engines.run(self, client, target, header);
+            }
+            Err(error) => tracing::error!(%error, "a connection can't be handed over to be relayed"),
+        }
     }
 
-    fn moved(&mut self, up: u64, down: u64) {
+    /// Notes octets taken from the client and from the target, at `now_ms`.
+    pub(super) fn moved(&mut self, up: u64, down: u64, now_ms: i64) {
         self.up += up;
         self.down += down;
-        self.source.moved(up, down, now_ms());
+        self.source.moved(up, down, now_ms);
         self.plan.counts.up.inc_by(up);
         self.plan.counts.down.inc_by(down);
+    }
+
+    /// How long it may stand without a byte.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.plan.rule.idle_timeout
+    }
+
+    /// Whether it is to end at once.
+    pub(super) fn is_cut(&self) -> bool {
+        self.way.cut.is_cancelled()
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::connection::{Plan, Shared, Shortage};
 use super::counts::Counts;
+use super::engine::Engines;
 use super::listener::{self, Listener, Start};
 use super::log::Log;
 use super::page::Page;
@@ -35,6 +36,12 @@ pub enum ForwardError {
     Metrics {
         /// As set.
         address: SocketAddr,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// What moves the bytes can't be started.
+    #[error("connections can't be watched: {source}")]
+    Engine {
         /// What the kernel says.
         source: io::Error,
     },
@@ -72,7 +79,8 @@ impl Forwarder {
         let page = open_page(settings.metrics, &counts)?;
         let log = Log::start(settings.log.clone(), counts.log_lines_lost.clone())
             .map_err(|source| ForwardError::LogThread { source })?;
-        let shared = Arc::new(Shared { counts, log, shortage: Shortage::default() });
+        let engines = Engines::start().map_err(|source| ForwardError::Engine { source })?;
+        let shared = Arc::new(Shared { counts, log, engines, shortage: Shortage::default() });
         let listeners = starts
             .into_iter()
             .zip(plans(&settings, &shared))

@@ -11,10 +11,10 @@ use arc_swap::ArcSwap;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{DESCRIPTOR_AGAIN, Plan, Shared, admit, set_options};
+use super::connection::{DESCRIPTOR_AGAIN, Plan, Shared, Way, admit, set_options};
 use super::log::Entry;
 use super::throttle::Throttle;
 
@@ -31,7 +31,8 @@ pub(super) struct Listener {
     /// The address in use, once it is bound.
     bound: watch::Receiver<Option<SocketAddr>>,
     stop: CancellationToken,
-    cut: CancellationToken,
+    way: Arc<Way>,
+    shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
 
@@ -49,10 +50,10 @@ impl Listener {
         let address = plan.rule.listen.address;
         let plan = Arc::new(ArcSwap::from_pointee(plan));
         let (bound_tx, bound) = watch::channel(None);
-        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
-        let acceptor = Acceptor { address, plan: plan.clone(), shared, connections: JoinSet::new() };
-        let task = tokio::spawn(acceptor.run(start, bound_tx, stop.clone(), cut.clone()));
-        Self { address, plan, bound, stop, cut, task }
+        let (stop, way) = (CancellationToken::new(), Arc::<Way>::default());
+        let acceptor = Acceptor { address, plan: plan.clone(), way: way.clone(), shared: shared.clone() };
+        let task = tokio::spawn(acceptor.run(start, bound_tx, stop.clone()));
+        Self { address, plan, bound, stop, way, shared, task }
     }
 
     /// New connections go by `plan` from now on.
@@ -79,7 +80,8 @@ impl Listener {
     /// Closes the listening socket and all connections.
     pub(super) fn cut(&self) {
         self.stop.cancel();
-        self.cut.cancel();
+        self.way.cut.cancel();
+        self.shared.engines.look();
     }
 
     /// Whether it is stopped and its last connection has ended.
@@ -112,27 +114,19 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 struct Acceptor {
     address: SocketAddr,
     plan: Arc<ArcSwap<Plan>>,
+    way: Arc<Way>,
     shared: Arc<Shared>,
-    connections: JoinSet<()>,
 }
 
 impl Acceptor {
-    async fn run(
-        mut self,
-        start: Start,
-        bound: watch::Sender<Option<SocketAddr>>,
-        stop: CancellationToken,
-        cut: CancellationToken,
-    ) {
+    async fn run(self, start: Start, bound: watch::Sender<Option<SocketAddr>>, stop: CancellationToken) {
         stop.run_until_cancelled(self.accept(start, bound)).await;
-        let ended = async { while self.connections.join_next().await.is_some() {} };
-        if cut.run_until_cancelled(ended).await.is_none() {
-            self.connections.shutdown().await;
-        }
+        self.way.connections.close();
+        self.way.connections.wait().await;
     }
 
     /// Accepts until it is dropped, which closes the socket.
-    async fn accept(&mut self, start: Start, bound: watch::Sender<Option<SocketAddr>>) {
+    async fn accept(&self, start: Start, bound: watch::Sender<Option<SocketAddr>>) {
         let listener = match start {
             Start::Bound(listener) => listener,
             Start::Waiting => self.bind_when_free().await,
@@ -145,17 +139,13 @@ impl Acceptor {
             while self.shared.shortage.is_there() {
                 tokio::time::sleep(DESCRIPTOR_AGAIN).await;
             }
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((client, peer)) => {
-                        if let Some(life) = admit(client, peer, self.plan.load_full(), self.shared.clone()) {
-                            self.connections.spawn(life);
-                        }
+            match listener.accept().await {
+                Ok((client, peer)) => {
+                    if let Some(life) = admit(client, peer, self.plan.load_full(), &self.way, self.shared.clone()) {
+                        tokio::spawn(life);
                     }
-                    Err(error) => self.accept_failed(&error, &throttle).await,
-                },
-                // Frees what a connection that ended has left behind.
-                Some(_) = self.connections.join_next() => {}
+                }
+                Err(error) => self.accept_failed(&error, &throttle).await,
             }
         }
     }

@@ -15,6 +15,7 @@
 //! | [`counts`] | totals and stragglers, `page` shows them over HTTP |
 //! | `log` | rinetd's log of connections, off the relay's path |
 //! | `pipe`, `pump`, `relay` | bytes from socket to socket: pooled pipes, one direction, both directions |
+//! | `engine` | many relays at once, each a place in a table |
 //! | `connection` | the life of one connection |
 //! | `listener` | one listen address and the connections that came in by it |
 //! | [`life`] | the whole: start, reload, drain |
@@ -24,6 +25,7 @@ pub mod access;
 pub mod cli;
 mod connection;
 pub mod counts;
+mod engine;
 pub mod life;
 mod listener;
 pub mod load;
