@@ -26,6 +26,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::connection::Session;
 use super::counts::now_ms;
+use super::ladder::Rung;
 use super::outcome::Outcome;
 use super::relay::{Relay, Side, Turn};
 
@@ -99,6 +100,8 @@ struct Engine {
 struct Place {
     relay: Relay,
     session: Session,
+    /// The tick at which it came.
+    began: u32,
     /// The tick at which octets moved last.
     moved: u32,
 }
@@ -215,9 +218,9 @@ impl Engine {
                 return;
             }
         }
-        self.places[place as usize] = Some(Place { relay, session, moved: self.now });
+        self.places[place as usize] = Some(Place { relay, session, began: self.now, moved: self.now });
         self.turn(place);
-        if let Some(due) = self.places[place as usize].as_ref().map(Place::due) {
+        if let Some(due) = self.places[place as usize].as_ref().map(|place| place.due().0) {
             self.look_at(due);
         }
     }
@@ -242,7 +245,7 @@ impl Engine {
             place.moved = self.now;
         }
         let hurried = place.relay.patience(Duration::MAX) < Duration::MAX;
-        let due = place.due();
+        let (due, _) = place.due();
         match turn {
             Turn::Waits => {}
             // An event of the same batch may have asked for it already; a second turn does no harm.
@@ -271,12 +274,13 @@ impl Engine {
         let mut nearest = u32::MAX;
         for number in 0..self.places.len() as u32 {
             let Some(place) = &self.places[number as usize] else { continue };
+            let (due, outcome) = place.due();
             let outcome = if place.session.is_cut() {
                 Outcome::Cut
-            } else if place.due() <= self.now {
-                place.relay.timed_out()
+            } else if due <= self.now {
+                outcome.unwrap_or_else(|| place.relay.timed_out())
             } else {
-                nearest = nearest.min(place.due());
+                nearest = nearest.min(due);
                 continue;
             };
             self.end(number, outcome);
@@ -288,9 +292,20 @@ impl Engine {
 }
 
 impl Place {
-    /// The tick at which it has stood still for too long.
-    fn due(&self) -> u32 {
-        self.moved.saturating_add(ticks(self.relay.patience(self.session.idle_timeout())))
+    /// The tick at which it is over its time, and what it has come to then; `None`: it has stood still for too long.
+    fn due(&self) -> (u32, Option<Outcome>) {
+        let rule = self.session.rule();
+        let still = self.moved.saturating_add(ticks(self.relay.patience(rule.idle_timeout)));
+        let mut old = rule.total_timeout.map_or(u32::MAX, |limit| self.began.saturating_add(ticks(limit)));
+        let aged = |secs: u32| self.began.saturating_add(ticks(Duration::from_secs(secs.into())));
+        match self.session.rung() {
+            Rung::CapLife { age_secs } => old = old.min(aged(age_secs)),
+            Rung::CloseIdle { age_secs } => {
+                old = old.min(aged(age_secs).max(self.moved.saturating_add(ticks(Rung::STILL))));
+            }
+            Rung::Forward | Rung::RefusePart { .. } | Rung::Refuse => {}
+        }
+        if old < still { (old, Some(Outcome::TooOld)) } else { (still, None) }
     }
 }
 

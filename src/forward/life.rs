@@ -7,12 +7,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::connection::{Plan, Shared, Shortage};
+use super::connect::{Circuits, Shortage};
+use super::connection::{Plan, Shared};
 use super::counts::Counts;
 use super::engine::Engines;
-use super::listener::{self, Listener, Start};
+use super::listener::{Listener, Socket, Start};
 use super::log::Log;
 use super::page::Page;
+use super::resolve::Names;
 use super::settings::{Rule, Settings};
 use super::throttle::Throttle;
 
@@ -80,7 +82,7 @@ impl Forwarder {
         let log = Log::start(settings.log.clone(), counts.log_lines_lost.clone())
             .map_err(|source| ForwardError::LogThread { source })?;
         let engines = Engines::start().map_err(|source| ForwardError::Engine { source })?;
-        let shared = Arc::new(Shared { counts, log, engines, shortage: Shortage::default() });
+        let shared = Arc::new(Shared { counts, log, engines, shortage: Shortage::default(), names: Names::default() });
         let listeners = starts
             .into_iter()
             .zip(plans(&settings, &shared))
@@ -150,13 +152,13 @@ impl Forwarder {
 
     /// For each new rule the listener, by its place, that has its address already; each is given once.
     fn kept(&self, settings: &Settings) -> Vec<Option<usize>> {
-        let mut free: Vec<_> = self.listeners.iter().map(|listener| Some(listener.address)).collect();
-        let mut claim = |address| {
-            let place = free.iter().position(|free| *free == Some(address))?;
+        let mut free: Vec<_> = self.listeners.iter().map(|listener| Some((listener.protocol, listener.address))).collect();
+        let mut claim = |wanted| {
+            let place = free.iter().position(|free| *free == Some(wanted))?;
             free[place] = None;
             Some(place)
         };
-        settings.rules.iter().map(|rule| claim(rule.listen.address)).collect()
+        settings.rules.iter().map(|rule| claim((rule.protocol, rule.listen.address))).collect()
     }
 
     /// Notes that new settings were refused before they came here; the old ones stay in force.
@@ -231,12 +233,12 @@ impl Drop for Forwarder {
 
 fn begin(rule: &Rule, wait: bool) -> Result<Start, ForwardError> {
     let address = rule.listen.address;
-    match listener::bind(address) {
-        Ok(listener) => Ok(Start::Bound(listener)),
+    match Socket::bind(rule.protocol, address) {
+        Ok(socket) => Ok(Start::Bound(socket)),
         Err(e) if wait && e.kind() == io::ErrorKind::AddrInUse => Ok(Start::Waiting),
         Err(source) => Err(ForwardError::Listen {
             listen: rule.listen.to_string(),
-            target: rule.target.to_string(),
+            target: rule.target().to_string(),
             address,
             source,
         }),
@@ -253,8 +255,10 @@ fn plans(settings: &Settings, shared: &Shared) -> Vec<Plan> {
     let access = Arc::new(settings.access.clone());
     let plan = |rule: &Rule| Plan {
         rule: Arc::new(rule.clone()),
+        label: rule.label(),
         access: access.clone(),
-        counts: shared.counts.of_rule(&rule.listen.to_string()),
+        counts: shared.counts.of_rule(&rule.listen_label()),
+        circuits: Circuits::new(rule.targets.len()),
         throttle: Throttle::default(),
     };
     settings.rules.iter().map(plan).collect()
