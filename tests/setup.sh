@@ -9,6 +9,7 @@ need cc gcc
 need dig bind9-dnsutils
 need curl curl
 need nginx nginx-light
+need rinetd rinetd
 need unbound unbound
 need nsd-checkzone nsd
 [ -n "$missing" ] || exit 0

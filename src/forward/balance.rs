@@ -21,7 +21,7 @@ pub(super) struct Circuit {
 }
 
 /// How a target stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
     /// It takes its share.
@@ -72,7 +72,7 @@ pub(super) fn order(targets: &[(u32, Health)], draw: u64) -> Vec<usize> {
     order.sort_by_key(|at| (class(at), std::cmp::Reverse(targets[*at].0)));
     let fit = order.iter().take_while(|at| class(at) == 0).count();
     let total: u64 = order[..fit].iter().map(|&at| u64::from(targets[at].0)).sum();
-    let mut point = (u128::from(draw) * u128::from(total) >> 64) as u64;
+    let mut point = ((u128::from(draw) * u128::from(total)) >> 64) as u64;
     let chosen = order[..fit].iter().position(|&at| {
         let weight = u64::from(targets[at].0);
         let here = point < weight;

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -56,10 +57,21 @@ pub(super) struct Way {
     /// Cuts them all.
     pub(super) cut: CancellationToken,
     pub(super) gate: Gate,
+    /// The listening socket, to be handed over; gone when it no longer listens.
+    socket: Mutex<Option<Arc<OwnedFd>>>,
     standing: Mutex<Standing>,
 }
 
 impl Way {
+    /// The listening socket, while there is one.
+    pub(super) fn socket(&self) -> Option<Arc<OwnedFd>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_socket(&self, socket: Option<OwnedFd>) {
+        *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = socket.map(Arc::new);
+    }
+
     /// The rung of the nudge ladder.
     pub(super) fn standing(&self) -> Standing {
         *self.standing.lock().unwrap_or_else(PoisonError::into_inner)
@@ -76,6 +88,7 @@ impl Default for Way {
             connections: TaskTracker::new(),
             cut: CancellationToken::new(),
             gate: Gate::default(),
+            socket: Mutex::default(),
             standing: Mutex::new(Standing::new(Rung::Forward, Instant::now())),
         }
     }
@@ -336,9 +349,7 @@ impl Drop for Session {
         self.plan.counts.open.dec();
         self.plan.counts.ended(self.outcome);
         let octets = (self.up, self.down);
-        self.shared
-            .log
-            .line(|| entry(&self.plan.rule, self.target as usize, self.peer, octets, self.outcome.in_log()));
+        self.shared.log.line(|| entry(&self.plan.rule, self.target as usize, self.peer, octets, self.outcome.in_log()));
         tracing::debug!(
             client = %self.peer, listen = %self.plan.rule.listen, outcome = %self.outcome,
             bytes_up = self.up, bytes_down = self.down, "connection ended"
@@ -351,9 +362,8 @@ async fn wanted_host(client: &TcpStream) -> Option<String> {
     let mut octets = vec![0; peek::MOST];
     loop {
         client.ready(Interest::READABLE).await.ok()?;
-        let looked = client.try_io(Interest::READABLE, || {
-            Ok(recv(client, &mut octets[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?.1)
-        });
+        let looked = client
+            .try_io(Interest::READABLE, || Ok(recv(client, &mut octets[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?.1));
         match looked {
             Ok(0) => return None,
             Ok(count) => match peek::peek(&octets[..count]) {

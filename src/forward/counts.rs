@@ -109,7 +109,10 @@ impl Counts {
     /// The busiest sources beyond the first [`SOURCES`], `most` of them at most.
     pub fn other_sources(&self, most: usize) -> Vec<Sketched> {
         let sketch = self.busiest_others.lock().unwrap_or_else(PoisonError::into_inner);
-        sketch.top(most).map(|(key, c)| Sketched { key: key.to_string(), connections: c.count, error: c.error }).collect()
+        sketch
+            .top(most)
+            .map(|(key, c)| Sketched { key: key.to_string(), connections: c.count, error: c.error })
+            .collect()
     }
 
     /// The hosts wanted most, `most` of them at most.
@@ -259,8 +262,7 @@ impl Source {
 
     /// Notes the end of a connection that was opened at `opened_ms`.
     pub(super) fn close(&self, opened_ms: i64, now_ms: i64) {
-        if let std::collections::btree_map::Entry::Occupied(mut since) =
-            self.seen().open_since.entry(second(opened_ms))
+        if let std::collections::btree_map::Entry::Occupied(mut since) = self.seen().open_since.entry(second(opened_ms))
         {
             *since.get_mut() -= 1;
             if *since.get() == 0 {

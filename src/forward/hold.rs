@@ -97,7 +97,7 @@ pub(super) enum Passage {
 }
 
 /// What a gate shows of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateCount {
     /// Whether new connections are held.
     pub held: bool,
@@ -146,10 +146,20 @@ impl Gate {
         held
     }
 
+    /// Whether the hold of this number is still in force.
+    pub(super) fn is_held(&self, number: u64) -> bool {
+        self.inner().hold.is_some_and(|hold| hold.number == number && hold.until > Instant::now())
+    }
+
     pub(super) fn count(&self) -> GateCount {
         let inner = self.inner();
         let held = inner.hold.is_some_and(|hold| hold.until > Instant::now());
-        GateCount { held, waiting: inner.waiting, gave_up: self.gave_up.load(Relaxed), refused: self.refused.load(Relaxed) }
+        GateCount {
+            held,
+            waiting: inner.waiting,
+            gave_up: self.gave_up.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+        }
     }
 
     /// Waits until a new connection may go on.

@@ -4,13 +4,17 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use tokio::sync::Notify;
 
 use super::connect::{Circuits, Shortage};
 use super::connection::{Plan, Shared};
+use super::control::{Board, Control, Post};
 use super::counts::Counts;
 use super::engine::Engines;
+use super::handover::{self, Inherited, Predecessor};
 use super::listener::{Listener, Socket, Start};
 use super::log::Log;
 use super::page::Page;
@@ -47,6 +51,20 @@ pub enum ForwardError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// The control socket can't be opened.
+    #[error("the control socket {} can't be opened: {source}", file.display())]
+    Control {
+        /// As set.
+        file: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// Listening sockets can't be taken over.
+    #[error("listening sockets can't be taken over: {source}")]
+    TakeOver {
+        /// What went wrong.
+        source: io::Error,
+    },
     /// The thread that writes the log can't be started.
     #[error("no thread for the log can be started: {source}")]
     LogThread {
@@ -63,6 +81,10 @@ pub struct Forwarder {
     /// Those whose rule is gone, until their last connection ends.
     leaving: Vec<Listener>,
     page: Option<Page>,
+    board: Board,
+    control: Option<Control>,
+    /// Told when a successor has taken over.
+    handed_over: Arc<Notify>,
     shared: Arc<Shared>,
 }
 
@@ -72,24 +94,49 @@ impl Forwarder {
     /// # Errors
     /// That an address can't be listened on (unless it is in use and `wait_bind` is set); nothing is left running then.
     pub fn start(settings: Settings) -> Result<Self, ForwardError> {
+        Self::start_with(settings, Vec::new())
+    }
+
+    /// As [`Forwarder::start`], from the sockets of the forwarder that runs with the same control socket, if there is one;
+    /// it stops accepting and drains as soon as this one has started.
+    ///
+    /// # Errors
+    /// As [`Forwarder::start`]; the other goes on as it was then.
+    pub fn take_over(settings: Settings) -> Result<Self, ForwardError> {
+        let failed = |source| ForwardError::TakeOver { source };
+        let asked = settings.control.as_deref().map(Predecessor::ask).transpose().map_err(failed)?.flatten();
+        let Some((predecessor, sockets)) = asked else { return Self::start(settings) };
+        let started = Self::start_with(settings, sockets)?;
+        if let Err(error) = predecessor.ready() {
+            tracing::warn!(%error, "the predecessor is gone");
+        }
+        Ok(started)
+    }
+
+    fn start_with(settings: Settings, mut inherited: Vec<Inherited>) -> Result<Self, ForwardError> {
+        inherited.extend(handover::of_systemd().map_err(|source| ForwardError::TakeOver { source })?);
         let counts = Arc::new(Counts::new());
         let starts = settings
             .rules
             .iter()
-            .map(|rule| begin(rule, settings.wait_bind))
+            .map(|rule| begin(rule, settings.wait_bind, &mut inherited))
             .collect::<Result<Vec<_>, ForwardError>>()?;
         let page = open_page(settings.metrics, &counts)?;
         let log = Log::start(settings.log.clone(), counts.log_lines_lost.clone())
             .map_err(|source| ForwardError::LogThread { source })?;
         let engines = Engines::start().map_err(|source| ForwardError::Engine { source })?;
         let shared = Arc::new(Shared { counts, log, engines, shortage: Shortage::default(), names: Names::default() });
-        let listeners = starts
+        let listeners: Vec<_> = starts
             .into_iter()
             .zip(plans(&settings, &shared))
             .map(|(start, plan)| Listener::start(start, plan, shared.clone()))
             .collect();
+        let board = Board::default();
+        board.store(Arc::new(posts(&listeners)));
+        let handed_over = Arc::new(Notify::new());
+        let control = open_control(settings.control.as_deref(), &board, &shared, &handed_over)?;
         write_pid(settings.pid_file.as_deref());
-        Ok(Self { settings, listeners, leaving: Vec::new(), page, shared })
+        Ok(Self { settings, listeners, leaving: Vec::new(), page, board, control, handed_over, shared })
     }
 
     /// Takes new settings: an address that stays keeps its listening socket, new ones are opened, gone ones closed. All
@@ -117,10 +164,16 @@ impl Forwarder {
         for (rule, _) in settings.rules.iter().zip(&kept).filter(|(_, kept)| kept.is_none()) {
             // An address may be held by a listener of our own that is about to close, as 0.0.0.0:80 holds 127.0.0.1:80.
             let ours = gone_ports.contains(&rule.listen.address.port());
-            starts.push_back(begin(rule, settings.wait_bind || ours)?);
+            starts.push_back(begin(rule, settings.wait_bind || ours, &mut Vec::new())?);
         }
         let same_page = self.page.as_ref().map(|page| page.address) == settings.metrics;
         let page = if same_page { None } else { open_page(settings.metrics, &self.shared.counts)? };
+
+        let control = if self.settings.control == settings.control {
+            None
+        } else {
+            Some(open_control(settings.control.as_deref(), &self.board, &self.shared, &self.handed_over)?)
+        };
 
         let mut old: Vec<_> = std::mem::take(&mut self.listeners).into_iter().map(Some).collect();
         for (plan, kept) in plans(&settings, &self.shared).into_iter().zip(kept) {
@@ -143,6 +196,10 @@ impl Forwarder {
             self.page = page;
         }
         self.shared.log.write_to(settings.log.clone());
+        self.board.store(Arc::new(posts(&self.listeners)));
+        if let Some(control) = control {
+            self.control = control;
+        }
         if settings.pid_file != self.settings.pid_file {
             write_pid(settings.pid_file.as_deref());
         }
@@ -152,7 +209,8 @@ impl Forwarder {
 
     /// For each new rule the listener, by its place, that has its address already; each is given once.
     fn kept(&self, settings: &Settings) -> Vec<Option<usize>> {
-        let mut free: Vec<_> = self.listeners.iter().map(|listener| Some((listener.protocol, listener.address))).collect();
+        let mut free: Vec<_> =
+            self.listeners.iter().map(|listener| Some((listener.protocol, listener.address))).collect();
         let mut claim = |wanted| {
             let place = free.iter().position(|free| *free == Some(wanted))?;
             free[place] = None;
@@ -195,6 +253,11 @@ impl Forwarder {
         self.shared.counts.clone()
     }
 
+    /// Waits until a successor has taken over the listening sockets: then this one is to be drained.
+    pub async fn handed_over(&self) {
+        self.handed_over.notified().await;
+    }
+
     /// Ends it: no new connections; those open go on until they end, the time to drain is over, or `at_once` is ready.
     pub async fn drain(mut self, at_once: impl Future<Output = ()>) {
         for listener in &self.listeners {
@@ -231,9 +294,14 @@ impl Drop for Forwarder {
     }
 }
 
-fn begin(rule: &Rule, wait: bool) -> Result<Start, ForwardError> {
+fn begin(rule: &Rule, wait: bool, inherited: &mut Vec<Inherited>) -> Result<Start, ForwardError> {
     let address = rule.listen.address;
-    match Socket::bind(rule.protocol, address) {
+    let ours = inherited.iter().position(|i| (i.protocol, i.address) == (rule.protocol, address));
+    let socket = match ours {
+        Some(place) => Socket::inherit(inherited.swap_remove(place)),
+        None => Socket::bind(rule.protocol, address),
+    };
+    match socket {
         Ok(socket) => Ok(Start::Bound(socket)),
         Err(e) if wait && e.kind() == io::ErrorKind::AddrInUse => Ok(Start::Waiting),
         Err(source) => Err(ForwardError::Listen {
@@ -243,6 +311,23 @@ fn begin(rule: &Rule, wait: bool) -> Result<Start, ForwardError> {
             source,
         }),
     }
+}
+
+fn open_control(
+    file: Option<&Path>,
+    board: &Board,
+    shared: &Arc<Shared>,
+    handed_over: &Arc<Notify>,
+) -> Result<Option<Control>, ForwardError> {
+    let open = |file: &Path| {
+        Control::open(file, board.clone(), shared.clone(), handed_over.clone())
+            .map_err(|source| ForwardError::Control { file: file.to_owned(), source })
+    };
+    file.map(open).transpose()
+}
+
+fn posts(listeners: &[Listener]) -> Vec<Post> {
+    listeners.iter().map(|l| Post { plan: l.plan.clone(), way: l.way.clone() }).collect()
 }
 
 fn open_page(address: Option<SocketAddr>, counts: &Arc<Counts>) -> Result<Option<Page>, ForwardError> {

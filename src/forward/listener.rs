@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::{DESCRIPTOR_AGAIN, set_options};
 use super::connection::{Plan, Shared, Way, admit};
+use super::handover::Inherited;
 use super::log::Entry;
 use super::settings::Protocol;
 use super::throttle::Throttle;
@@ -67,6 +69,24 @@ impl Socket {
                 socket.set_nonblocking(true)?;
                 UdpSocket::from_std(socket).map(Self::Udp)
             }
+        }
+    }
+
+    /// One that listens already.
+    pub(super) fn inherit(inherited: Inherited) -> io::Result<Self> {
+        match inherited.protocol {
+            Protocol::Tcp => {
+                set_options(SockRef::from(&inherited.socket))?;
+                TcpListener::from_std(inherited.socket.into()).map(Self::Tcp)
+            }
+            Protocol::Udp => UdpSocket::from_std(inherited.socket.into()).map(Self::Udp),
+        }
+    }
+
+    fn copy(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Self::Udp(socket) => socket.as_fd().try_clone_to_owned(),
         }
     }
 
@@ -157,6 +177,7 @@ struct Acceptor {
 impl Acceptor {
     async fn run(self, start: Start, bound: watch::Sender<Option<SocketAddr>>, stop: CancellationToken) {
         stop.run_until_cancelled(self.accept(start, bound)).await;
+        self.way.set_socket(None);
         self.way.connections.close();
         self.way.connections.wait().await;
     }
@@ -169,6 +190,8 @@ impl Acceptor {
         };
         let address = socket.address().unwrap_or(self.address);
         tracing::info!(listen = %address, target = %self.plan.load().rule.target(), "forwarding");
+        // Without a copy it only can't be handed over.
+        self.way.set_socket(socket.copy().ok());
         bound.send_replace(Some(address));
         let listener = match socket {
             Socket::Tcp(listener) => listener,
@@ -181,7 +204,9 @@ impl Acceptor {
             }
             match listener.accept().await {
                 Ok((client, peer)) => {
-                    if let Some(life) = admit(client, peer, self.plan.load_full(), self.way.clone(), self.shared.clone()) {
+                    if let Some(life) =
+                        admit(client, peer, self.plan.load_full(), self.way.clone(), self.shared.clone())
+                    {
                         tokio::spawn(life);
                     }
                 }

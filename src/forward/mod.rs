@@ -22,16 +22,20 @@
 //! | `engine` | many relays at once, each a place in a table |
 //! | `udp` | datagrams, and who sent them |
 //! | `listener` | one listen address and the connections that came in by it |
+//! | [`control`], `handover` | what is asked and told while it runs; sockets for a successor |
 //! | [`life`] | the whole: start, reload, drain |
-//! | [`cli`] | the subcommand: arguments, signals, exit codes |
+//! | [`ask`], [`cli`] | the subcommand: arguments, signals, exit codes; asking one that runs |
 
 pub mod access;
+pub mod ask;
 pub mod balance;
 pub mod cli;
 mod connect;
 mod connection;
+pub mod control;
 pub mod counts;
 mod engine;
+mod handover;
 pub mod hold;
 pub mod ladder;
 pub mod life;

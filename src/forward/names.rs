@@ -210,7 +210,10 @@ mod tests {
     fn host_and_port_in_one() {
         let services = Services::parse("http 80/tcp");
         assert_eq!(target("[2001:db8::1]:http", Protocol::Tcp, &services).unwrap().to_string(), "[2001:db8::1]:80");
-        assert_eq!(target("new.example.org:8080", Protocol::Tcp, &services).unwrap().to_string(), "new.example.org:8080");
+        assert_eq!(
+            target("new.example.org:8080", Protocol::Tcp, &services).unwrap().to_string(),
+            "new.example.org:8080"
+        );
         for bad in ["new.example.org", "2001:db8::1", "[2001:db8::1]", "host:"] {
             assert!(matches!(target(bad, Protocol::Tcp, &services), Err(NameError::NoPort { .. })), "{bad}");
         }

@@ -54,19 +54,19 @@ fn host_name(octets: &[u8]) -> Option<String> {
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Stop> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Stop::Incomplete)?;
         self.0 = rest;
-        Some(taken)
+        Ok(taken)
     }
 
     /// A big-endian number of `octets` octets.
-    fn number(&mut self, octets: usize) -> Option<usize> {
-        Some(self.take(octets)?.iter().fold(0, |number, &octet| number << 8 | usize::from(octet)))
+    fn number(&mut self, octets: usize) -> Result<usize, Stop> {
+        Ok(self.take(octets)?.iter().fold(0, |number, &octet| number << 8 | usize::from(octet)))
     }
 
     /// What follows a length of `octets` octets.
-    fn block(&mut self, octets: usize) -> Option<&'a [u8]> {
+    fn block(&mut self, octets: usize) -> Result<&'a [u8], Stop> {
         let length = self.number(octets)?;
         self.take(length)
     }
@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
 /// The server name of a ClientHello (RFC 8446, 4.1.2) that lies in the first record.
 fn client_hello(octets: &[u8]) -> Result<&[u8], Stop> {
     let mut stream = Reader(octets);
-    let header = stream.take(5).ok_or(Stop::Incomplete)?;
+    let header = stream.take(5)?;
     let length = usize::from(header[3]) << 8 | usize::from(header[4]);
     if header[1] != 3 || length < 4 {
         return Err(Stop::Nothing);
@@ -84,39 +84,37 @@ fn client_hello(octets: &[u8]) -> Result<&[u8], Stop> {
     let whole = stream.0.len() >= length;
     let record = &stream.0[..length.min(stream.0.len())];
     match server_name(record) {
-        Some(name) => name.ok_or(Stop::Nothing),
-        None if whole => Err(Stop::Nothing),
-        None => Err(Stop::Incomplete),
+        Err(Stop::Incomplete) if whole => Err(Stop::Nothing),
+        name => name,
     }
 }
 
-/// `None` where octets are lacking; `Some(None)` where there is no server name.
-fn server_name(record: &[u8]) -> Option<Option<&[u8]>> {
+fn server_name(record: &[u8]) -> Result<&[u8], Stop> {
     const CLIENT_HELLO: usize = 1;
     const SERVER_NAME: usize = 0;
     const HOST_NAME: usize = 0;
     let mut hello = Reader(record);
     if hello.number(1)? != CLIENT_HELLO {
-        return Some(None);
+        return Err(Stop::Nothing);
     }
     hello.take(3 + 2 + 32)?; // length, version, random
     hello.block(1)?; // session
     hello.block(2)?; // cipher suites
     hello.block(1)?; // compression
-    let mut extensions_left = hello.number(2)?;
-    while extensions_left >= 4 {
+    let mut left = hello.number(2)?;
+    while left >= 4 {
         let kind = hello.number(2)?;
         let content = hello.block(2)?;
-        extensions_left = extensions_left.saturating_sub(4 + content.len());
+        left = left.saturating_sub(4 + content.len());
         if kind == SERVER_NAME {
-            let mut names = Reader(content);
-            let list = names.block(2);
-            let mut names = Reader(list.unwrap_or_default());
-            let is_host = names.number(1) == Some(HOST_NAME);
-            return Some(names.block(2).filter(|_| is_host));
+            let mut names = Reader(Reader(content).block(2).map_err(|_| Stop::Nothing)?);
+            return match names.number(1) {
+                Ok(HOST_NAME) => names.block(2).map_err(|_| Stop::Nothing),
+                _ => Err(Stop::Nothing),
+            };
         }
     }
-    Some(None)
+    Err(Stop::Nothing)
 }
 
 fn http(octets: &[u8]) -> Peeked {
@@ -198,7 +196,13 @@ mod tests {
         assert_eq!(peek(get), Peeked::Host("old.example.org".into()));
         assert_eq!(peek(&get[..40]), Peeked::Incomplete);
         assert_eq!(peek(b"GET / HTTP/1.1\nHost: [2001:db8::1]:80\n\n"), Peeked::Host("2001:db8::1".into()));
-        for nothing in [&b"GET / HTTP/1.0\r\n\r\n"[..], b"SSH-2.0-x\r\n", b"\0\x01", b"GET / HTTP/1.1\r\nHost: a b\r\n", b"ABC x\n"] {
+        for nothing in [
+            &b"GET / HTTP/1.0\r\n\r\n"[..],
+            b"SSH-2.0-x\r\n",
+            b"\0\x01",
+            b"GET / HTTP/1.1\r\nHost: a b\r\n",
+            b"ABC x\n",
+        ] {
             assert_eq!(peek(nothing), Peeked::Nothing, "{nothing:?}");
         }
         assert_eq!(peek(b"POS"), Peeked::Incomplete);

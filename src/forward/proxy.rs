@@ -221,7 +221,9 @@ mod tests {
         assert_eq!(read(&local), Ok(Some(Header { client: None, length: 16 })));
         assert_eq!(read(b"GET / HTTP/1.1\r\n"), Err(ProxyError::Missing));
         let long = [b"PROXY TCP4 ".to_vec(), vec![b'1'; 100]].concat();
-        for bad in [&b"PROXY TCP4 ::1 ::1 1 2\r\n"[..], b"PROXY TCP4 1.2.3.4 1.2.3.4 1 70000\r\n", b"PROXY SCTP\r\n", &long] {
+        for bad in
+            [&b"PROXY TCP4 ::1 ::1 1 2\r\n"[..], b"PROXY TCP4 1.2.3.4 1.2.3.4 1 70000\r\n", b"PROXY SCTP\r\n", &long]
+        {
             assert_eq!(read(bad), Err(ProxyError::Malformed), "{bad:?}");
         }
         let short = [&SIGNATURE[..], &[0x21, 0x11, 0, 4, 1, 2, 3, 4]].concat();

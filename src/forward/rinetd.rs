@@ -407,7 +407,8 @@ mod tests {
 
     #[test]
     fn udp_rules_have_their_own_ports_and_timeout() {
-        let rules = read("0 53/udp 10.0.0.1 domain/udp [timeout=5]\n0 53 10.0.0.1 53/tcp\n0 80/udp ::1 80/udp").unwrap().rules;
+        let rules =
+            read("0 53/udp 10.0.0.1 domain/udp [timeout=5]\n0 53 10.0.0.1 53/tcp\n0 80/udp ::1 80/udp").unwrap().rules;
         let shown: Vec<_> = rules.iter().map(|r| (r.protocol, r.target().port, r.idle_timeout.as_secs())).collect();
         let tcp = (Protocol::Tcp, 53, Rule::IDLE_TIMEOUT.as_secs());
         assert_eq!(shown, [(Protocol::Udp, 53, 5), tcp, (Protocol::Udp, 80, Rule::UDP_TIMEOUT.as_secs())]);

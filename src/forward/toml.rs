@@ -183,7 +183,8 @@ impl<'a> Reader<'a> {
     }
 
     fn rule(&mut self, spec: RuleSpec, targets: Option<Spanned<DeValue<'a>>>, span: Range<usize>) -> Option<Rule> {
-        let protocol = self.one_of(spec.protocol, &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)]).unwrap_or_default();
+        let protocol =
+            self.one_of(spec.protocol, &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)]).unwrap_or_default();
         let name = spec.name.and_then(|w| {
             let read = |text: &str| match text {
                 "" => Err("a name can't be empty".to_owned()),
@@ -255,7 +256,10 @@ impl<'a> Reader<'a> {
             return None;
         }
         let DeValue::Array(items) = many.into_inner() else {
-            self.mistake(span, "expected targets = [\"HOST:PORT\", { target = \"HOST:PORT\", weight = 50 }]".to_owned());
+            self.mistake(
+                span,
+                "expected targets = [\"HOST:PORT\", { target = \"HOST:PORT\", weight = 50 }]".to_owned(),
+            );
             return None;
         };
         let count = items.len();
@@ -427,7 +431,8 @@ fn write_rule(out: &mut String, rule: &Rule) {
     match &rule.targets[..] {
         [one] if one.weight == WeightedTarget::WEIGHT => line(out, "target", &quoted(&one.target.to_string())),
         many => {
-            let one = |t: &WeightedTarget| format!("{{ target = {}, weight = {} }}", quoted(&t.target.to_string()), t.weight);
+            let one =
+                |t: &WeightedTarget| format!("{{ target = {}, weight = {} }}", quoted(&t.target.to_string()), t.weight);
             line(out, "targets", &format!("[{}]", many.iter().map(one).collect::<Vec<_>>().join(", ")));
         }
     }
@@ -585,7 +590,11 @@ mod tests {
              [[rule]]\nlisten = \"127.0.0.1:82\"\ntargets = [{ target = \"10.0.0.1:80\", weight = -1 }]\n",
         );
         let at: Vec<_> = found.iter().map(|(line, column, _)| (*line, *column)).collect();
-        assert_eq!(at, [(1, 9), (2, 14), (3, 24), (6, 10), (7, 18), (11, 1), (12, 1), (14, 10), (17, 47)], "{found:#?}");
+        assert_eq!(
+            at,
+            [(1, 9), (2, 14), (3, 24), (6, 10), (7, 18), (11, 1), (12, 1), (14, 10), (17, 47)],
+            "{found:#?}"
+        );
     }
 
     #[test]

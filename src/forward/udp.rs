@@ -239,6 +239,9 @@ async fn reach(plan: &Plan, shared: &Shared) -> Result<(UdpSocket, usize), (Outc
         (None, SocketAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((local, 0)).await.map_err(|e| (Outcome::BindFailed, e))?;
-    socket.connect(address).await.map_err(|e| (Outcome::ConnectFailed, e))?;
+    let failed = |e| (Outcome::ConnectFailed, e);
+    socket.connect(address).await.map_err(failed)?;
+    // Until it was announced as such, nothing is sent.
+    socket.writable().await.map_err(failed)?;
     Ok((socket, number))
 }
