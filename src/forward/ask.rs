@@ -19,16 +19,16 @@ use super::ladder::Rung;
 /// What a running forwarder is asked or told.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Action {
-    /// Shows rules, targets, what is held, and who still comes
+    /// Show rules, targets, what is held, and who still comes
     Status {
-        /// Prints JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
         /// So many sources
         #[arg(long, default_value_t = 10, value_name = "N")]
         most: usize,
     },
-    /// Lets new connections wait, until the time is over, `release`, or the end of this command
+    /// Let new connections wait, until the time is over, `release`, or the end of this command
     Hold {
         /// One rule, by name or listen address; else all
         #[arg(long)]
@@ -46,13 +46,13 @@ pub enum Action {
         #[arg(long, default_value_t = 0, value_name = "N")]
         rate: u32,
     },
-    /// Lets what is held go on
+    /// Let what is held go on
     Release {
         /// One rule, by name or listen address; else all
         #[arg(long)]
         rule: Option<String>,
     },
-    /// Sets how firmly stragglers are nudged to leave
+    /// Set how firmly stragglers are nudged to leave
     Ladder {
         /// One rule, by name or listen address; else all
         #[arg(long, global = true)]
@@ -66,26 +66,26 @@ pub enum Action {
 /// A rung as an argument.
 #[derive(Clone, Copy, Debug, clap::Subcommand)]
 pub enum RungArg {
-    /// Forwards everything: takes back every other rung at once
+    /// Forward everything: takes back every other rung at once
     Forward,
-    /// Closes connections of this age when they stand still for a second
+    /// Close connections of this age when they stand still for a second
     CloseIdle {
         /// Age in seconds
         age_secs: u32,
     },
-    /// Closes connections of this age
+    /// Close connections of this age
     CapLife {
         /// Age in seconds
         age_secs: u32,
     },
-    /// Refuses a part of new connections for a while
+    /// Refuse a part of new connections for a while
     RefusePart {
         /// 0 to 100
         percent: f64,
         /// Seconds, then everything is forwarded again
         for_secs: u32,
     },
-    /// Refuses new connections
+    /// Refuse new connections
     Refuse,
 }
 

@@ -21,23 +21,23 @@ use super::mistake::Mistake;
 use super::settings::Settings;
 use super::toml;
 
-/// Forwards TCP and UDP, by a rinetd.conf or a TOML file
+/// Forward TCP and UDP, by a rinetd.conf or a TOML file
 #[derive(Clone, Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 pub struct ForwardArgs {
     /// The settings, as rinetd.conf or as TOML; the content tells which
     #[arg(short, long, value_name = "FILE", default_value = "/etc/rinetd.conf")]
     pub config: PathBuf,
-    /// Only checks the settings
+    /// Only check the settings
     #[arg(long)]
     pub check: bool,
-    /// Only prints the settings as TOML
+    /// Only print the settings as TOML
     #[arg(long, conflicts_with = "check")]
     pub convert: bool,
-    /// Waits for a listen address that is in use until it is free, instead of failing
+    /// Wait for a listen address that is in use until it is free, instead of failing
     #[arg(long)]
     pub wait_bind: bool,
-    /// Takes the listening sockets from the forwarder that runs with the same control socket, which then drains
+    /// Take the listening sockets from the forwarder that runs with the same control socket, which then drains
     #[arg(long)]
     pub take_over: bool,
     /// The control socket; for the subcommands /run/waypost-forward.sock where nothing is said

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -25,19 +26,42 @@ const KEEPALIVE: Duration = Duration::from_mins(2);
 /// Between two tries to get a descriptor, which come back when connections end; nothing tells when.
 pub(super) const DESCRIPTOR_AGAIN: Duration = Duration::from_millis(100);
 
-/// How many connections wait for a descriptor to reach their target with. While there are any, none is accepted: a client
-/// waits better in the kernel's queue than accepted and cut off.
-#[derive(Default)]
-pub(super) struct Shortage(AtomicUsize);
+/// Descriptors, of which each connection takes two. While they are short, no connection is accepted: a client waits better
+/// in the kernel's queue than accepted and cut off, and one that has its descriptor can't reach its target without another.
+pub(super) struct Descriptors {
+    /// Connections that the limit has room for.
+    room: usize,
+    connections: AtomicUsize,
+    /// Connections that wait for a descriptor to reach their target with.
+    waiting: AtomicUsize,
+}
 
-impl Shortage {
-    pub(super) fn is_there(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+impl Descriptors {
+    /// Those of this process, by its limit now.
+    pub(super) fn of_process() -> Self {
+        /// For lookups, logs, pages and pipes.
+        const SPARE: usize = 16;
+        let limit = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize);
+        let open = std::fs::read_dir("/proc/self/fd").map_or(SPARE, Iterator::count);
+        let room = (limit.saturating_sub(open + SPARE) / 2).max(1);
+        Self { room, connections: AtomicUsize::new(0), waiting: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn are_short(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0 || self.connections.load(Ordering::Relaxed) >= self.room
+    }
+
+    pub(super) fn opened(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn closed(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
     async fn wait(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        let _waits = Waits(&self.0);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waits = Waits(&self.waiting);
         sleep(DESCRIPTOR_AGAIN).await;
     }
 }
@@ -88,10 +112,10 @@ pub(super) async fn connect(
     rule: &Rule,
     circuits: &Circuits,
     names: &Names,
-    shortage: &Shortage,
+    descriptors: &Descriptors,
 ) -> Result<(TcpStream, usize), Failure> {
     if let [only] = &rule.targets[..] {
-        let connected = connect_target(rule, &only.target, names, shortage).await;
+        let connected = connect_target(rule, &only.target, names, descriptors).await;
         let mut circuit = circuits.of(0);
         return match connected {
             Ok(stream) => {
@@ -109,7 +133,7 @@ pub(super) async fn connect(
     let mut failure = None;
     for target in order(&standing, draw()) {
         circuits.of(target).trying(Instant::now());
-        match connect_target(rule, &rule.targets[target].target, names, shortage).await {
+        match connect_target(rule, &rule.targets[target].target, names, descriptors).await {
             Ok(stream) => {
                 circuits.of(target).succeeded();
                 return Ok((stream, target));
@@ -158,17 +182,17 @@ async fn connect_target(
     rule: &Rule,
     target: &Target,
     names: &Names,
-    shortage: &Shortage,
+    descriptors: &Descriptors,
 ) -> Result<TcpStream, Unreached> {
     let name = match &target.host {
-        Host::Address(address) => return connect_to(rule, SocketAddr::new(*address, target.port), shortage).await,
+        Host::Address(address) => return connect_to(rule, SocketAddr::new(*address, target.port), descriptors).await,
         Host::Name(name) => name.as_str(),
     };
     let addresses = names.addresses(name, target.port, rule.connect_timeout).await;
     let addresses = addresses.map_err(|error| (Outcome::NotResolved, error))?;
     let mut failure = (Outcome::NotResolved, io::Error::other("the name has no address that can be used"));
     for address in addresses.into_iter().filter(|a| rule.source.is_none_or(|s| s.is_ipv4() == a.is_ipv4())) {
-        match connect_to(rule, address, shortage).await {
+        match connect_to(rule, address, descriptors).await {
             Ok(stream) => return Ok(stream),
             Err(e) => failure = e,
         }
@@ -176,13 +200,13 @@ async fn connect_target(
     Err(failure)
 }
 
-async fn connect_to(rule: &Rule, address: SocketAddr, shortage: &Shortage) -> Result<TcpStream, Unreached> {
+async fn connect_to(rule: &Rule, address: SocketAddr, descriptors: &Descriptors) -> Result<TcpStream, Unreached> {
     let failed = |error| (Outcome::ConnectFailed, error);
     let started = Instant::now();
     let socket = loop {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
         match socket {
-            Err(e) if is_shortage(&e) && started.elapsed() < rule.connect_timeout => shortage.wait().await,
+            Err(e) if is_shortage(&e) && started.elapsed() < rule.connect_timeout => descriptors.wait().await,
             socket => break socket.map_err(failed)?,
         }
     };

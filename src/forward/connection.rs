@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::access::{Access, decide};
-use super::connect::{Circuits, Shortage, connect, draw};
+use super::connect::{Circuits, Descriptors, connect, draw};
 use super::counts::{Counts, RuleCounts, Source, now_ms};
 use super::engine::Engines;
 use super::hold::{Gate, Passage};
@@ -46,7 +46,7 @@ pub(super) struct Shared {
     pub(super) counts: Arc<Counts>,
     pub(super) log: Log,
     pub(super) engines: Engines,
-    pub(super) shortage: Shortage,
+    pub(super) descriptors: Descriptors,
     pub(super) names: Names,
 }
 
@@ -229,6 +229,7 @@ impl Session {
         let opened_ms = now_ms();
         let source = shared.counts.open(peer.ip(), plan.rule.listen.address.port(), opened_ms);
         plan.counts.open.inc();
+        shared.descriptors.opened();
         Ok(Self {
             peer,
             plan: plan.clone(),
@@ -251,7 +252,7 @@ impl Session {
             reset_on_close(&client);
             return;
         }
-        let connecting = connect(&self.plan.rule, &self.plan.circuits, &self.shared.names, &self.shared.shortage);
+        let connecting = connect(&self.plan.rule, &self.plan.circuits, &self.shared.names, &self.shared.descriptors);
         let reached = if self.plan.rule.peek {
             let peeking = async { Ok(timeout(PEEK_WAIT, wanted_host(&client)).await.ok().flatten()) };
             tokio::try_join!(connecting, peeking)
@@ -347,6 +348,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.source.close(self.opened_ms, now_ms());
         self.plan.counts.open.dec();
+        self.shared.descriptors.closed();
         self.plan.counts.ended(self.outcome);
         let octets = (self.up, self.down);
         self.shared.log.line(|| entry(&self.plan.rule, self.target as usize, self.peer, octets, self.outcome.in_log()));

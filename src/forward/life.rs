@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::connect::{Circuits, Shortage};
+use super::connect::{Circuits, Descriptors};
 use super::connection::{Plan, Shared};
 use super::control::{Board, Control, Post};
 use super::counts::Counts;
@@ -125,7 +125,8 @@ impl Forwarder {
         let log = Log::start(settings.log.clone(), counts.log_lines_lost.clone())
             .map_err(|source| ForwardError::LogThread { source })?;
         let engines = Engines::start().map_err(|source| ForwardError::Engine { source })?;
-        let shared = Arc::new(Shared { counts, log, engines, shortage: Shortage::default(), names: Names::default() });
+        let shared =
+            Arc::new(Shared { counts, log, engines, descriptors: Descriptors::of_process(), names: Names::default() });
         let listeners: Vec<_> = starts
             .into_iter()
             .zip(plans(&settings, &shared))

@@ -199,7 +199,7 @@ impl Acceptor {
         };
         let throttle = Throttle::default();
         loop {
-            while self.shared.shortage.is_there() {
+            while self.shared.descriptors.are_short() {
                 tokio::time::sleep(DESCRIPTOR_AGAIN).await;
             }
             match listener.accept().await {
