@@ -114,7 +114,7 @@ fn a_successor_takes_over_under_load() {
             thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let mut stream = TcpStream::connect(entrance).expect("never refused");
-                    echoes(&mut stream, &[7; 30_000]).expect("never reset");
+                    echoes(&mut stream, &vec![7; 30_000]).expect("never reset");
                     done.fetch_add(1, Ordering::Relaxed);
                 }
             })

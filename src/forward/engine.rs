@@ -100,6 +100,8 @@ struct Engine {
 struct Place {
     relay: Relay,
     session: Session,
+    /// Whether it is among those with more to do.
+    queued: bool,
     /// The tick at which it came.
     began: u32,
     /// The tick at which octets moved last.
@@ -152,8 +154,11 @@ impl Engine {
                 Poll::Pending => break,
             }
         }
-        for place in std::mem::take(&mut self.again) {
-            self.turn(place);
+        for number in std::mem::take(&mut self.again) {
+            if let Some(place) = &mut self.places[number as usize] {
+                place.queued = false;
+                self.turn(number);
+            }
         }
         let drained = BATCH.with_borrow_mut(|events| {
             let drained = self.take_events(cx, events);
@@ -218,7 +223,7 @@ impl Engine {
                 return;
             }
         }
-        self.places[place as usize] = Some(Place { relay, session, began: self.now, moved: self.now });
+        self.places[place as usize] = Some(Place { relay, session, queued: false, began: self.now, moved: self.now });
         self.turn(place);
         if let Some(due) = self.places[place as usize].as_ref().map(|place| place.due().0) {
             self.look_at(due);
@@ -248,8 +253,11 @@ impl Engine {
         let (due, _) = place.due();
         match turn {
             Turn::Waits => {}
-            // An event of the same batch may have asked for it already; a second turn does no harm.
-            Turn::Again => self.again.push(number),
+            Turn::Again => {
+                if !std::mem::replace(&mut place.queued, true) {
+                    self.again.push(number);
+                }
+            }
             Turn::Ended(outcome) => return self.end(number, outcome),
         }
         if hurried {

@@ -25,6 +25,8 @@ use super::outcome::Outcome;
 const CLIENTS: usize = 10_000;
 /// The largest datagram there is.
 const LARGEST: usize = 65_535;
+/// Datagrams from one socket before others get their turn.
+const TURN: usize = 64;
 /// Datagrams that wait while a client's target is looked up.
 const EARLY: usize = 16;
 
@@ -58,7 +60,7 @@ pub(super) async fn serve(socket: UdpSocket, plan: &ArcSwap<Plan>, way: &Arc<Way
             sleep(DESCRIPTOR_AGAIN).await;
             continue;
         }
-        loop {
+        for _ in 0..TURN {
             let taken = SCRATCH.with_borrow_mut(|scratch| {
                 let (count, client) = socket.try_recv_from(scratch)?;
                 let used_ms = started.elapsed().as_millis() as u32;
@@ -212,18 +214,21 @@ fn answers(
     started: Instant,
 ) -> io::Result<()> {
     SCRATCH.with_borrow_mut(|scratch| {
-        let mut down = 0;
-        let result = loop {
+        let (mut down, mut result) = (0, Ok(()));
+        for _ in 0..TURN {
             match target.try_recv(scratch) {
                 Ok(count) => {
                     // Where the client's side is full, the datagram is lost, as in any network.
                     let _ = socket.try_send_to(&scratch[..count], client);
                     down += count as u64;
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break Ok(()),
-                Err(e) => break Err(e),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) => {
+                    result = Err(e);
+                    break;
+                }
             }
-        };
+        }
         flow.used_ms.store(started.elapsed().as_millis() as u32, Relaxed);
         session.moved(flow.up.swap(0, Relaxed), down, now_ms());
         result
