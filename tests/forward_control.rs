@@ -9,7 +9,8 @@
 //! - who gave up while held is counted, who is too many is refused,
 //! - each rung of the ladder does what it says and is taken back at once,
 //! - a connection ends at its total timeout,
-//! - mistakes of requests are told.
+//! - mistakes of requests are told,
+//! - it forwards also where its control socket, log and process id can't be written.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -360,4 +361,19 @@ async fn mistakes_are_told() {
     assert_eq!(mode & 0o777, 0o600);
     way.forwarder.drain(async {}).await;
     assert!(!control.exists(), "it is gone with its forwarder");
+}
+
+#[tokio::test]
+async fn without_its_files_it_forwards() {
+    let target = TcpListener::bind(ANY).await.unwrap();
+    let rule = Rule::new(Listen::from(SocketAddr::from(ANY)), target.local_addr().unwrap().into());
+    let nowhere = PathBuf::from("/nonexistent/folder/file");
+    let log = Some(waypost::forward::settings::LogFile { file: nowhere.clone(), format: Default::default() });
+    let (control, pid_file) = (Some(nowhere.clone()), Some(nowhere));
+    let settings = Settings { rules: vec![rule], control, pid_file, log, ..Settings::default() };
+    let forwarder = Forwarder::start(settings).unwrap();
+    let mut client = TcpStream::connect(forwarder.ready().await[0]).await.unwrap();
+    let mut server = timeout(SOON, target.accept()).await.unwrap().unwrap().0;
+    client.write_all(b"all the same").await.unwrap();
+    assert_eq!(read(&mut server, 12).await, b"all the same");
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -48,14 +48,6 @@ pub enum ForwardError {
     /// What moves the bytes can't be started.
     #[error("connections can't be watched: {source}")]
     Engine {
-        /// What the kernel says.
-        source: io::Error,
-    },
-    /// The control socket can't be opened.
-    #[error("the control socket {} can't be opened: {source}", file.display())]
-    Control {
-        /// As set.
-        file: PathBuf,
         /// What the kernel says.
         source: io::Error,
     },
@@ -135,7 +127,7 @@ impl Forwarder {
         let board = Board::default();
         board.store(Arc::new(posts(&listeners)));
         let handed_over = Arc::new(Notify::new());
-        let control = open_control(settings.control.as_deref(), &board, &shared, &handed_over)?;
+        let control = open_control(settings.control.as_deref(), &board, &shared, &handed_over);
         write_pid(settings.pid_file.as_deref());
         Ok(Self { settings, listeners, leaving: Vec::new(), page, board, control, handed_over, shared })
     }
@@ -173,7 +165,7 @@ impl Forwarder {
         let control = if self.settings.control == settings.control {
             None
         } else {
-            Some(open_control(settings.control.as_deref(), &self.board, &self.shared, &self.handed_over)?)
+            Some(open_control(settings.control.as_deref(), &self.board, &self.shared, &self.handed_over))
         };
 
         let mut old: Vec<_> = std::mem::take(&mut self.listeners).into_iter().map(Some).collect();
@@ -314,17 +306,21 @@ fn begin(rule: &Rule, wait: bool, inherited: &mut Vec<Inherited>) -> Result<Star
     }
 }
 
+/// Without its control socket a forwarder does its work as well, so this only warns.
 fn open_control(
     file: Option<&Path>,
     board: &Board,
     shared: &Arc<Shared>,
     handed_over: &Arc<Notify>,
-) -> Result<Option<Control>, ForwardError> {
-    let open = |file: &Path| {
-        Control::open(file, board.clone(), shared.clone(), handed_over.clone())
-            .map_err(|source| ForwardError::Control { file: file.to_owned(), source })
-    };
-    file.map(open).transpose()
+) -> Option<Control> {
+    let file = file?;
+    match Control::open(file, board.clone(), shared.clone(), handed_over.clone()) {
+        Ok(control) => Some(control),
+        Err(error) => {
+            tracing::warn!(file = %file.display(), %error, "there is no control socket: it can't be opened");
+            None
+        }
+    }
 }
 
 fn posts(listeners: &[Listener]) -> Vec<Post> {

@@ -622,4 +622,16 @@ mod tests {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_lines_of_likely_words_make_it_panic(
+            words in proptest::collection::vec(
+                "(\\[\\[rule\\]\\]|\n|listen|targets?|=|\"a:1\"|\"::1\"|\\[|\\]|\\{|\\}|,|weight|1|peek|true|\"5s\"|#|name| )",
+                0..40
+            )
+        ) {
+            let _ = read(&words.join(" "));
+        }
+    }
 }
