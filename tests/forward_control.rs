@@ -8,7 +8,7 @@
 //! - a hold keeps connections waiting until it is released, and is released when the one who asked for it goes away,
 //! - who gave up while held is counted, who is too many is refused,
 //! - each rung of the ladder does what it says and is taken back at once,
-//! - a connection ends at its total timeout,
+//! - a connection ends at its total timeout, no more are open than a rule may have,
 //! - mistakes of requests are told,
 //! - it forwards also where its control socket, log and process id can't be written.
 
@@ -334,6 +334,20 @@ async fn a_connection_ends_at_its_total_timeout() {
     let _server = way.server().await;
     assert_eq!(ends(&mut client).await.unwrap(), b"");
     assert_eq!(way.forwarder.counts().ended(Outcome::TooOld), 1);
+}
+
+#[tokio::test]
+async fn no_more_are_open_than_may_be() {
+    let way = way(|r| r.max_connections = Some(1)).await;
+    let first = way.client().await;
+    let server = way.server().await;
+    assert!(ends(&mut way.client().await).await.is_err(), "it is reset");
+    drop((first, server));
+    let counts = way.forwarder.counts();
+    eventually("the first has ended", || counts.sources()[0].open == 0).await;
+    let _second = way.client().await;
+    way.server().await;
+    assert_eq!(counts.ended(Outcome::TooMany), 1);
 }
 
 #[tokio::test]

@@ -176,7 +176,7 @@ fn enter(
     match Session::enter(peer, plan, way, shared) {
         Ok(session) => Some(session),
         Err(outcome) => {
-            if outcome == Outcome::TurnedAway {
+            if matches!(outcome, Outcome::TurnedAway | Outcome::TooMany) {
                 reset_on_close(client);
             }
             None
@@ -225,6 +225,10 @@ impl Session {
         if way.standing().refuses(Instant::now(), draw()) {
             refused(peer, plan, shared, Outcome::TurnedAway);
             return Err(Outcome::TurnedAway);
+        }
+        if plan.rule.max_connections.is_some_and(|most| plan.counts.open.get() >= i64::from(most)) {
+            refused(peer, plan, shared, Outcome::TooMany);
+            return Err(Outcome::TooMany);
         }
         let opened_ms = now_ms();
         let source = shared.counts.open(peer.ip(), plan.rule.listen.address.port(), opened_ms);

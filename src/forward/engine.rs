@@ -250,7 +250,7 @@ impl Engine {
             place.moved = self.now;
         }
         let hurried = place.relay.patience(Duration::MAX) < Duration::MAX;
-        let (due, _) = place.due();
+        let hurry_to = hurried.then(|| place.due().0);
         match turn {
             Turn::Waits => {}
             Turn::Again => {
@@ -260,7 +260,7 @@ impl Engine {
             }
             Turn::Ended(outcome) => return self.end(number, outcome),
         }
-        if hurried {
+        if let Some(due) = hurry_to {
             self.look_at(due);
         }
     }

@@ -33,6 +33,8 @@ pub enum Outcome {
     NoProxyHeader,
     /// The nudge ladder turned it away.
     TurnedAway,
+    /// The rule had as many open as it may have.
+    TooMany,
     /// Too many connections were held.
     HoldFull,
     /// The client went away while it was held.
@@ -43,7 +45,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, in the order in which they are declared.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ClientClosed,
         Self::TargetClosed,
         Self::ClientReset,
@@ -57,6 +59,7 @@ impl Outcome {
         Self::TooOld,
         Self::NoProxyHeader,
         Self::TurnedAway,
+        Self::TooMany,
         Self::HoldFull,
         Self::GaveUp,
         Self::Cut,
@@ -84,6 +87,7 @@ impl Outcome {
             Self::TooOld => "done-too-old",
             Self::NoProxyHeader => "no-proxy-header -",
             Self::TurnedAway => "turned-away",
+            Self::TooMany => "too-many",
             Self::HoldFull => "hold-full",
             Self::GaveUp => "gave-up -",
             Self::Cut => "done-cut",
@@ -107,6 +111,7 @@ impl fmt::Display for Outcome {
             Self::TooOld => "too-old",
             Self::NoProxyHeader => "no-proxy-header",
             Self::TurnedAway => "turned-away",
+            Self::TooMany => "too-many",
             Self::HoldFull => "hold-full",
             Self::GaveUp => "gave-up",
             Self::Cut => "cut",

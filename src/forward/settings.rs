@@ -82,6 +82,8 @@ pub struct Rule {
     pub idle_timeout: Duration,
     /// How long a connection may live at all.
     pub total_timeout: Option<Duration>,
+    /// Connections, or UDP clients, that may be open at a time; those beyond are refused.
+    pub max_connections: Option<u32>,
 }
 
 /// What a rule forwards.
@@ -134,6 +136,7 @@ impl Rule {
             connect_timeout: Self::CONNECT_TIMEOUT,
             idle_timeout: Self::IDLE_TIMEOUT,
             total_timeout: None,
+            max_connections: None,
         }
     }
 

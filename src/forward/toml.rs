@@ -21,6 +21,7 @@
 //! connect-timeout = "5s"
 //! idle-timeout = "72h"
 //! total-timeout = "24h"               # default: none
+//! max-connections = 10000             # default: none
 //!
 //! [[rule]]
 //! protocol = "udp"                    # default: "tcp"
@@ -90,6 +91,7 @@ struct RuleSpec {
     proxy_from: Vec<Spanned<String>>,
     peek: Option<bool>,
     total_timeout: Option<Spanned<String>>,
+    max_connections: Option<Spanned<i64>>,
     proxy_protocol: Option<Spanned<String>>,
     allow: Vec<Spanned<String>>,
     deny: Vec<Spanned<String>>,
@@ -212,6 +214,14 @@ impl<'a> Reader<'a> {
         let quiet = if protocol == Protocol::Udp { Rule::UDP_TIMEOUT } else { Rule::IDLE_TIMEOUT };
         let idle_timeout = self.duration(spec.idle_timeout).unwrap_or(quiet);
         let total_timeout = self.duration(spec.total_timeout);
+        let max_connections = spec.max_connections.and_then(|written| {
+            let number = u32::try_from(*written.get_ref()).ok().filter(|&number| number > 0);
+            if number.is_none() {
+                let message = format!("{} is no number of connections: expected 1 or more", written.get_ref());
+                self.mistake(written.span(), message);
+            }
+            number
+        });
         let (listen, targets) = (listen?, targets?);
         let by_port = protocol == Protocol::Tcp && Rule::peeks_at(listen.address.port());
         let rule = Rule {
@@ -225,6 +235,7 @@ impl<'a> Reader<'a> {
             connect_timeout,
             idle_timeout,
             total_timeout,
+            max_connections,
             ..Rule::new(listen, targets[0].target.clone())
         };
         let rule = Rule { targets, ..rule };
@@ -462,6 +473,9 @@ fn write_rule(out: &mut String, rule: &Rule) {
     if let Some(limit) = rule.total_timeout {
         line(out, "total-timeout", &written_duration(limit));
     }
+    if let Some(most) = rule.max_connections {
+        line(out, "max-connections", &most.to_string());
+    }
 }
 
 fn write_access(out: &mut String, access: &Access) {
@@ -521,6 +535,7 @@ mod tests {
         proxy-from = ["192.0.2.0/24", "::1"]
         peek = false
         total-timeout = "24h"
+        max-connections = 7
         listen = "127.0.0.1:80"
         target = "new.example.org:http"
         proxy-protocol = "v2"
@@ -587,12 +602,12 @@ mod tests {
              [[rule]]\nlisten = \"127.0.0.1:80\"\ntarget = \"10.0.0.1\"\nproxy-protocol = \"v3\"\n\
              [[rule]]\nlisten = \"127.0.0.1:81\"\ntarget = \"10.0.0.1:80\"\nidle = \"5s\"\n\
              [[rule]]\ntarget = \"10.0.0.1:80\"\nsource = \"here\"\n\
-             [[rule]]\nlisten = \"127.0.0.1:82\"\ntargets = [{ target = \"10.0.0.1:80\", weight = -1 }]\n",
+             [[rule]]\nlisten = \"127.0.0.1:82\"\nmax-connections = 0\ntargets = [{ target = \"10.0.0.1:80\", weight = -1 }]\n",
         );
         let at: Vec<_> = found.iter().map(|(line, column, _)| (*line, *column)).collect();
         assert_eq!(
             at,
-            [(1, 9), (2, 14), (3, 24), (6, 10), (7, 18), (11, 1), (12, 1), (14, 10), (17, 47)],
+            [(1, 9), (2, 14), (3, 24), (6, 10), (7, 18), (11, 1), (12, 1), (14, 10), (17, 19), (18, 47)],
             "{found:#?}"
         );
     }
