@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use tokio::time::{sleep, timeout};
 use waypost::forward::outcome::Outcome;
-use waypost::forward::settings::{Listen, Protocol, ProxyProtocol, Rule, WeightedTarget};
+use waypost::forward::settings::{Listen, LogFile, LogFormat, Protocol, ProxyProtocol, Rule, WeightedTarget};
 use waypost::forward::{Forwarder, Settings};
 
 const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
@@ -382,7 +382,7 @@ async fn without_its_files_it_forwards() {
     let target = TcpListener::bind(ANY).await.unwrap();
     let rule = Rule::new(Listen::from(SocketAddr::from(ANY)), target.local_addr().unwrap().into());
     let nowhere = PathBuf::from("/nonexistent/folder/file");
-    let log = Some(waypost::forward::settings::LogFile { file: nowhere.clone(), format: Default::default() });
+    let log = Some(LogFile { file: nowhere.clone(), format: LogFormat::Tabs });
     let (control, pid_file) = (Some(nowhere.clone()), Some(nowhere));
     let settings = Settings { rules: vec![rule], control, pid_file, log, ..Settings::default() };
     let forwarder = Forwarder::start(settings).unwrap();
