@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Token, TokenError};
@@ -90,6 +91,8 @@ pub async fn serve(
         Addresses { dns: listeners.addresses().to_vec(), api: api_listener.local_addr().map_err(bind_api)? };
     let store = Arc::new(Embedded::open(&settings.state)?);
     let token = Token::load_or_create(&settings.api.token_file)?;
+    // From here on SIGHUP ends nothing; one that comes before the first answer is carried out after it.
+    let hangups = signal(SignalKind::hangup()).map_err(RunError::Threads)?;
     let readers = Readers::new(listeners.workers());
     let (mut writer, control, published) = control::start(Start {
         config_file: config_file.to_owned(),
@@ -115,7 +118,7 @@ pub async fn serve(
         api::Facts { serving: Arc::new(true.into()) },
         api_stop.clone(),
     ));
-    let reloads = tokio::spawn(reload_on_hangup(control.clone()));
+    let reloads = tokio::spawn(reload_on_hangup(hangups, control.clone()));
     tracing::info!(dns = ?addresses.dns, api = %addresses.api, "serving");
     ready(&addresses, &control);
 
@@ -140,12 +143,7 @@ pub async fn serve(
 }
 
 /// Each SIGHUP reads configuration and zones again.
-async fn reload_on_hangup(control: Handle) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut hangups = match signal(SignalKind::hangup()) {
-        Ok(hangups) => hangups,
-        Err(error) => return tracing::warn!(%error, "SIGHUP can't be listened for"),
-    };
+async fn reload_on_hangup(mut hangups: Signal, control: Handle) {
     while hangups.recv().await.is_some() {
         let origin = Origin { author: "SIGHUP".to_owned(), ..Origin::default() };
         // What comes of it, the writer tells the log.

@@ -2,6 +2,7 @@
 //! - data, with additional addresses; NODATA and NXDOMAIN with the SOA at the TTL of RFC 2308, 3;
 //! - wildcards (RFC 4592): closest encloser, names that exist, empty non-terminals;
 //! - referrals with glue, AA clear; DS at the cut from above;
+//! - DNAME with the CNAME made of it (RFC 6672);
 //! - CNAME chains in our zones and out of them, RCODE of the last name (RFC 6604);
 //! - EDNS, truncation, what is refused, the child-most zone.
 
@@ -177,7 +178,8 @@ fn a_cname_is_followed_as_far_as_we_know() {
     assert_answer(
         "wild.example.org.",
         T::MX,
-        "NOERROR aa\nan wild.example.org. 3600 CNAME b.w.example.org.\nan b.w.example.org. 3600 MX 5 mail.example.org.\n",
+        "NOERROR aa\nan wild.example.org. 3600 CNAME b.w.example.org.\nan b.w.example.org. 3600 MX 5 mail.example.org.\n\
+         ad mail.example.org. 3600 A 192.0.2.25\n",
     );
     let into_cut = shown(&ask(&zone(), "tosub.example.org.", T::A, PLAIN));
     assert!(
@@ -191,6 +193,114 @@ fn a_loop_of_cnames_ends() {
     let message = ask(&zone(), "loop1.example.org.", T::A, PLAIN);
     assert_eq!(message.metadata.response_code, ResponseCode::NoError);
     assert!(message.answers.len() <= 16, "{}", message.answers.len());
+}
+
+const DNAMES: &str = "\
+@       60 SOA ns hostmaster 1 2 3 4 60
+@       60 NS ns
+ns      60 A 192.0.2.1
+old     60 DNAME new
+old     60 TXT \"beside\"
+www.new 60 A 192.0.2.2
+long    60 DNAME 111111111122222222223333333333444444444455555555556666666666777.\
+111111111122222222223333333333444444444455555555556666666666777.\
+111111111122222222223333333333444444444455555555556666666666777
+grows   60 DNAME below.grows
+";
+
+#[track_caller]
+fn assert_dname(name: &str, rtype: T, expected: &str) {
+    let snapshot = serving(&[("example.org", DNAMES), ("new.example.net", "@ 60 SOA n h 1 2 3 4 60\n@ 60 NS n\n")]);
+    assert_eq!(shown(&ask(&snapshot, name, rtype, PLAIN)), expected, "{name} {rtype}");
+}
+
+/// RFC 6672, 3.2.
+#[test]
+fn below_a_dname_a_cname_is_made_with_its_ttl_and_followed() {
+    assert_dname(
+        "wWw.old.example.org.",
+        T::A,
+        "NOERROR aa\nan old.example.org. 60 DNAME new.example.org.\n\
+         an wWw.old.example.org. 60 CNAME wWw.new.example.org.\nan wWw.new.example.org. 60 A 192.0.2.2\n",
+    );
+    assert_dname(
+        "x.old.example.org.",
+        T::A,
+        "NXDOMAIN aa\nan old.example.org. 60 DNAME new.example.org.\n\
+         an x.old.example.org. 60 CNAME x.new.example.org.\n\
+         au example.org. 60 SOA ns.example.org. hostmaster.example.org. 1 2 3 4 60\n",
+    );
+    assert_dname(
+        "x.old.example.org.",
+        T::CNAME,
+        "NOERROR aa\nan old.example.org. 60 DNAME new.example.org.\nan x.old.example.org. 60 CNAME x.new.example.org.\n",
+    );
+}
+
+/// RFC 6672, 2.3: the name of the DNAME itself is not redirected.
+#[test]
+fn at_a_dname_its_own_data_is_answered() {
+    assert_dname("old.example.org.", T::TXT, "NOERROR aa\nan old.example.org. 60 TXT beside\n");
+    assert_dname("old.example.org.", T::DNAME, "NOERROR aa\nan old.example.org. 60 DNAME new.example.org.\n");
+    let none = "NOERROR aa\nau example.org. 60 SOA ns.example.org. hostmaster.example.org. 1 2 3 4 60\n";
+    assert_dname("old.example.org.", T::A, none);
+}
+
+/// RFC 6672, 2.2.
+#[test]
+fn a_name_that_a_dname_makes_too_long_is_yxdomain() {
+    let label = "1".repeat(50);
+    let message = shown(&ask(&serving(&[("example.org", DNAMES)]), &format!("{label}.long.example.org."), T::A, PLAIN));
+    assert!(message.starts_with("YXDOMAIN aa\nan long.example.org. 60 DNAME "), "{message}");
+    assert_eq!(message.lines().count(), 2);
+}
+
+#[test]
+fn a_dname_below_itself_is_followed_once() {
+    assert_dname(
+        "x.grows.example.org.",
+        T::A,
+        "NOERROR aa\nan grows.example.org. 60 DNAME below.grows.example.org.\n\
+         an x.grows.example.org. 60 CNAME x.below.grows.example.org.\n",
+    );
+}
+
+/// RFC 1035, 4.1.4: a chain in one zone writes the zone's name once.
+#[test]
+fn names_of_a_chain_share_the_end_of_the_first() {
+    let octets = raw(&zone(), &query("alias.example.org.", T::A, PLAIN), Transport::Udp).unwrap();
+    let shared = octets.windows(7).filter(|w| w == b"example").count();
+    assert_eq!(shared, 1, "{octets:02x?}");
+}
+
+/// RFC 9471, 3.2: a referral that lacks glue sets TC, and is no more authoritative for that.
+#[test]
+fn a_referral_that_cannot_bring_all_glue_is_truncated() {
+    let servers = (0..12).map(|i| format!("cut NS ns{i}.cut\nns{i}.cut A 192.0.2.{i}\nns{i}.cut AAAA 2001:db8::{i}\n"));
+    let text = format!("{ZONE}{}", servers.collect::<String>());
+    let snapshot = serving(&[("example.org", &text)]);
+    assert_eq!(shown(&ask(&snapshot, "x.cut.example.org.", T::A, PLAIN)), "NOERROR tc\n");
+    assert_eq!(ask(&snapshot, "x.cut.example.org.", T::A, TCP).additionals.len(), 24);
+}
+
+/// RFC 6891, 6.1.1; RFC 8945, 5.2; RFC 1035, 6.2.
+#[test]
+fn records_out_of_their_place_are_formerr_and_class_any_is_not_authoritative() {
+    let opt = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0];
+    let with = |section: usize, count: u8, records: &[u8]| {
+        let mut packet = query("www.example.org.", T::A, PLAIN);
+        packet[section] = count;
+        packet.extend_from_slice(records);
+        raw(&zone(), &packet, Transport::Udp).unwrap()[3] & 15
+    };
+    let named = [&[1, b'a'][..], &opt].concat();
+    let signed_first = [&[0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 0][..], &opt].concat();
+    assert_eq!([with(7, 1, &opt), with(9, 1, &opt), with(11, 1, &named), with(11, 2, &signed_first)], [1; 4]);
+    assert_eq!(with(11, 1, &opt), 0);
+    let mut any = query("www.example.org.", T::A, PLAIN);
+    *any.last_mut().unwrap() = 255;
+    let message = Message::from_vec(&raw(&zone(), &any, Transport::Udp).unwrap()).unwrap();
+    assert_eq!((message.metadata.authoritative, message.answers.len()), (false, 2));
 }
 
 #[test]
@@ -230,7 +340,8 @@ fn an_unknown_version_of_edns_is_badvers() {
 fn what_we_do_not_serve_is_refused() {
     assert_answer("example.net.", T::A, "REFUSED\n");
     assert_answer("org.", T::NS, "REFUSED\n");
-    assert_answer("example.org.", T::AXFR, "REFUSED\n");
+    assert_eq!(shown(&ask(&zone(), "example.org.", T::AXFR, TCP)), "REFUSED\n");
+    assert_answer("example.org.", T::AXFR, "NOTIMP\n");
     let mut chaos = query("www.example.org.", T::A, PLAIN);
     let class = chaos.len() - 1;
     chaos[class] = 3;

@@ -148,7 +148,7 @@ fn each_mistake_in_the_sections_is_told_with_its_place() {
         ),
         (
             "[server]\nlisen = []",
-            "5:1: error: unknown key \"lisen\" in [server] (did you mean \"listen\"? known here: name, listen, workers, state)",
+            "5:1: error: unknown key \"lisen\" in [server] (did you mean \"listen\"? known here: name, listen, workers, cookie-secrets, state, tls)",
         ),
         (
             "[server]\nlisten = \"127.0.0.1:53\"",
@@ -166,12 +166,24 @@ fn each_mistake_in_the_sections_is_told_with_its_place() {
             "[server]\nlisten = [\"127.0.0.1:53\",\n\"127.0.0.1:53\"]",
             "6:1: error: the address \"127.0.0.1:53\" is written twice",
         ),
+        (
+            "[server]\ncookie-secrets = [\"e5e973e5a6b2a43f\"]",
+            "5:19: error: a secret for cookies has 32 hexadecimal digits",
+        ),
+        (
+            "[server]\ncookie-secrets = []",
+            "5:18: error: \"cookie-secrets\" must be an array of one or two secrets of 32 hexadecimal digits, not an empty array",
+        ),
         ("[server]\nworkers = 1025", "5:11: error: \"workers\" must be a whole number from 0 to 1024, not 1025"),
         ("[server]\nworkers = \"two\"", "5:11: error: \"workers\" must be a whole number from 0 to 1024, not \"two\""),
         ("[server]\nworkers = -1", "5:11: error: \"workers\" must be a whole number from 0 to 1024, not -1"),
         (
             "[server]\nname = \"a b\"",
             "5:8: error: \"name\" must be 1 to 255 printable ASCII characters without spaces, not \"a b\"",
+        ),
+        (
+            "[server]\ntls = { certificate = \"c.pem\", key = \"k.pem\" }",
+            "5:7: error: nothing listens with this certificate (say where: listen (TLS), quic or https, such as [\"127.0.0.1:853\"])",
         ),
         ("[server]\nstate = \"\"", "5:9: error: \"state\" must be a folder, not \"\""),
         ("[[server]]", "4:1: error: \"server\" must be a table, headed [server], not [[server]]"),
@@ -380,11 +392,11 @@ fn each_mistake_in_an_endpoint_is_told_with_its_place() {
         ),
         (
             site("https = [\"1 . alpn\"], weight = 1"),
-            "5:36: error: \"1 . alpn\" is no RDATA of type HTTPS: expected at least one ALPN code (such as \"1 . alpn=h2\")",
+            "5:36: error: \"1 . alpn\" is no RDATA of type HTTPS: \"alpn\" has no value (such as \"1 . alpn=h2\")",
         ),
         (
             site("srv = [\"1 1 1\"], weight = 1"),
-            "5:34: error: \"1 1 1\" is no RDATA of type SRV: token is missing: target (such as \"10 5 443 host.example.org.\")",
+            "5:34: error: \"1 1 1\" is no RDATA of type SRV: the target name is missing (such as \"10 5 443 host.example.org.\")",
         ),
         (site("srv = [\"1 1 1 x.\", \"1 1 1 x.\"], weight = 1"), "5:46: error: \"1 1 1 x.\" is written twice"),
         (

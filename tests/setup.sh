@@ -7,11 +7,15 @@ missing=
 need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$missing $2"; }
 need cc gcc
 need dig bind9-dnsutils
+need kdig knot-dnsutils
+need openssl openssl
 need curl curl
 need nginx nginx-light
 need rinetd rinetd
 need unbound unbound
 need nsd-checkzone nsd
+need knotd knot
+need named bind9
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ]; then as=; elif command -v sudo >/dev/null 2>&1; then as=sudo; else

@@ -5,12 +5,11 @@
 //! would stop at the first mistake. A default stands where its key is read, with its reason.
 //!
 //! [`parse`] needs nothing but the text (and asks the machine for its host name and number of cores, where the file
-//! leaves those open). What only the zones' contents can tell is told by [`check_against_zones`]. [`render`] shows
+//! leaves those open). What only the zones' contents can tell is told by [`check_against_zones`]. [`render()`] shows
 //! diagnostics to people. Relative paths stay as written: they are taken from the working directory.
 
 mod against_zones;
 mod pools;
-mod rdata;
 mod reader;
 mod render;
 mod sections;
@@ -27,6 +26,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use crate::diagnostic::{Diagnostic, Place, Severity};
+use crate::query::cookies::Secret;
 use crate::steering::pool::SiteName;
 use crate::{api, probe, server, steering, zone};
 use reader::Table;
@@ -39,6 +39,8 @@ pub struct Settings {
     pub server: server::Settings,
     /// The server's name: NSID, log, metrics. At most 255 printable ASCII characters.
     pub name: String,
+    /// Secrets of the server cookies: the one in use, and one more that is good. None: one of this process.
+    pub cookie_secrets: Vec<Secret>,
     /// The folder of the embedded store.
     pub state: PathBuf,
     /// Where the API listens.
@@ -140,7 +142,7 @@ fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Pla
     file.finish(src);
     let [server, api, log, zones, sites, probes, pools] = written;
 
-    let (server, name, state) = sections::server(server, src);
+    let (server, name, cookie_secrets, state) = sections::server(server, src);
     let api = sections::api(api, &state, src);
     let log = sections::log(log, src);
     let zones = sections::zones(zones, src);
@@ -151,5 +153,5 @@ fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Pla
 
     let (zones, zone_places) = zones.served.into_iter().map(|(zone, file)| (zone, src.place(file))).unzip();
     let probes = probes.into_iter().filter_map(|(name, probe)| Some((name, probe.settings?))).collect();
-    (Settings { server, name, state, api, zones, sites, probes, pools, log }, zone_places, pool_places)
+    (Settings { server, name, cookie_secrets, state, api, zones, sites, probes, pools, log }, zone_places, pool_places)
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::Range;
 
-use super::rdata::rdata_from_text;
 use super::reader::{Table, Value, guess};
 use super::sections::{Probe, Zones};
 use super::source::Source;
@@ -13,6 +12,7 @@ use crate::diagnostic::Place;
 use crate::dns::{Name, Rtype, Ttl};
 use crate::steering::pool::{Endpoint, Policy, Role, Settings, Weight};
 use crate::steering::ttl::{Approach, TtlPolicy};
+use crate::zone::master::parse_rdata;
 
 /// What else the file says, for pools to refer to.
 pub(super) struct Surroundings<'f> {
@@ -237,7 +237,7 @@ fn rdata(table: &mut Table, pool: Option<&Name>, src: &mut Source) -> (bool, Opt
                 whole = false;
                 continue;
             };
-            match rdata_from_text(rtype, text) {
+            match parse_rdata(rtype, text, &Name::root()) {
                 Ok(rdata) => put(rtype, rdata, &v, src),
                 Err(reason) => {
                     let message = format!("{} is no RDATA of type {rtype}: {reason}", v.written(src));

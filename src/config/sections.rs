@@ -15,14 +15,15 @@ use super::source::Source;
 use super::values::{self, LABEL, label};
 use super::{LogFormat, LogSettings};
 use crate::dns::Name;
+use crate::query::cookies::Secret;
 use crate::steering::health::Thresholds;
 use crate::{api, probe, server, zone};
 
-/// `[server]`: sockets, name, folder of the store.
-pub(super) fn server(section: Option<Value>, src: &mut Source) -> (server::Settings, String, PathBuf) {
+/// `[server]`: sockets, name, secrets of cookies, folder of the store.
+pub(super) fn server(section: Option<Value>, src: &mut Source) -> (server::Settings, String, Vec<Secret>, PathBuf) {
     let table = section.and_then(|s| s.table("[server]", src));
-    let [name, listen, workers, state] = table.map_or([const { None }; 4], |mut table| {
-        let written = ["name", "listen", "workers", "state"].map(|key| table.get(key));
+    let [name, listen, workers, cookie_secrets, state, tls] = table.map_or([const { None }; 6], |mut table| {
+        let written = ["name", "listen", "workers", "cookie-secrets", "state", "tls"].map(|key| table.get(key));
         table.finish(src);
         written
     });
@@ -42,7 +43,43 @@ pub(super) fn server(section: Option<Value>, src: &mut Source) -> (server::Setti
         None => host_name().filter(|n| printable(&n.as_str())).unwrap_or_else(|| "waypost".to_owned()),
     };
     let state = state.map_or_else(|| Some("state".into()), |v| path(&v, "a folder", src)).unwrap_or_default();
-    (server::Settings { listen, workers }, name, state)
+    let secrets = cookie_secrets.map_or_else(Vec::new, |v| secrets(&v, src));
+    let encrypted = tls.and_then(|v| encrypted(&v, src));
+    (server::Settings { listen, workers, encrypted }, name, secrets, state)
+}
+
+/// `tls` of `[server]`: TLS, QUIC and HTTPS share one certificate.
+fn encrypted(section: &Value, src: &mut Source) -> Option<server::encrypted::Settings> {
+    let mut table = section.table("tls", src)?;
+    let certificate = table.require("certificate", src).and_then(|v| path(&v, "a file", src));
+    let key = table.require("key", src).and_then(|v| path(&v, "a file", src));
+    let [tls, quic, https] = ["listen", "quic", "https"].map(|key| table.get(key));
+    if tls.is_none() && quic.is_none() && https.is_none() {
+        let message = "nothing listens with this certificate".to_owned();
+        src.error(table.span(), message).help("say where: listen (TLS), quic or https, such as [\"127.0.0.1:853\"]");
+    }
+    table.finish(src);
+    let [tls, quic, https] = [tls, quic, https].map(|v| v.map_or_else(Vec::new, |v| listeners(&v, src)));
+    Some(server::encrypted::Settings { certificate: certificate?, key: key?, tls, quic, https })
+}
+
+/// One secret for server cookies, or two.
+fn secrets(value: &Value, src: &mut Source) -> Vec<Secret> {
+    const WHAT: &str = "an array of one or two secrets of 32 hexadecimal digits";
+    let elements = value.list(WHAT, src);
+    if elements.len() > 2 {
+        src.error(elements[2].span.clone(), "two secrets for cookies are in use at most: this is one too many");
+    }
+    let mut secrets = Vec::new();
+    for element in elements {
+        // A secret is not quoted, not even a wrong one.
+        match element.text(WHAT, src).map(Secret::parse) {
+            Some(Some(secret)) => secrets.push(secret),
+            Some(None) => _ = src.error(element.span, "a secret for cookies has 32 hexadecimal digits"),
+            None => {}
+        }
+    }
+    secrets
 }
 
 fn listeners(value: &Value, src: &mut Source) -> Vec<SocketAddr> {

@@ -63,14 +63,7 @@ pub fn flip(
     if !faults.is_empty() {
         return Err(ControlError::Invalid(faults));
     }
-    for pending in &state.pending {
-        if let Some(pool) = pending.pools.iter().find(|p| weights.contains_key(p)) {
-            return Err(ControlError::Conflict(format!(
-                "pool {pool}: the flip of generation {0} waits to be confirmed until {1}; confirm it or revert it first",
-                pending.generation, pending.confirm_by
-            )));
-        }
-    }
+    refuse_waiting(state, weights.keys())?;
     let confirm_by = request.confirm_within_s.map(|s| now.after(s));
     let confirmed = if confirm_by.is_some() { None } else { Some(now) };
     let mut touched = BTreeMap::new();
@@ -80,7 +73,9 @@ pub fn flip(
         let table = pool.table.reweigh(&weights);
         set_weights(&mut pool, &weights, table, Change { at: now, confirmed });
         refuse_nothing(&name, &pool)?;
-        finish_cutover(&name, &mut pool, settings, now, &mut warnings);
+        if confirmed.is_some() {
+            finish_cutover(&name, &mut pool, settings, now, &mut warnings);
+        }
         touched.insert(name, pool);
     }
     let mut pending = state.pending.clone();
@@ -89,6 +84,22 @@ pub fn flip(
         pending.push(Pending { generation: state.generation + 1, confirm_by, pools });
     }
     Ok(Proposal { action: Action::Flip { confirm_by }, touched, pending, warnings })
+}
+
+/// Refuses to flip `pools` while a flip of one of them waits to be confirmed.
+///
+/// # Errors
+/// A conflict that names the flip.
+pub fn refuse_waiting<'a>(state: &State, pools: impl Iterator<Item = &'a Name>) -> Result<(), ControlError> {
+    for pool in pools {
+        if let Some(pending) = state.pending.iter().find(|p| p.pools.contains(pool)) {
+            return Err(ControlError::Conflict(format!(
+                "pool {pool}: the flip of generation {0} waits to be confirmed until {1}; confirm it or revert it first",
+                pending.generation, pending.confirm_by
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Takes pools back to the weights and share tables of `before`. `by` is how it is told.
@@ -133,19 +144,25 @@ pub fn take_back(
 ///
 /// # Errors
 /// Not found when none of that generation waits.
-pub fn confirm(state: &State, generation: u64, now: Timestamp) -> Result<Proposal, ControlError> {
+pub fn confirm(
+    state: &State,
+    settings: &[Settings],
+    generation: u64,
+    now: Timestamp,
+) -> Result<Proposal, ControlError> {
     let Some(waiting) = state.pending.iter().find(|p| p.generation == generation) else {
         return Err(ControlError::NotFound(format!("no flip of generation {generation} waits to be confirmed")));
     };
-    let mut touched = BTreeMap::new();
+    let (mut touched, mut warnings) = (BTreeMap::new(), Vec::new());
     for name in &waiting.pools {
         if let Some(mut pool) = state.pools.get(name).cloned() {
             pool.change = pool.change.map(|c| Change { confirmed: Some(c.confirmed.unwrap_or(now)), ..c });
+            finish_cutover(name, &mut pool, settings, now, &mut warnings);
             touched.insert(name.clone(), pool);
         }
     }
     let pending = state.pending.iter().filter(|p| p.generation != generation).cloned().collect();
-    Ok(Proposal { action: Action::Confirm { confirmed: generation }, touched, pending, warnings: Vec::new() })
+    Ok(Proposal { action: Action::Confirm { confirmed: generation }, touched, pending, warnings })
 }
 
 /// An operator's word over the health of one endpoint.
@@ -252,7 +269,7 @@ fn refuse_nothing(name: &Name, pool: &PoolState) -> Result<(), ControlError> {
     )))
 }
 
-/// The change that a cutover was planned for has come, once the countdown is at its end: then it has done its work.
+/// The change that a cutover was planned for has come, and stays: once the countdown is at its end, it has done its work.
 fn finish_cutover(
     name: &Name,
     pool: &mut PoolState,

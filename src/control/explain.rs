@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use hickory_proto::op::Message;
-
 use crate::control::decide::percent;
 use crate::control::message::{Explanation, PoolExplanation};
+use crate::dns::message::Answer;
 use crate::dns::wire::{CLASS_IN, HEADER_OCTETS, TCP_OCTETS};
 use crate::dns::{Name, Rtype, Ttl};
 use crate::query::{Context, Counters, Pool, Snapshot, Tally, Transport, answer};
@@ -17,36 +16,22 @@ use crate::zone::set::Entry;
 
 /// Explains what `snapshot` answers to the resolver at `client`, at `now`. Nothing is counted, no horizon moves.
 pub(super) fn explain(snapshot: &Snapshot, name: &Name, rtype: Rtype, client: IpAddr, now: Timestamp) -> Explanation {
-    let message = ask(snapshot, name, rtype, client, now);
+    let answered = ask(snapshot, name, rtype, client, now);
     let key = ClientKey::of_resolver(client);
     let mut steps = vec![format!("{client} belongs to the client key {key}")];
     let mut pools = Vec::new();
     let zone = walk(snapshot, name, rtype, &key, now, &mut steps, &mut pools);
-    let answers = message.as_ref().map(|m| m.answers.iter().map(ToString::to_string).collect()).unwrap_or_default();
-    if let Some(message) = &message {
-        for record in message.answers.iter().filter(|r| Rtype(r.record_type().into()) == Rtype::CNAME) {
-            let hickory_proto::rr::RData::CNAME(target) = &record.data else { continue };
-            let Ok(target) = target.0.to_string().parse::<Name>() else { continue };
-            steps.push(format!("a CNAME leads on to {target}"));
-            walk(snapshot, &target, rtype, &key, now, &mut steps, &mut pools);
-        }
+    let (rcode, records) = answered.map_or_else(|| ("none".to_owned(), Vec::new()), |a| (a.rcode, a.records));
+    for target in records.iter().filter_map(|r| r.target.as_ref()) {
+        steps.push(format!("a CNAME leads on to {target}"));
+        walk(snapshot, target, rtype, &key, now, &mut steps, &mut pools);
     }
-    let rcode = message.map_or_else(|| "none".to_owned(), |m| format!("{:?}", m.metadata.response_code).to_uppercase());
-    Explanation {
-        name: name.clone(),
-        rtype,
-        client,
-        zone,
-        client_key: key.to_string(),
-        pools,
-        rcode,
-        answer: answers,
-        steps,
-    }
+    let answer = records.iter().map(|r| format!("{} {} IN {} {}", r.owner, r.ttl, r.rtype, r.rdata)).collect();
+    Explanation { name: name.clone(), rtype, client, zone, client_key: key.to_string(), pools, rcode, answer, steps }
 }
 
 /// Asks as a resolver would over TCP.
-fn ask(snapshot: &Snapshot, name: &Name, rtype: Rtype, client: IpAddr, now: Timestamp) -> Option<Message> {
+fn ask(snapshot: &Snapshot, name: &Name, rtype: Rtype, client: IpAddr, now: Timestamp) -> Option<Answer> {
     let mut query = [0u8; HEADER_OCTETS].to_vec();
     query[5] = 1; // QDCOUNT
     query.extend_from_slice(name.wire());
@@ -56,7 +41,7 @@ fn ask(snapshot: &Snapshot, name: &Name, rtype: Rtype, client: IpAddr, now: Time
     let context = Context { client, now, draw: 0, transport: Transport::Tcp };
     let mut out = vec![0; TCP_OCTETS];
     let octets = answer(snapshot, &context, Tally { worker: None, counters: &counters }, &query, &mut out)?;
-    Message::from_vec(&out[..octets]).ok()
+    Answer::read(&out[..octets])
 }
 
 /// Goes the way of one name: to its zone, place and pool.
@@ -80,6 +65,7 @@ fn walk(
     };
     match zone.find(lower.wire(), rtype == Rtype::DS) {
         Place::Referral(..) => steps.push(format!("{name} lies at or below a zone cut of {apex}: a referral")),
+        Place::Dname(..) => steps.push(format!("{name} lies below a DNAME of {apex}: it is an alias of another name")),
         Place::NxDomain => steps.push(format!("{name} does not exist in the zone {apex}: NXDOMAIN")),
         Place::Node(node) => match node.slot().and_then(|slot| snapshot.pools.get(slot as usize)) {
             None => steps.push(format!("{name} exists in the zone {apex}, no pool lies over it")),

@@ -11,7 +11,7 @@ use crate::control::message::{
     AuditEntry, ChangeAnswer, CutoverRequest, Explanation, FlipAnswer, FlipRequest, Origin, OverrideRequest,
     ReasonRequest, RestoreRequest, Status,
 };
-use crate::control::writer::StoreNumbers;
+use crate::control::numbers::StoreNumbers;
 use crate::dns::{Name, Rtype};
 use crate::query::{Readers, Snapshot};
 use crate::time::Timestamp;

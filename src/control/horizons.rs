@@ -155,11 +155,13 @@ impl Horizons {
         self.departed.retain(|_, known| !known.is_empty());
     }
 
-    /// What may be out there once `state` gives way at `now`: all that is known, and for each endpoint that `state` could
-    /// answer, what an answer given until now could live. A second is added for workers on their way to the next snapshot.
+    /// What may be out there once `state` gives way at `now`: all that is recorded, and for each endpoint that `state` could
+    /// answer, what an answer could live that is being given about now, by workers on their way to the next snapshot. What
+    /// was given before that is on record, so that a TTL which has long gone down does not count any more.
     pub fn bound(&self, name: &Name, state: &PoolState, policy: &TtlPolicy, now: Timestamp) -> Known {
         let mut bound = self.known(name);
-        let until = expires(now.after(1), state.largest_ttl_until(policy, now));
+        let (from, to) = (now.before(1), now.after(1));
+        let until = expires(to, state.largest_ttl_within(policy, from, to));
         for (_, endpoint) in state.endpoints.iter().enumerate().filter(|(i, _)| state.may_answer(*i)) {
             for rtype in &state.types {
                 raise(&mut bound, &endpoint.site, *rtype, until);
@@ -179,7 +181,7 @@ pub fn recover(
     let mut all = stored.clone();
     for (name, pool) in &state.pools {
         let policy = policies.settings.pools.iter().find(|p| p.name == *name).map(|p| p.ttl);
-        let largest = policy.map_or(pool.normal, |policy| pool.largest_ttl_until(&policy, restart));
+        let largest = policy.map_or(pool.normal, |policy| pool.largest_ttl_within(&policy, Timestamp(0), restart));
         let known = all.entry(name.clone()).or_default();
         for (i, endpoint) in pool.endpoints.iter().enumerate() {
             for rtype in &pool.types {

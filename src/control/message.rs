@@ -318,6 +318,13 @@ pub struct Pending {
     pub pools: Vec<Name>,
 }
 
+impl Pending {
+    /// Whether nobody may confirm it any more. Seconds are rounded down, so the one that it names belongs to the time given.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.confirm_by < now
+    }
+}
+
 /// One change, as the audit keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuditEntry {

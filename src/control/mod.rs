@@ -11,10 +11,12 @@ mod explain;
 mod handle;
 pub mod horizons;
 pub mod message;
+mod numbers;
 pub mod records;
 pub mod state;
 mod writer;
 
 pub use error::{ControlError, Fault};
 pub use handle::{AuditQuery, Handle};
-pub use writer::{Start, StartError, StoreNumbers, Writer, start};
+pub use numbers::StoreNumbers;
+pub use writer::{Start, StartError, Writer, start};

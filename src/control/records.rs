@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::control::horizons::Known;
-use crate::control::message::{AuditEntry, FlipAnswer};
+use crate::control::message::AuditEntry;
 use crate::control::state::{PoolState, State};
 use crate::dns::Name;
 use crate::steering::pool::SiteName;
@@ -38,8 +38,10 @@ pub struct Past {
 pub struct Repeat {
     /// When it was given.
     pub at: Timestamp,
-    /// The answer.
-    pub answer: FlipAnswer,
+    /// Which change it was: the key is not good for another one.
+    pub change: String,
+    /// The answer, as it was sent.
+    pub answer: serde_json::Value,
 }
 
 /// Health by pool and site: whether up, since when.

@@ -1,8 +1,10 @@
 //! The durable state, and how it meets a configuration. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash as _, Hasher as _};
 
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
 
 use crate::control::message::Pending;
 use crate::dns::{Name, Rtype, Ttl};
@@ -39,6 +41,10 @@ pub struct PoolState {
     pub change: Option<Change>,
     /// The normal TTL in force: after an unclean stop it bounds what had been served.
     pub normal: Ttl,
+    /// The low TTL in force, which says how fast a TTL grew after a change.
+    pub low: Ttl,
+    /// Of policy, roles and RDATA: whether a configuration changes what is answered.
+    pub fingerprint: u64,
     /// The types steered: after an unclean stop, what endpoints may have been answered with.
     pub types: Vec<Rtype>,
 }
@@ -66,7 +72,9 @@ impl PoolState {
             .collect();
         let weights: Vec<Weight> = endpoints.iter().map(|e| e.weight).collect();
         let table = ShareTable::from_weights(&weights);
-        Self { endpoints, table, cutover: None, change: None, normal: settings.ttl.normal, types: settings.types() }
+        let TtlPolicy { normal, low, .. } = settings.ttl;
+        let (fingerprint, types) = (fingerprint(settings), settings.types());
+        Self { endpoints, table, cutover: None, change: None, normal, low, fingerprint, types }
     }
 
     /// Its weights, by endpoint.
@@ -102,11 +110,11 @@ impl PoolState {
         candidates.get(endpoint).is_some_and(|c| c.is_active() || c.is_spare())
     }
 
-    /// The most that any client may have been served under this state at any time until `until`. `policy` is today's; where
-    /// the state was made under another one, the larger normal TTL bounds it.
-    pub fn largest_ttl_until(&self, policy: &TtlPolicy, until: Timestamp) -> Ttl {
-        if policy.normal == self.normal {
-            largest_ttl_within(policy, self.cutover.as_ref(), self.change.as_ref(), Timestamp(0), until)
+    /// The most that any client may have been served under this state at any instant of `from..=until`. `policy` is today's;
+    /// where the state was made under another one, the larger normal TTL bounds it: neither `normal` nor `low` alone would.
+    pub fn largest_ttl_within(&self, policy: &TtlPolicy, from: Timestamp, until: Timestamp) -> Ttl {
+        if (policy.normal, policy.low) == (self.normal, self.low) {
+            largest_ttl_within(policy, self.cutover.as_ref(), self.change.as_ref(), from, until)
         } else {
             self.normal.max(policy.normal)
         }
@@ -145,22 +153,35 @@ pub enum Removal {
     },
 }
 
+/// Endpoints, by pool and site, that clients are given although they have no weight: spares in use.
+pub type Answered = BTreeSet<(Name, SiteName)>;
+
 /// Brings the state in line with a configuration: a new pool begins with the configured weights, a new endpoint of an old
-/// pool at weight 0, what the configuration lacks goes. Weights of the rest stay as operators made them.
+/// pool at weight 0, what the configuration lacks goes. Weights of the rest stay as operators made them. Where other answers
+/// come of it, that is a change at `now`, and the TTL low after it.
 ///
 /// # Errors
 /// All [`Removal`]s that need `force`, or that not even force allows.
-pub fn reconcile(state: &State, settings: &[Settings], force: bool) -> Result<BTreeMap<Name, PoolState>, Vec<Removal>> {
+pub fn reconcile(
+    state: &State,
+    settings: &[Settings],
+    answered: &Answered,
+    force: bool,
+    now: Timestamp,
+) -> Result<BTreeMap<Name, PoolState>, Vec<Removal>> {
     let mut refused = Vec::new();
     let mut pools = BTreeMap::new();
     for pool in settings {
         let new = match state.pools.get(&pool.name) {
             None => PoolState::initial(pool),
-            Some(old) => carry_over(old, pool),
+            Some(old) => carry_over(old, pool, now),
         };
         if let Some(old) = state.pools.get(&pool.name) {
             for (i, endpoint) in old.endpoints.iter().enumerate() {
-                if !force && endpoint.weight > Weight::ZERO && new.endpoint(&endpoint.site).is_none() {
+                let given =
+                    endpoint.weight > Weight::ZERO || answered.contains(&(pool.name.clone(), endpoint.site.clone()));
+                let stays = new.endpoint(&endpoint.site).is_some_and(|i| new.may_answer(i));
+                if !force && given && old.may_answer(i) && !stays {
                     refused.push(Removal::Endpoint {
                         pool: pool.name.clone(),
                         site: endpoint.site.clone(),
@@ -182,7 +203,7 @@ pub fn reconcile(state: &State, settings: &[Settings], force: bool) -> Result<BT
     if refused.is_empty() { Ok(pools) } else { Err(refused) }
 }
 
-fn carry_over(old: &PoolState, settings: &Settings) -> PoolState {
+fn carry_over(old: &PoolState, settings: &Settings, now: Timestamp) -> PoolState {
     let endpoints: Vec<EndpointState> = settings
         .endpoints
         .iter()
@@ -202,8 +223,25 @@ fn carry_over(old: &PoolState, settings: &Settings) -> PoolState {
     let unmoved = map.iter().enumerate().all(|(i, to)| *to == Some(i as u16));
     // The table is kept to the point where it can be: by weights alone it could not be told which points moved before.
     let table = if unmoved { old.table.clone() } else { old.table.with_indices(&map, &weights) };
-    let (normal, types) = (settings.ttl.normal, settings.types());
-    PoolState { endpoints, table, cutover: old.cutover, change: old.change, normal, types }
+    let TtlPolicy { normal, low, .. } = settings.ttl;
+    let (fingerprint, types) = (fingerprint(settings), settings.types());
+    let mut change = old.change;
+    if fingerprint != old.fingerprint || (!unmoved && table.moved(&old.table) > 0.0) {
+        // A flip that waits is not confirmed by this.
+        let confirmed = if change.is_some_and(|c| c.confirmed.is_none()) { None } else { Some(now) };
+        change = Some(Change { at: now, confirmed });
+    }
+    PoolState { endpoints, table, cutover: old.cutover, change, normal, low, fingerprint, types }
+}
+
+/// Of all that decides an answer and is not state: policy, sites, roles, RDATA.
+fn fingerprint(settings: &Settings) -> u64 {
+    let mut hasher = SipHasher13::new();
+    settings.policy.to_string().hash(&mut hasher);
+    for endpoint in &settings.endpoints {
+        (&endpoint.site, endpoint.role.to_string(), &endpoint.rdata).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -211,6 +249,8 @@ mod tests {
     use super::*;
     use crate::steering::pool::{Endpoint, Policy};
     use crate::steering::ttl::Approach;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000);
 
     fn pool(weights: &[(&str, u32)]) -> Settings {
         let ttl = TtlPolicy {
@@ -242,7 +282,8 @@ mod tests {
     #[test]
     fn the_store_rules_over_configured_weights() {
         let state = state(&pool(&[("ec2", 100), ("dc1", 0)]));
-        let new = reconcile(&state, &[pool(&[("dc1", 100), ("ec2", 0), ("dc2", 50)])], false).unwrap();
+        let new =
+            reconcile(&state, &[pool(&[("dc1", 100), ("ec2", 0), ("dc2", 50)])], &Answered::new(), false, NOW).unwrap();
         let new = &new[&"www.example.org".parse().unwrap()];
         let weights: Vec<u32> = new.weights().iter().map(|w| w.get()).collect();
         assert_eq!(weights, [0, 100, 0], "as before by site, and the new one at 0");
@@ -250,16 +291,34 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_of_today_does_not_bound_what_another_allowed() {
+        let settings = pool(&[("ec2", 100)]);
+        let mut state = PoolState::initial(&settings);
+        let at = Timestamp(1_800_000_000);
+        state.change = Some(Change { at, confirmed: Some(at) });
+        let lower = TtlPolicy { low: Ttl::from_secs(1), ..settings.ttl };
+        let largest = |policy| state.largest_ttl_within(&policy, at, at.after(10)).secs();
+        assert_eq!(largest(settings.ttl), 60);
+        assert_eq!(largest(lower), 3600, "not the 8 s that it would have earned from 1 s on");
+    }
+
+    #[test]
     fn what_is_answered_is_not_removed_unless_forced() {
         let before = state(&pool(&[("ec2", 100), ("dc1", 25)]));
         let name: Name = "www.example.org".parse().unwrap();
-        let gone = reconcile(&before, &[pool(&[("ec2", 100)])], false).unwrap_err();
+        let gone = reconcile(&before, &[pool(&[("ec2", 100)])], &Answered::new(), false, NOW).unwrap_err();
         assert!(gone[0].to_string().contains("dc1, which is given 20.00 %"), "{}", gone[0]);
-        let forced = reconcile(&before, &[pool(&[("ec2", 100)])], true).unwrap();
+        let forced = reconcile(&before, &[pool(&[("ec2", 100)])], &Answered::new(), true, NOW).unwrap();
         assert!((forced[&name].table.share(0) - 1.0).abs() < 1e-9);
-        assert_eq!(reconcile(&before, &[], false).unwrap_err(), [Removal::Pool { pool: name.clone() }]);
-        assert!(reconcile(&before, &[], true).unwrap().is_empty());
+        assert_eq!(
+            reconcile(&before, &[], &Answered::new(), false, NOW).unwrap_err(),
+            [Removal::Pool { pool: name.clone() }]
+        );
+        assert!(reconcile(&before, &[], &Answered::new(), true, NOW).unwrap().is_empty());
         let nothing = state(&pool(&[("ec2", 100), ("dc1", 0)]));
-        assert_eq!(reconcile(&nothing, &[pool(&[("dc1", 100)])], true).unwrap_err(), [Removal::Nothing { pool: name }]);
+        assert_eq!(
+            reconcile(&nothing, &[pool(&[("dc1", 100)])], &Answered::new(), true, NOW).unwrap_err(),
+            [Removal::Nothing { pool: name }]
+        );
     }
 }

@@ -4,15 +4,16 @@
 //! snapshot, then the answer. A change that the store does not take is not made.
 
 mod changes;
+mod copies;
 mod life;
 mod observe;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -24,11 +25,12 @@ use crate::control::error::ControlError;
 use crate::control::handle::{Command, Reply};
 use crate::control::horizons::Horizons;
 use crate::control::message::{ChangeAnswer, Origin, ReasonRequest};
+use crate::control::numbers::StoreNumbers;
 use crate::control::state::State;
 use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
 use crate::probe::{Probes, Report};
-use crate::query::{Pool, Readers, Snapshot};
+use crate::query::{Cookies, Pool, Readers, Snapshot};
 use crate::steering::health::Health;
 use crate::steering::pool::SiteName;
 use crate::steering::select::Selector;
@@ -38,6 +40,8 @@ use crate::time::Timestamp;
 
 pub use life::{Start, StartError, start};
 
+/// Who carries out what nobody asked for at that moment.
+const SELF: &str = "waypost";
 /// How often deadlines and horizons are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -67,6 +71,11 @@ pub struct Writer {
     report_sender: mpsc::Sender<Report>,
     reloads: mpsc::Receiver<Reloaded>,
     reload_sender: mpsc::Sender<Reloaded>,
+    /// Whether a configuration is being read. One at a time, so that an older reading never follows a newer one.
+    reading: bool,
+    waiting_reloads: VecDeque<ReloadRequest>,
+    /// Snapshots that workers may still hold: the last reference is dropped here, not between a query and its answer.
+    retired: Vec<Arc<Snapshot>>,
     started_at: Timestamp,
     listen: Vec<SocketAddr>,
     /// Cutovers whose passing without a change was told.
@@ -81,23 +90,17 @@ struct Checked {
     seen: Option<String>,
 }
 
-/// A configuration that was read beside the writer.
-struct Reloaded {
+/// Who wants the configuration read again, and where the answer goes.
+struct ReloadRequest {
     origin: Origin,
     request: ReasonRequest,
-    read: Result<Catalog, Vec<Diagnostic>>,
-    reply: Option<Reply<ChangeAnswer>>,
+    reply: Reply<ChangeAnswer>,
 }
 
-/// How the store does, for the metrics.
-#[derive(Debug, Default)]
-pub struct StoreNumbers {
-    /// Commits made.
-    pub commits: AtomicU64,
-    /// Commits that failed.
-    pub failures: AtomicU64,
-    /// Time spent in commits, in microseconds.
-    pub commit_us: AtomicU64,
+/// A configuration that was read beside the writer, with what of it the store shall keep.
+struct Reloaded {
+    wanted: ReloadRequest,
+    read: Result<(Catalog, Vec<Write>), Vec<Diagnostic>>,
 }
 
 impl Writer {
@@ -107,12 +110,12 @@ impl Writer {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                biased;
+                biased; // who asks most must not keep deadlines and health from their turn
                 () = stop.cancelled() => break,
-                Some(command) = self.commands.recv() => self.command(command).await,
-                Some(reloaded) = self.reloads.recv() => self.reloaded(reloaded).await,
-                Some(report) = self.reports.recv() => self.report(&report, Timestamp::now()),
                 _ = ticks.tick() => self.tick(Timestamp::now()).await,
+                Some(report) = self.reports.recv() => self.report(&report, Timestamp::now()),
+                Some(reloaded) = self.reloads.recv() => self.reloaded(reloaded).await,
+                Some(command) = self.commands.recv() => self.command(command).await,
             }
         }
         self.end().await;
@@ -136,16 +139,25 @@ impl Writer {
             Command::Cutover(origin, pool, request, reply) => {
                 _ = reply.send(self.set_cutover(origin, &pool, request, now).await);
             }
-            Command::Reload(origin, request, reply) => self.reload(origin, request, Some(reply), now),
+            Command::Reload(origin, request, reply) => self.reload(ReloadRequest { origin, request, reply }),
             Command::Status(reply) => _ = reply.send(Ok(self.status(now))),
             Command::Audit(query, reply) => _ = reply.send(self.audit(query).await),
         }
     }
 
-    /// Makes `writes` durable.
+    /// Makes `writes` durable. Observations are taken in meanwhile: a slow disk keeps no dead endpoint in the answers.
     async fn commit(&mut self, writes: Vec<Write>) -> Result<(), ControlError> {
         let begun = Instant::now();
-        match self.store.commit(self.revision, writes).await {
+        let store = self.store.clone();
+        let mut commit = store.commit(self.revision, writes);
+        let committed = loop {
+            tokio::select! {
+                biased;
+                committed = &mut commit => break committed,
+                Some(report) = self.reports.recv() => self.report(&report, Timestamp::now()),
+            }
+        };
+        match committed {
             Ok(revision) => {
                 self.revision = revision;
                 self.numbers.commits.fetch_add(1, Ordering::Relaxed);
@@ -175,13 +187,15 @@ impl Writer {
 
     fn publish_pools(&mut self, pools: Box<[Arc<Pool>]>) {
         self.serial += 1;
-        self.published.store(Arc::new(Snapshot {
+        let before = self.published.swap(Arc::new(Snapshot {
             serial: self.serial,
             generation: self.state.generation,
             zones: self.catalog.zone_set.clone(),
             pools,
             nsid: self.catalog.settings.name.as_bytes().into(),
+            cookies: Some(Cookies::new(&self.catalog.settings.cookie_secrets)),
         }));
+        self.retired.push(before);
     }
 
     /// The pool at `index` of the catalog, for queries.
@@ -211,13 +225,14 @@ impl Writer {
         Selector::new(settings.policy, Arc::new(state.table.clone()), &state.candidates(healthy))
     }
 
-    /// The change that bounds the TTL of a pool: an operator's that is not confirmed, else the latest, also of health.
+    /// The change that bounds the TTL of a pool: an operator's that is not confirmed, else the one, also of health, since
+    /// which less time has passed.
     fn change_of(&self, pool: &Name) -> Option<Change> {
         let operator = self.state.pools.get(pool).and_then(|p| p.change);
         let health = self.health_changes.get(pool).copied();
         match (operator, health) {
             (Some(o), _) if o.confirmed.is_none() => Some(o),
-            (Some(o), Some(h)) => Some(if h.at > o.at { h } else { o }),
+            (Some(o), Some(h)) => Some(if o.confirmed.is_some_and(|confirmed| h.at > confirmed) { h } else { o }),
             (o, h) => o.or(h),
         }
     }

@@ -3,6 +3,7 @@
 //! [`Name`], the wire codec and the text forms of RDATA are ours: the answer path may not allocate, and a master file may
 //! hold what hickory-proto can't read. That is met in [`rtype`] and in tests only. No I/O here.
 
+pub mod message;
 pub mod name;
 pub mod rdata;
 pub mod rtype;

@@ -29,6 +29,7 @@ impl Rtype {
     pub const NSEC3: Self = Self(50);
     pub const SVCB: Self = Self(64);
     pub const HTTPS: Self = Self(65);
+    pub const TSIG: Self = Self(250);
     pub const IXFR: Self = Self(251);
     pub const AXFR: Self = Self(252);
     pub const ANY: Self = Self(255);

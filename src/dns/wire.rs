@@ -1,9 +1,11 @@
 //! Messages on the wire (RFC 1035, 4): a query parsed, a response written, without allocation.
 //!
 //! [`Query::parse`] takes one pass over the packet; [`Response`] grows section by section in a buffer of the caller's. What
-//! a response says is decided in `query`; here is only how it is spelt.
+//! a response says is decided in `query`; here is only how it is spelt. The OPT record has a file of its own (`edns`).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod edns;
+
+pub use edns::{ClientSubnet, Cookie, Edns, ExtendedError, OptReply};
 
 use crate::dns::{Rtype, Ttl};
 
@@ -23,10 +25,7 @@ pub const CLASS_IN: u16 = 1;
 /// QCLASS ANY.
 pub const CLASS_ANY: u16 = 255;
 
-const OPTION_NSID: u16 = 3; // RFC 5001
-const OPTION_CLIENT_SUBNET: u16 = 8; // RFC 7871
-
-/// The RCODE of a response (RFC 1035, 4.1.1; BADVERS: RFC 6891, 9).
+/// The RCODE of a response (RFC 1035, 4.1.1; YXDOMAIN: RFC 2136, 2.2; BADVERS: RFC 6891, 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is the mnemonic of the registry")]
 #[repr(u8)]
@@ -37,25 +36,34 @@ pub enum Rcode {
     NxDomain = 3,
     NotImp = 4,
     Refused = 5,
+    YxDomain = 6,
     BadVers = 16,
 }
 
 impl Rcode {
     /// All of them, in the order of [`Rcode::index`].
-    pub const ALL: [Self; 7] =
-        [Self::NoError, Self::FormErr, Self::ServFail, Self::NxDomain, Self::NotImp, Self::Refused, Self::BadVers];
+    pub const ALL: [Self; 8] = [
+        Self::NoError,
+        Self::FormErr,
+        Self::ServFail,
+        Self::NxDomain,
+        Self::NotImp,
+        Self::Refused,
+        Self::YxDomain,
+        Self::BadVers,
+    ];
 
     /// Its place in [`Rcode::ALL`].
     pub const fn index(self) -> usize {
         match self {
-            Self::BadVers => 6,
+            Self::BadVers => 7,
             plain => plain as usize,
         }
     }
 
     /// The mnemonic.
     pub const fn name(self) -> &'static str {
-        ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "BADVERS"][self.index()]
+        ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "BADVERS"][self.index()]
     }
 }
 
@@ -74,30 +82,6 @@ pub struct Query<'a> {
     pub qclass: u16,
     /// The OPT record, if there is one.
     pub edns: Option<Edns>,
-}
-
-/// What the OPT record of a query says (RFC 6891).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Edns {
-    /// The largest UDP response that the client takes.
-    pub udp_octets: u16,
-    /// EDNS version.
-    pub version: u8,
-    /// The DO bit.
-    pub dnssec_ok: bool,
-    /// Whether the server's identity is asked for (RFC 5001).
-    pub nsid: bool,
-    /// Whom the resolver asks for (RFC 7871).
-    pub client_subnet: Option<ClientSubnet>,
-}
-
-/// The client subnet of a query (RFC 7871, 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientSubnet {
-    /// Address, bits beyond the prefix are zero.
-    pub address: IpAddr,
-    /// SOURCE PREFIX-LENGTH.
-    pub prefix: u8,
 }
 
 /// A packet that is no query that can be answered from zones.
@@ -156,7 +140,7 @@ impl<'a> Query<'a> {
             [0, 0, 1] if packet.get(at..at + 3) == Some(&[0, 0, 41]) => {
                 Some(Edns::parse(&packet[at + 3..]).ok_or(BAD)?.0)
             }
-            [a, b, c] => find_edns(&packet[at..], a + b + c).map_err(|Malformed| BAD)?,
+            [a, b, c] => find_edns(&packet[at..], a + b, c).map_err(|Malformed| BAD)?,
         };
         Ok(Self {
             head: &packet[..at],
@@ -169,21 +153,25 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Records that are none, or two OPTs.
+/// Records that are none; two OPTs, or one that is not the root's or not in the additional section (RFC 6891, 6.1.1); a TSIG
+/// that is not the last record (RFC 8945, 5.2).
 struct Malformed;
 
-/// Walks `count` records for the OPT.
-fn find_edns(mut rest: &[u8], count: usize) -> Result<Option<Edns>, Malformed> {
+/// Walks the records, of which `additional` are the last, for the OPT.
+#[cold]
+fn find_edns(mut rest: &[u8], before: usize, additional: usize) -> Result<Option<Edns>, Malformed> {
     let mut found = None;
-    for _ in 0..count {
+    for index in 0..before + additional {
         let owner = skip_name(rest).ok_or(Malformed)?;
-        rest = &rest[owner.min(rest.len())..];
-        if owner == 1 && rest.starts_with(&[0, 41]) {
+        rest = rest.get(owner..).ok_or(Malformed)?;
+        if rest.starts_with(&[0, 41]) {
             let (edns, tail) = Edns::parse(&rest[2..]).ok_or(Malformed)?;
-            if found.replace(edns).is_some() {
+            if owner != 1 || index < before || found.replace(edns).is_some() {
                 return Err(Malformed);
             }
             rest = tail;
+        } else if rest.starts_with(&Rtype::TSIG.0.to_be_bytes()) && index + 1 < before + additional {
+            return Err(Malformed);
         } else {
             let length = rest.get(8..10).and_then(|l| l.first_chunk()).ok_or(Malformed)?;
             rest = rest.get(10 + u16::from_be_bytes(*length) as usize..).ok_or(Malformed)?;
@@ -201,99 +189,6 @@ fn skip_name(wire: &[u8]) -> Option<usize> {
             n @ 1..=63 => at += 1 + n as usize,
             192..=255 => return Some(at + 2),
             _ => return None,
-        }
-    }
-}
-
-impl Edns {
-    /// Parses what follows the TYPE of an OPT record; also gives what follows the record.
-    fn parse(wire: &[u8]) -> Option<(Self, &[u8])> {
-        let &[u0, u1, _extended, version, flags, _, r0, r1] = wire.first_chunk::<8>()?;
-        let length = u16::from_be_bytes([r0, r1]) as usize;
-        let mut options = wire.get(8..8 + length)?;
-        let mut edns =
-            Self { udp_octets: u16::from_be_bytes([u0, u1]), version, dnssec_ok: flags & 0x80 != 0, ..Self::default() };
-        while !options.is_empty() {
-            let &[c0, c1, l0, l1] = options.first_chunk::<4>()?;
-            let data = options.get(4..4 + u16::from_be_bytes([l0, l1]) as usize)?;
-            match u16::from_be_bytes([c0, c1]) {
-                OPTION_NSID => edns.nsid = true,
-                OPTION_CLIENT_SUBNET if version == 0 => edns.client_subnet = Some(ClientSubnet::parse(data)?),
-                _ => {}
-            }
-            options = &options[4 + data.len()..];
-        }
-        Some((edns, &wire[8 + length..]))
-    }
-}
-
-impl ClientSubnet {
-    /// `None` for what RFC 7871, 7.1.2 and 7.2.1 have answered with FORMERR.
-    fn parse(data: &[u8]) -> Option<Self> {
-        let &[0, family @ 1..=2, prefix, 0, ref octets @ ..] = data else { return None };
-        let bits = if family == 1 { 32 } else { 128 };
-        if prefix > bits || octets.len() != (prefix as usize).div_ceil(8) {
-            return None;
-        }
-        let mut full = [0u8; 16];
-        full[..octets.len()].copy_from_slice(octets);
-        let beyond = (octets.len() * 8) as u32 - prefix as u32;
-        if octets.last().is_some_and(|last| last & ((1u16 << beyond) - 1) as u8 != 0) {
-            return None;
-        }
-        let address = match family {
-            1 => IpAddr::V4(Ipv4Addr::new(full[0], full[1], full[2], full[3])),
-            _ => IpAddr::V6(Ipv6Addr::from(full)),
-        };
-        Some(Self { address, prefix })
-    }
-}
-
-/// What the OPT record of a response says.
-#[derive(Clone, Copy, Debug)]
-pub struct OptReply<'a> {
-    /// Upper eight bits of the RCODE.
-    pub extended_rcode: u8,
-    /// The DO bit of the query, given back (RFC 3225, 3).
-    pub dnssec_ok: bool,
-    /// The server's identity, if it was asked for.
-    pub nsid: Option<&'a [u8]>,
-    /// The query's subnet and the SCOPE PREFIX-LENGTH of the answer.
-    pub client_subnet: Option<(ClientSubnet, u8)>,
-}
-
-impl OptReply<'_> {
-    /// Octets of the whole record.
-    pub fn octets(&self) -> usize {
-        11 + self.nsid.map_or(0, |n| 4 + n.len())
-            + self.client_subnet.map_or(0, |(s, _)| 8 + (s.prefix as usize).div_ceil(8))
-    }
-
-    fn write(&self, out: &mut [u8]) {
-        let mut w = Cursor { out, at: 0 };
-        w.put(&[0, 0, 41]);
-        w.put(&EDNS_UDP_OCTETS.to_be_bytes());
-        w.put(&[self.extended_rcode, 0, if self.dnssec_ok { 0x80 } else { 0 }, 0]);
-        w.put(&((self.octets() - 11) as u16).to_be_bytes());
-        if let Some(nsid) = self.nsid {
-            w.put(&OPTION_NSID.to_be_bytes());
-            w.put(&(nsid.len() as u16).to_be_bytes());
-            w.put(nsid);
-        }
-        if let Some((subnet, scope)) = self.client_subnet {
-            let octets = (subnet.prefix as usize).div_ceil(8);
-            w.put(&OPTION_CLIENT_SUBNET.to_be_bytes());
-            w.put(&(4 + octets as u16).to_be_bytes());
-            match subnet.address {
-                IpAddr::V4(a) => {
-                    w.put(&[0, 1, subnet.prefix, scope]);
-                    w.put(&a.octets()[..octets]);
-                }
-                IpAddr::V6(a) => {
-                    w.put(&[0, 2, subnet.prefix, scope]);
-                    w.put(&a.octets()[..octets]);
-                }
-            }
         }
     }
 }
@@ -414,6 +309,61 @@ impl<'o> Response<'o> {
         Ok(end - rdata.len())
     }
 
+    /// Adds the CNAME of the name at `owner`. Its target is the first `prefix` octets of that name, which stand there as
+    /// labels, then `rest`, then what `pointer` points at. Gives where the target starts.
+    ///
+    /// # Errors
+    /// [`Full`] when it does not fit; nothing is added then.
+    pub fn put_alias(
+        &mut self,
+        owner: usize,
+        ttl: Ttl,
+        prefix: usize,
+        rest: &[u8],
+        pointer: Option<usize>,
+    ) -> Result<usize, Full> {
+        let octets = prefix + rest.len() + if pointer.is_some() { 2 } else { 0 };
+        let at = self.at + 12;
+        let end = at + octets;
+        if end > self.limit || owner > 0x3fff || pointer.is_some_and(|to| to > 0x3fff) {
+            return Err(Full);
+        }
+        let mut w = Cursor { out: &mut self.out[self.at..at], at: 0 };
+        w.put(&(0xc000 | owner as u16).to_be_bytes());
+        w.put(&Rtype::CNAME.0.to_be_bytes());
+        w.put(&CLASS_IN.to_be_bytes());
+        w.put(&ttl.secs().to_be_bytes());
+        w.put(&(octets as u16).to_be_bytes());
+        self.out.copy_within(owner..owner + prefix, at);
+        self.out[at + prefix..at + prefix + rest.len()].copy_from_slice(rest);
+        if let Some(to) = pointer {
+            self.out[end - 2..end].copy_from_slice(&(0xc000 | to as u16).to_be_bytes());
+        }
+        self.at = end;
+        self.counts[Section::Answer as usize] += 1;
+        Ok(at)
+    }
+
+    /// Whether the name at `at`, maybe compressed, is `lower`, an uncompressed name in lower case.
+    pub fn has_name(&self, mut at: usize, lower: &[u8]) -> bool {
+        let mut rest = lower;
+        loop {
+            match self.out[at] {
+                high @ 0xc0.. => at = (high as usize & 0x3f) << 8 | self.out[at + 1] as usize,
+                0 => return rest == [0],
+                n => {
+                    let label = 1 + n as usize;
+                    let Some((head, tail)) = rest.split_at_checked(label) else { return false };
+                    if !self.out[at..at + label].eq_ignore_ascii_case(head) {
+                        return false;
+                    }
+                    at += label;
+                    rest = tail;
+                }
+            }
+        }
+    }
+
     /// Takes back all records: the question stays.
     pub fn clear(&mut self, query: &Query<'_>) {
         self.at = query.head.len();
@@ -485,17 +435,6 @@ mod tests {
         }
         let twice = query(&[&opt[..], opt].concat(), 2);
         assert_eq!(Query::parse(&twice, &mut [0; NAME_BUFFER]).unwrap_err(), Reject::Header(Rcode::FormErr));
-    }
-
-    #[test]
-    fn a_subnet_with_bits_beyond_its_prefix_is_malformed() {
-        assert!(ClientSubnet::parse(&[0, 1, 24, 0, 192, 0, 2]).is_some());
-        assert!(ClientSubnet::parse(&[0, 1, 0, 0]).is_some());
-        assert!(ClientSubnet::parse(&[0, 1, 23, 0, 192, 0, 3]).is_none());
-        assert!(ClientSubnet::parse(&[0, 1, 24, 0, 192, 0]).is_none());
-        assert!(ClientSubnet::parse(&[0, 1, 24, 8, 192, 0, 2]).is_none());
-        assert!(ClientSubnet::parse(&[0, 1, 33, 0, 192, 0, 2, 1, 1]).is_none());
-        assert!(ClientSubnet::parse(&[0, 3, 0, 0]).is_none());
     }
 
     proptest! {

@@ -9,7 +9,7 @@
 //! | [`access`] | who may connect; a pure function in rinetd's order |
 //! | [`settings`] | what the forwarder is set to do, checked |
 //! | [`names`] | hosts, ports and services as written |
-//! | [`rinetd`], [`toml`] | the two formats of settings; [`load`] tells them apart |
+//! | [`rinetd`], [`toml`] | the two formats of settings; [`load()`] tells them apart |
 //! | [`proxy`] | the PROXY protocol's header, written and read |
 //! | [`peek`] | the host that a client wants, from its first octets |
 //! | [`balance`], [`ladder`], [`hold`] | which target; how firmly stragglers are nudged; holding and letting go |

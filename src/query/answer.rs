@@ -1,9 +1,11 @@
 //! The stages of an answer, in the order of RFC 1034, 4.3.2.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
+use crate::dns::name::MAX_NAME_OCTETS;
 use crate::dns::wire::{
-    CLASS_ANY, CLASS_IN, ClientSubnet, EDNS_UDP_OCTETS, Flags, Full, HEADER_OCTETS, NAME_BUFFER, OptReply,
+    CLASS_ANY, CLASS_IN, ClientSubnet, EDNS_UDP_OCTETS, ExtendedError, Flags, Full, NAME_BUFFER, OptReply,
     PLAIN_UDP_OCTETS, Query, Rcode, Reject, Response, Section, TCP_OCTETS, write_reject,
 };
 use crate::dns::{Rtype, Ttl};
@@ -14,13 +16,17 @@ use crate::steering::horizon::expires;
 use crate::steering::key::ClientKey;
 use crate::time::Timestamp;
 use crate::zone::Zone;
-use crate::zone::compiled::{NodeRef, Place};
+use crate::zone::compiled::{Alias, NodeRef, Place};
+use crate::zone::prepared::{OwnerAt, Prepared};
 use crate::zone::set::Entry;
 
 /// CNAMEs followed in one answer; a longer chain is the resolver's to follow.
 const MAX_CHAIN: usize = 12;
 /// The longest prefixes that an answer is made for: finer ones are one client key (RFC 7871, 11.1 asks for no finer).
 const SUBNET_BITS: (u8, u8) = (24, 48);
+
+/// How long a TCP connection may say nothing (RFC 7766, 6.2.3: a few seconds, at the server's choice).
+pub const TCP_IDLE: Duration = Duration::from_secs(10);
 
 /// What an answer depends on beside the snapshot and the query.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +48,8 @@ pub enum Transport {
     Udp,
     /// Responses of at most [`TCP_OCTETS`].
     Tcp,
+    /// The same over TLS, QUIC or HTTPS, where keepalive is the connection's own (RFC 9250, 5.5.2; RFC 8484, 5).
+    Encrypted,
 }
 
 /// Answers `packet` into `out`, which holds 512 octets at least, and as many as the transport's largest response for all
@@ -66,7 +74,7 @@ pub fn answer(
         }
     };
     let largest = match (context.transport, query.edns) {
-        (Transport::Tcp, _) => TCP_OCTETS,
+        (Transport::Tcp | Transport::Encrypted, _) => TCP_OCTETS,
         (Transport::Udp, None) => PLAIN_UDP_OCTETS as usize,
         (Transport::Udp, Some(edns)) => edns.udp_octets.clamp(PLAIN_UDP_OCTETS, EDNS_UDP_OCTETS) as usize,
     };
@@ -75,6 +83,12 @@ pub fn answer(
         dnssec_ok: edns.dnssec_ok,
         nsid: edns.nsid.then_some(&*snapshot.nsid).filter(|n| n.len() <= 128),
         client_subnet: edns.client_subnet.map(|subnet| (subnet, 0)),
+        cookie: edns.cookie.and_then(|cookie| {
+            let cookies = snapshot.cookies.as_ref()?;
+            Some((cookie.client, cookies.check(&cookie, context.client, context.now).1))
+        }),
+        keepalive: (edns.keepalive && context.transport == Transport::Tcp).then_some(TCP_IDLE.as_millis() as u16 / 100),
+        extended_error: None,
     });
     let limit = largest.min(out.len()) - opt.as_ref().map_or(0, OptReply::octets);
 
@@ -83,6 +97,10 @@ pub fn answer(
         context,
         query: &query,
         response: Response::new(&query, limit, out),
+        authoritative: false,
+        rcode: Rcode::NoError,
+        error: None,
+        dname: None,
         client: None,
         scope: 0,
         given: [None; GIVEN],
@@ -92,7 +110,7 @@ pub fn answer(
         answer.response.clear(&query);
         answer.given_count = 0;
         tally.counters.truncated();
-        Flags { authoritative: true, truncated: true, rcode: Rcode::NoError }
+        Flags { authoritative: answer.authoritative, truncated: true, rcode: answer.rcode }
     });
     if answer.given_count > 0 {
         tally.counters.steered();
@@ -104,6 +122,7 @@ pub fn answer(
     }
     if let Some(opt) = &mut opt {
         opt.extended_rcode = flags.rcode as u8 >> 4;
+        opt.extended_error = answer.error;
         if let Some((_, scope)) = &mut opt.client_subnet {
             *scope = answer.scope;
         }
@@ -121,6 +140,12 @@ struct Answer<'a, 'o> {
     context: &'a Context,
     query: &'a Query<'a>,
     response: Response<'o>,
+    authoritative: bool,
+    /// What a response that has to be truncated says.
+    rcode: Rcode,
+    error: Option<ExtendedError>,
+    /// The DNAME passed last.
+    dname: Option<Prepared<'a>>,
     /// Whom a steered answer is for; made when the first pool asks.
     client: Option<ClientKey>,
     /// SCOPE PREFIX-LENGTH: how much of the subnet the answer depends on.
@@ -137,26 +162,21 @@ struct Given<'a> {
     ttl: Ttl,
 }
 
-/// A name in the response: the QNAME, or a CNAME's target.
-#[derive(Clone, Copy)]
-struct Owner {
-    at: usize,
-    octets: usize,
-}
-
-impl Owner {
-    /// Where the end of this name that has `octets` stands.
-    const fn tail(self, octets: usize) -> usize {
-        self.at + self.octets - octets
-    }
-}
-
 /// How a stage ends.
 enum Step<'a> {
     /// The answer is whole.
     Done(Rcode),
-    /// A CNAME leads on to this name.
-    Follow(Ttl, &'a [u8]),
+    /// A CNAME is added, which leads on.
+    Follow(Target<'a>),
+}
+
+/// The target of a CNAME in the response, as the next owner name.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    owner: OwnerAt,
+    /// So many octets of it are those of the name before (below a DNAME), then come these.
+    prefix: usize,
+    rest: &'a [u8],
 }
 
 impl<'a> Answer<'a, '_> {
@@ -167,36 +187,47 @@ impl<'a> Answer<'a, '_> {
             return Ok(plain(Rcode::BadVers));
         }
         if (query.qclass != CLASS_IN && query.qclass != CLASS_ANY) || matches!(query.qtype, Rtype::AXFR | Rtype::IXFR) {
-            return Ok(plain(Rcode::Refused));
+            self.error = Some(ExtendedError::NotSupported);
+            let no_such_thing = query.qtype == Rtype::AXFR && self.context.transport == Transport::Udp; // RFC 5936, 4.2
+            return Ok(plain(if no_such_thing { Rcode::NotImp } else { Rcode::Refused }));
         }
         let zone = match self.snapshot.zones.find(query.qname, query.labels, query.qtype) {
-            None => return Ok(plain(Rcode::Refused)),
-            Some(Entry { zone: None, .. }) => return Ok(plain(Rcode::ServFail)),
+            None => {
+                self.error = Some(ExtendedError::NotAuthoritative);
+                return Ok(plain(Rcode::Refused));
+            }
+            Some(Entry { zone: None, .. }) => {
+                self.error = Some(ExtendedError::NotReady);
+                return Ok(plain(Rcode::ServFail));
+            }
             Some(Entry { zone: Some(zone), .. }) => zone,
         };
-        let owner = Owner { at: HEADER_OCTETS, octets: query.qname.len() };
+        let owner = OwnerAt::qname(query.qname.len());
         let place = zone.find(query.qname, query.qtype == Rtype::DS);
         if let Place::Referral(referral, octets) = place {
-            referral.copy(&mut self.response, owner.tail(octets), octets)?;
+            referral.copy(&mut self.response, owner.suffix(octets))?;
             return Ok(plain(Rcode::NoError));
         }
+        self.authoritative = query.qclass != CLASS_ANY; // RFC 1035, 6.2
         let rcode = match self.at_place(zone, place, owner)? {
             Step::Done(rcode) => rcode,
-            Step::Follow(ttl, target) => self.follow(owner, ttl, target)?,
+            Step::Follow(target) => self.follow(owner, target)?,
         };
-        Ok(Flags { authoritative: true, truncated: false, rcode })
+        Ok(Flags { authoritative: self.authoritative, truncated: false, rcode })
     }
 
     /// What `zone` answers at `place` for the name that stands at `owner`.
     #[inline]
-    fn at_place(&mut self, zone: &'a Zone, place: Place<'a>, owner: Owner) -> Result<Step<'a>, Full> {
+    fn at_place(&mut self, zone: &'a Zone, place: Place<'a>, owner: OwnerAt) -> Result<Step<'a>, Full> {
         let node = match place {
             Place::Node(node) => node,
             Place::Referral(referral, octets) => {
-                referral.copy(&mut self.response, owner.tail(octets), octets)?;
+                referral.copy(&mut self.response, owner.suffix(octets))?;
                 return Ok(Step::Done(Rcode::NoError));
             }
+            Place::Dname(set, octets, alias) => return self.dname(set, owner.suffix(octets), alias, owner),
             Place::NxDomain => {
+                self.rcode = Rcode::NxDomain;
                 self.negative(zone, owner)?;
                 return Ok(Step::Done(Rcode::NxDomain));
             }
@@ -211,19 +242,25 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// What the zone itself holds at `node`.
-    fn plain(&mut self, zone: &'a Zone, node: NodeRef<'a>, owner: Owner) -> Result<Step<'a>, Full> {
+    fn plain(&mut self, zone: &'a Zone, node: NodeRef<'a>, owner: OwnerAt) -> Result<Step<'a>, Full> {
         let qtype = self.query.qtype;
         let found = if qtype == Rtype::ANY { node.any().map(|(_, set)| set) } else { node.rrset(qtype) };
         if let Some(set) = found {
-            if owner.at == HEADER_OCTETS {
-                set.copy(&mut self.response, owner.at, owner.octets)?;
-            } else {
-                set.copy_required(&mut self.response, owner.at, owner.octets)?;
-            }
+            set.copy(&mut self.response, owner)?;
             return Ok(Step::Done(Rcode::NoError));
         }
-        if let Some((ttl, target)) = node.alias() {
-            return Ok(Step::Follow(ttl, target));
+        // RRSIG and NSEC stand beside a CNAME (RFC 4034, 4): where there are none, the name has none.
+        if !matches!(qtype, Rtype::RRSIG | Rtype::NSEC)
+            && let Some(alias) = node.alias()
+        {
+            let apex = owner.suffix(zone.apex().wire().len());
+            return Ok(Step::Follow(self.alias(
+                owner,
+                alias.ttl,
+                0,
+                &alias.target,
+                alias.before_apex.map(|n| (n, apex)),
+            )?));
         }
         self.negative(zone, owner)?;
         Ok(Step::Done(Rcode::NoError))
@@ -231,46 +268,54 @@ impl<'a> Answer<'a, '_> {
 
     /// What `pool` answers; `None` when it does not steer the QTYPE.
     #[inline]
-    fn steered(&mut self, zone: &'a Zone, pool: &'a Pool, owner: Owner) -> Result<Option<Step<'a>>, Full> {
+    fn steered(&mut self, zone: &'a Zone, pool: &'a Pool, owner: OwnerAt) -> Result<Option<Step<'a>>, Full> {
         let types = pool.records.types();
-        let qtype = match (self.query.qtype, types) {
+        let asked = match (self.query.qtype, types) {
             (_, [Rtype::CNAME]) => Rtype::CNAME,
-            (Rtype::ANY, [first, ..]) => *first,
-            (asked, _) if types.contains(&asked) => asked,
+            (asked, _) if asked == Rtype::ANY || types.contains(&asked) => asked,
             _ => return Ok(None),
         };
         let client = self.client();
         let Some(choice) = pool.choose(&client, self.context.draw, self.context.now) else { return Ok(None) };
+        let qtype = if asked == Rtype::ANY { pool.records.first_type(choice.endpoint) } else { Some(asked) };
+        let Some(qtype) = qtype else { return Ok(None) };
         let Some(slot) = pool.records.slot(choice.endpoint, qtype) else { return Ok(None) };
         self.note(Given { pool, slot, ttl: choice.ttl });
         match pool.records.get(slot) {
             Some(_) if qtype == Rtype::CNAME && self.query.qtype != Rtype::CNAME => {
-                Ok(pool.records.target(slot).map(|target| Step::Follow(choice.ttl, target)))
+                let Some(target) = pool.records.target(slot) else { return Ok(None) };
+                Ok(Some(Step::Follow(self.alias(owner, choice.ttl, 0, target, None)?)))
             }
             Some((octets, records)) => {
                 let place = self.response.put(Section::Answer, records, octets)?;
-                patch(place, owner.at, choice.ttl);
+                patch(place, owner.at(), choice.ttl);
                 Ok(Some(Step::Done(Rcode::NoError)))
             }
             None => {
                 // The site lacks the type. The answer is remembered no longer than a positive one would be.
                 let ttl = choice.ttl.min(zone.negative_ttl());
-                let apex = owner.tail(zone.apex().wire().len());
+                let apex = owner.suffix(zone.apex().wire().len()).at();
                 self.response.put_record(Section::Authority, apex, Rtype::SOA, ttl, zone.soa())?;
                 Ok(Some(Step::Done(Rcode::NoError)))
             }
         }
     }
 
-    /// Adds CNAMEs until the chain ends: at data, at a negative answer, out of our zones, or after [`MAX_CHAIN`].
-    fn follow(&mut self, mut owner: Owner, mut ttl: Ttl, mut target: &'a [u8]) -> Result<Rcode, Full> {
-        for _ in 0..MAX_CHAIN {
-            let at = self.response.put_record(Section::Answer, owner.at, Rtype::CNAME, ttl, target)?;
-            owner = Owner { at, octets: target.len() };
+    /// Goes on from the first CNAME, whose owner is `first`, until the chain ends: at data, at a negative answer, out of our
+    /// zones, where it comes back to a name, or after [`MAX_CHAIN`].
+    fn follow(&mut self, first: OwnerAt, mut target: Target<'a>) -> Result<Rcode, Full> {
+        let mut passed = [first; MAX_CHAIN];
+        for count in 1..=MAX_CHAIN {
+            let owner = target.owner;
             let mut lower = [0u8; NAME_BUFFER];
-            let lower = &mut lower[..target.len()];
-            lower.copy_from_slice(target);
+            let lower = &mut lower[..owner.octets()];
+            let (prefix, rest) = lower.split_at_mut(target.prefix);
+            prefix.copy_from_slice(&self.response.bytes()[owner.at()..owner.at() + target.prefix]);
+            rest.copy_from_slice(target.rest);
             lower.make_ascii_lowercase();
+            if passed[..count].iter().any(|name| self.response.has_name(name.at(), lower)) {
+                return Ok(Rcode::NoError); // a loop
+            }
             let labels = crate::dns::name::labels(lower).count();
             let Some(Entry { zone: Some(zone), .. }) = self.snapshot.zones.find(lower, labels, self.query.qtype) else {
                 return Ok(Rcode::NoError);
@@ -278,16 +323,58 @@ impl<'a> Answer<'a, '_> {
             let place = zone.find(lower, self.query.qtype == Rtype::DS);
             match self.at_place(zone, place, owner)? {
                 Step::Done(rcode) => return Ok(rcode), // the RCODE is of the last name (RFC 6604, 3)
-                Step::Follow(t, next) => (ttl, target) = (t, next),
+                Step::Follow(next) => target = next,
+            }
+            if let Some(place) = passed.get_mut(count) {
+                *place = owner;
             }
         }
         Ok(Rcode::NoError)
     }
 
+    /// Adds a CNAME of `owner`. Its target is the first `prefix` octets of the owner, then `rest`, whose `end` after so
+    /// many octets stands already in the response.
+    fn alias(
+        &mut self,
+        owner: OwnerAt,
+        ttl: Ttl,
+        prefix: usize,
+        rest: &'a [u8],
+        end: Option<(u8, OwnerAt)>,
+    ) -> Result<Target<'a>, Full> {
+        let octets = prefix + rest.len();
+        let end = end.filter(|(_, end)| end.is_whole());
+        let written = end.map_or(rest, |(before, _)| &rest[..before as usize]);
+        let pointer = end.map(|(_, end)| end.at());
+        let at = self.response.put_alias(owner.at(), ttl, prefix, written, pointer)?;
+        let owner = match end {
+            Some((_, end)) => OwnerAt::ending_with(at, octets, end),
+            None => OwnerAt::whole(at, octets),
+        };
+        Ok(Target { owner, prefix, rest })
+    }
+
+    /// Below a DNAME (RFC 6672, 3.2): its record, and the CNAME made of it, with the same TTL (3.1).
+    #[cold]
+    fn dname(&mut self, set: Prepared<'a>, dname: OwnerAt, alias: &'a Alias, owner: OwnerAt) -> Result<Step<'a>, Full> {
+        if self.dname.replace(set).is_some_and(|last| last.is(set)) {
+            return Ok(Step::Done(Rcode::NoError)); // it leads below itself, for ever
+        }
+        set.copy_required(&mut self.response, dname)?;
+        let target = &alias.target;
+        let prefix = owner.octets() - dname.octets();
+        if prefix + target.len() > MAX_NAME_OCTETS {
+            return Ok(Step::Done(Rcode::YxDomain));
+        }
+        // The DNAME's own target ends the response as it stands now, uncompressed (RFC 6672, 2.5).
+        let written = OwnerAt::whole(self.response.len() - target.len(), target.len());
+        let next = self.alias(owner, alias.ttl, prefix, target, Some((0, written)))?;
+        Ok(if self.query.qtype == Rtype::CNAME { Step::Done(Rcode::NoError) } else { Step::Follow(next) })
+    }
+
     /// The SOA that says how long there is nothing (RFC 2308, 2).
-    fn negative(&mut self, zone: &Zone, owner: Owner) -> Result<(), Full> {
-        let octets = zone.apex().wire().len();
-        zone.negative().copy(&mut self.response, owner.tail(octets), octets)
+    fn negative(&mut self, zone: &Zone, owner: OwnerAt) -> Result<(), Full> {
+        zone.negative().copy(&mut self.response, owner.suffix(zone.apex().wire().len()))
     }
 
     /// Whom a steered answer is for: the subnet that the resolver names, else the resolver's own group.

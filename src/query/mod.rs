@@ -1,15 +1,17 @@
 //! One response, stage by stage, from one immutable snapshot.
 //!
-//! [`answer`] serves UDP and TCP, tests and fuzzing alike. It reads the [`Snapshot`] and nothing else: no I/O, no clock, no
+//! [`answer()`] serves UDP and TCP, tests and fuzzing alike. It reads the [`Snapshot`] and nothing else: no I/O, no clock, no
 //! lock, no allocation. Instant and draw come in with the [`Context`]; what is counted goes out through the [`Tally`].
 
 mod answer;
+pub mod cookies;
 pub mod pool;
 pub mod readers;
 pub mod snapshot;
 pub mod tally;
 
-pub use answer::{Context, Transport, answer};
+pub use answer::{Context, TCP_IDLE, Transport, answer};
+pub use cookies::Cookies;
 pub use pool::{Pool, Records};
 pub use readers::{Reader, Readers};
 pub use snapshot::Snapshot;

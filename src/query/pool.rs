@@ -94,6 +94,12 @@ impl Records {
         self.types.iter().position(|t| *t == rtype).map(|t| endpoint * self.types.len() + t)
     }
 
+    /// The first type that the endpoint has, which is enough for ANY (RFC 8482, 4.1).
+    pub(super) fn first_type(&self, endpoint: usize) -> Option<Rtype> {
+        let has = |t: &Rtype| self.slot(endpoint, *t).is_some_and(|slot| self.variants[slot].is_some());
+        self.types.iter().copied().find(has)
+    }
+
     /// Octets and number of the records in `slot`, owner name at octet 12; `None` when the endpoint lacks the type.
     #[inline]
     pub(super) fn get(&self, slot: usize) -> Option<(&[u8], u16)> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::query::Pool;
+use crate::query::{Cookies, Pool};
 use crate::zone::ZoneSet;
 
 /// Zones, and all that steers them, of one generation. `control` publishes it whole; nothing in it changes any more.
@@ -18,4 +18,6 @@ pub struct Snapshot {
     pub pools: Box<[Arc<Pool>]>,
     /// The server's identity (RFC 5001).
     pub nsid: Arc<[u8]>,
+    /// Server cookies (RFC 7873); `None`: cookies are passed over.
+    pub cookies: Option<Cookies>,
 }

@@ -1,4 +1,4 @@
-//! Datagrams in batches: `recvmmsg(2)` and `sendmmsg(2)`. The one module with `unsafe`; the rest of the crate denies it.
+//! Socket calls that have no safe wrapper: datagrams in batches by `recvmmsg(2)` and `sendmmsg(2)`, and the like. The one module with `unsafe`; the rest of the crate denies it.
 //!
 //! All buffers live on the heap for as long as the [`Batch`] does, and are never moved or resized, so the pointers in the
 //! message headers stay good.
@@ -183,6 +183,14 @@ pub(super) fn ask_for_destination(socket: &Socket, ipv6: bool) -> io::Result<()>
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Octets of a TCP connection that its peer has not acknowledged yet (`SIOCOUTQ`, tcp(7)).
+pub(super) fn unsent_octets(socket: &impl AsRawFd) -> io::Result<usize> {
+    let mut octets: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ, which SIOCOUTQ is another name of, writes one c_int to the address passed.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut octets) };
+    if result == 0 { Ok(octets.max(0) as usize) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Lets routing choose the interface of an IPv4 answer: the query's may not be the way back. IPv6 keeps it, for

@@ -1,10 +1,11 @@
 //! Sockets of the data plane. What is answered is `query`'s; here is how it comes and goes.
 //!
 //! UDP: one blocking thread and one `SO_REUSEPORT` socket for each worker and listen address, batches by
-//! `recvmmsg`/`sendmmsg`. TCP: one thread with its own runtime for all connections. Each is one worker of
-//! [`Readers`](crate::query::Readers). Nothing here waits for anything but its socket.
+//! `recvmmsg`/`sendmmsg`. TCP: one thread with its own runtime for all connections. TLS, QUIC and HTTPS: another. Each is one worker of
+//! [`Readers`]. Nothing here waits for anything but its socket.
 
 mod draws;
+pub mod encrypted;
 mod mmsg;
 mod tcp;
 mod udp;
@@ -13,12 +14,14 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio_util::sync::CancellationToken;
 
 use crate::query::{Reader, Readers, Snapshot};
+use crate::steering::horizon::TRANSIT_SECS;
 
 /// What the data plane listens on, and its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// UDP worker threads for each address, at least 1.
     pub workers: usize,
+    /// TLS, QUIC and HTTPS, if wanted.
+    pub encrypted: Option<encrypted::Settings>,
 }
 
 /// A listen address that can't be had.
@@ -46,6 +51,7 @@ pub struct BindError {
 pub struct Listeners {
     udp: Vec<UdpSocket>,
     tcp: Vec<TcpListener>,
+    encrypted: Option<encrypted::Listeners>,
     addresses: Vec<SocketAddr>,
 }
 
@@ -55,18 +61,19 @@ impl Listeners {
     /// # Errors
     /// [`BindError`] of the first that can't be had.
     pub fn bind(settings: &Settings) -> Result<Self, BindError> {
-        let mut listeners = Self { udp: Vec::new(), tcp: Vec::new(), addresses: Vec::new() };
+        let mut listeners = Self { udp: Vec::new(), tcp: Vec::new(), encrypted: None, addresses: Vec::new() };
         for &address in &settings.listen {
-            // A free UDP port may be taken for TCP: then another one is tried.
+            // TCP first: only there an address that is taken is refused. A UDP socket would share it with the server that
+            // has it, and take queries away from that. A free TCP port may be taken for UDP: then another one is tried.
             let mut tries = if address.port() == 0 { 16 } else { 1 };
             let (udp, tcp, bound) = loop {
                 tries -= 1;
-                let first = bind_udp(address).map_err(|source| BindError { address, transport: "UDP", source })?;
-                let bound = first.local_addr().map_err(|source| BindError { address, transport: "UDP", source })?;
-                match bind_tcp(bound) {
-                    Ok(tcp) => break (first, tcp, bound),
+                let tcp = bind_tcp(address).map_err(|source| BindError { address, transport: "TCP", source })?;
+                let bound = tcp.local_addr().map_err(|source| BindError { address, transport: "TCP", source })?;
+                match bind_udp(bound) {
+                    Ok(first) => break (first, tcp, bound),
                     Err(_) if tries > 0 => {}
-                    Err(source) => return Err(BindError { address, transport: "TCP", source }),
+                    Err(source) => return Err(BindError { address, transport: "UDP", source }),
                 }
             };
             listeners.udp.push(udp);
@@ -77,6 +84,7 @@ impl Listeners {
             listeners.tcp.push(tcp);
             listeners.addresses.push(bound);
         }
+        listeners.encrypted = settings.encrypted.as_ref().map(bind_encrypted).transpose()?;
         Ok(listeners)
     }
 
@@ -87,7 +95,7 @@ impl Listeners {
 
     /// How many workers will read: the rows that [`Readers`] needs.
     pub fn workers(&self) -> usize {
-        self.udp.len() + 1
+        self.udp.len() + 1 + usize::from(self.encrypted.is_some())
     }
 
     /// Begins to answer from what is `published`, until `stop`.
@@ -108,13 +116,13 @@ impl Listeners {
             threads.push(std::thread::Builder::new().name(name).spawn(move || udp::serve(&socket, reader, &stop))?);
         }
         let reader = Reader::new(readers.clone(), threads.len(), published.clone());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (listeners, stop) = (self.tcp, stop.clone());
-        threads.push(
-            std::thread::Builder::new()
-                .name("tcp".to_owned())
-                .spawn(move || runtime.block_on(tcp::serve(listeners, reader, stop)))?,
-        );
+        let (listeners, until) = (self.tcp, stop.clone());
+        threads.push(spawn("tcp", move || tcp::serve(listeners, reader, until))?);
+        if let Some(listeners) = self.encrypted {
+            let reader = Reader::new(readers.clone(), threads.len(), published.clone());
+            let until = stop.clone();
+            threads.push(spawn("encrypted", move || encrypted::serve(listeners, reader, until))?);
+        }
         Ok(Serving { threads })
     }
 }
@@ -134,6 +142,54 @@ impl Serving {
             }
         }
     }
+}
+
+/// Runs what `serve` makes on a thread and a runtime of its own.
+fn spawn<F: Future<Output = ()>>(name: &str, serve: impl FnOnce() -> F + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(async { serve().await }))
+}
+
+fn bind_encrypted(settings: &encrypted::Settings) -> Result<encrypted::Listeners, BindError> {
+    let anywhere = SocketAddr::from(([0, 0, 0, 0], 0));
+    let first = [&settings.tls, &settings.quic, &settings.https].into_iter().flatten().next();
+    let certificate = encrypted::Certificate::read(settings).map_err(|source| BindError {
+        address: first.copied().unwrap_or(anywhere),
+        transport: "TLS",
+        source,
+    })?;
+    let tcp = |transport| {
+        move |&address: &SocketAddr| {
+            let bound = bind_tcp(address).and_then(|listener| {
+                // What a slow reader has not taken must not reach a cache after the horizon.
+                let socket = SockRef::from(&listener);
+                socket.set_send_buffer_size(encrypted::SEND_OCTETS)?;
+                socket.set_tcp_user_timeout(Some(Duration::from_secs(TRANSIT_SECS)))?;
+                Ok(listener)
+            });
+            bound.map_err(|source| BindError { address, transport, source })
+        }
+    };
+    let quic = |&address: &SocketAddr| {
+        let bound = bind_datagrams(address).map_err(|source| BindError { address, transport: "QUIC", source })?;
+        Ok(bound.into())
+    };
+    Ok(encrypted::Listeners {
+        tls: settings.tls.iter().map(tcp("TLS")).collect::<Result<_, _>>()?,
+        https: settings.https.iter().map(tcp("HTTPS")).collect::<Result<_, _>>()?,
+        quic: settings.quic.iter().map(quic).collect::<Result<_, BindError>>()?,
+        certificate,
+    })
+}
+
+fn bind_datagrams(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {

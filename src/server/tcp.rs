@@ -1,5 +1,8 @@
 //! DNS over TCP (RFC 7766): one thread for all connections. What a connection has sent is answered at once and leaves in one
-//! write; a client that does not take its answers within the transit time of the horizon is cut off.
+//! write.
+//!
+//! An answer must not linger: the horizon allows it [`TRANSIT_SECS`] on its way. So nothing more is answered to a client
+//! until its host has acknowledged what was sent, and one that does not in that time is reset, its answers discarded.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,27 +15,32 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::dns::wire::TCP_OCTETS;
-use crate::query::{Context, Reader, Transport, answer};
+use crate::query::{Context, Reader, TCP_IDLE, Transport, answer};
 use crate::server::draws::Draws;
+use crate::server::mmsg::unsent_octets;
 use crate::steering::horizon::TRANSIT_SECS;
 use crate::time::Timestamp;
 
-/// A connection that says nothing for so long is closed (RFC 7766, 6.2.3: a few seconds, at the server's choice).
-const IDLE: Duration = Duration::from_secs(10);
+/// A connection on which no whole query comes for so long is closed; so clients that ask are told (RFC 7828).
+const IDLE: Duration = TCP_IDLE;
+/// The same while more than half of all connections are taken.
+const IDLE_CROWDED: Duration = Duration::from_secs(2);
 /// An answer that is not taken for so long might reach a cache after the horizon.
 const WRITE: Duration = Duration::from_secs(TRANSIT_SECS);
 /// Connections at a time.
 const CONNECTIONS: usize = 1024;
-/// Connections of one client address at a time.
+/// Connections of one client at a time: an IPv4 address, or an IPv6 /64.
 const CONNECTIONS_EACH: usize = 128;
-/// Octets read ahead of a connection: the longest message, and room for those behind it.
-const READ_OCTETS: usize = TCP_OCTETS + 2;
 /// Answers are written once they have so many octets.
 const WRITE_OCTETS: usize = 16 * 1024;
+/// How often it is looked whether what was sent has been acknowledged: first, and at most.
+const ACK_CHECK: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(20));
+/// How often the thread looks for a newer snapshot when nobody asks, so that it keeps no old one.
+const REFRESH: Duration = Duration::from_millis(250);
 
 /// What all connections share. They run on one thread, and none holds it over an await.
 struct Shared {
@@ -43,7 +51,7 @@ struct Shared {
     open_count: usize,
 }
 
-/// Answers connections until `stop`, then those in hand for a moment longer.
+/// Answers connections until `stop`; then those that have not taken their answers are reset, the others closed.
 pub(super) async fn serve(listeners: Vec<std::net::TcpListener>, reader: Reader, stop: CancellationToken) {
     let shared = Shared {
         reader,
@@ -62,7 +70,77 @@ pub(super) async fn serve(listeners: Vec<std::net::TcpListener>, reader: Reader,
             Err(error) => tracing::error!(%error, "can't serve a TCP listener"),
         }
     }
-    tasks.run_until(stop.cancelled()).await;
+    let refresh = async {
+        loop {
+            tokio::time::sleep(REFRESH).await;
+            shared.borrow_mut().reader.read(|_, _| ());
+        }
+    };
+    tasks
+        .run_until(async {
+            tokio::select! { () = stop.cancelled() => {}, () = refresh => {} }
+        })
+        .await;
+}
+
+/// A connection's place among those allowed, given back when it ends, however it ends.
+struct Seat {
+    shared: Rc<RefCell<Shared>>,
+    client: IpAddr,
+}
+
+impl Seat {
+    /// `None` when all are taken.
+    fn take(shared: &Rc<RefCell<Shared>>, peer: IpAddr) -> Option<Self> {
+        let client = match peer {
+            IpAddr::V4(_) => peer,
+            IpAddr::V6(a) => IpAddr::V6((a.to_bits() >> 64 << 64).into()),
+        };
+        let mut s = shared.borrow_mut();
+        let each = s.open.get(&client).copied().unwrap_or(0);
+        if s.open_count >= CONNECTIONS || each >= CONNECTIONS_EACH {
+            return None;
+        }
+        s.open.insert(client, each + 1);
+        s.open_count += 1;
+        Some(Self { shared: shared.clone(), client })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut s = self.shared.borrow_mut();
+        s.open_count -= 1;
+        match s.open.get_mut(&self.client) {
+            Some(n) if *n > 1 => *n -= 1,
+            _ => _ = s.open.remove(&self.client),
+        }
+    }
+}
+
+/// A connection that is reset when it ends with answers that the client's host has not acknowledged: closing it would go on
+/// sending them.
+struct Stream(TcpStream);
+
+impl Stream {
+    /// Writes, and waits until it has been acknowledged.
+    async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.0.write_all(octets).await?;
+        let mut pause = ACK_CHECK.0;
+        while unsent_octets(&self.0)? > 0 {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(ACK_CHECK.1);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if unsent_octets(&self.0).is_ok_and(|octets| octets > 0) {
+            _ = SockRef::from(&self.0).set_linger(Some(Duration::ZERO)); // a socket that is gone needs none
+        }
+    }
 }
 
 async fn accept(listener: TcpListener, shared: Rc<RefCell<Shared>>, stop: CancellationToken) {
@@ -76,58 +154,44 @@ async fn accept(listener: TcpListener, shared: Rc<RefCell<Shared>>, stop: Cancel
                 continue;
             }
         };
-        let client = peer.ip();
-        {
-            let mut s = shared.borrow_mut();
-            let each = s.open.get(&client).copied().unwrap_or(0);
-            if s.open_count >= CONNECTIONS || each >= CONNECTIONS_EACH {
-                continue; // closed by the drop
-            }
-            s.open.insert(client, each + 1);
-            s.open_count += 1;
-        }
-        let shared = shared.clone();
+        let Some(seat) = Seat::take(&shared, peer.ip()) else { continue }; // closed by the drop
         tokio::task::spawn_local(async move {
-            if let Err(error) = connection(stream, peer, &shared).await {
+            if let Err(error) = connection(stream, peer, &seat.shared).await {
                 tracing::trace!(%peer, %error, "a TCP connection ended");
-            }
-            let mut s = shared.borrow_mut();
-            s.open_count -= 1;
-            match s.open.get_mut(&client) {
-                Some(n) if *n > 1 => *n -= 1,
-                _ => _ = s.open.remove(&client),
             }
         });
     }
 }
 
-async fn connection(mut stream: TcpStream, peer: SocketAddr, shared: &RefCell<Shared>) -> io::Result<()> {
+async fn connection(stream: TcpStream, peer: SocketAddr, shared: &RefCell<Shared>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE))?;
+    let mut stream = Stream(stream);
     let mut input: Vec<u8> = Vec::with_capacity(512);
     let mut output: Vec<u8> = Vec::with_capacity(1024);
     loop {
-        if timeout(IDLE, stream.read_buf(&mut input)).await?? == 0 {
-            return Ok(());
-        }
+        let idle = if shared.borrow().open_count > CONNECTIONS / 2 { IDLE_CROWDED } else { IDLE };
+        let deadline = Instant::now() + idle;
         let mut used = 0;
-        loop {
-            let whole = answer_some(shared, peer.ip(), &input, &mut used, &mut output);
-            if !output.is_empty() {
-                timeout(WRITE, stream.write_all(&output)).await??;
-                output.clear();
+        while used == 0 {
+            if timeout_at(deadline, stream.0.read_buf(&mut input)).await?? == 0 {
+                return Ok(());
             }
-            if whole {
-                break;
+            loop {
+                let whole = answer_some(shared, peer.ip(), &input, &mut used, &mut output);
+                if !output.is_empty() {
+                    timeout(WRITE, stream.send(&output)).await??;
+                    output.clear();
+                }
+                if whole {
+                    break;
+                }
+                tokio::task::yield_now().await; // the others have their turn
             }
-            tokio::task::yield_now().await; // the others have their turn
         }
         input.drain(..used);
         if input.capacity() > 4096 && input.is_empty() {
             input.shrink_to(512);
-        }
-        if input.len() >= READ_OCTETS {
-            return Ok(()); // can't be: a message of the largest length is whole by now
         }
     }
 }

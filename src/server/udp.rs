@@ -28,7 +28,7 @@ pub(super) fn serve(socket: &UdpSocket, mut reader: Reader, stop: &CancellationT
 
 fn serve_batch(socket: &UdpSocket, batch: &mut Batch, reader: &mut Reader, draws: &mut Draws) {
     match batch.receive(socket) {
-        Ok(0) => return,
+        Ok(0) => return reader.read(|_, _| ()), // to keep no old snapshot when nobody asks
         Ok(_) => {}
         Err(error) => {
             // Nothing a packet can cause. Not to spin, should it stay.

@@ -21,9 +21,12 @@ use crate::time::Timestamp;
 /// The longest that an answer is under way: it bounds delay in the network, and slow TCP writes are cut off.
 pub const TRANSIT_SECS: u64 = 2;
 
-/// When the last cache has let go of an answer sent at `sent` (a clock rounded down, hence the second more).
+/// By how much a horizon is later than the instant sent and the TTL: transit, and a second as the clock is rounded down.
+pub const MARGIN_SECS: u64 = 1 + TRANSIT_SECS;
+
+/// When the last cache has let go of an answer sent at `sent`.
 pub const fn expires(sent: Timestamp, ttl: Ttl) -> Timestamp {
-    sent.after(1 + ttl.secs() as u64 + TRANSIT_SECS)
+    sent.after(ttl.secs() as u64 + MARGIN_SECS)
 }
 
 /// The latest expiry and the number of answers for each slot, by worker. One for each pool, shared between snapshots.

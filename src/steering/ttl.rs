@@ -11,6 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dns::Ttl;
+use crate::steering::horizon::MARGIN_SECS;
 use crate::steering::key::mix;
 use crate::time::Timestamp;
 
@@ -92,16 +93,16 @@ pub fn largest_ttl_within(
     least(policy, cutover.map(|c| until_cutover(policy, *c, 0, from)), earned(policy, change, until))
 }
 
-/// When caches are clear if the cutover is set (or moved) at `set_at`: from then on no cache that obeys TTLs holds an
-/// answer that was given with more than `low`, so that a change made then has reached every cache `low` later.
+/// When caches are clear if the cutover is set (or moved) now: from then on no cache that obeys TTLs holds an answer that
+/// was given with more than `low`, so that a change made then has reached every cache `low` later.
 ///
-/// It is the later of the cutover itself and one `normal` after `set_at`, when the last answer from before is gone.
-/// When it is later than the cutover, the cutover was set too late, which is worth a warning. Rounding of the clock and
-/// delay in the network come on top, as everywhere but in the cache horizon (at most 1 s +
-/// [`TRANSIT_SECS`](crate::steering::horizon::TRANSIT_SECS)). `policy` must have been in force for one `normal`: answers
-/// from before a reload that lowered `normal` may live longer, which the horizon knows.
-pub fn caches_clear_at(policy: &TtlPolicy, cutover: &Cutover, set_at: Timestamp) -> Timestamp {
-    cutover.at.max(set_at.after(u64::from(policy.normal.secs())))
+/// It is the latest of the cutover itself, one `largest` after `set_at`, the most that was served until then, and the end
+/// of what was given earlier, whose `horizon` is the pool's latest (`None`: nothing was): a TTL was larger where the
+/// policy was another one. When it is later than the cutover, the cutover was set too late, which is worth a warning.
+/// Rounding of the clock and delay in the network come on top, as everywhere but in the cache horizon ([`MARGIN_SECS`]).
+pub fn caches_clear_at(cutover: &Cutover, set_at: Timestamp, largest: Ttl, horizon: Option<Timestamp>) -> Timestamp {
+    let given = horizon.map_or(cutover.at, |horizon| horizon.before(MARGIN_SECS));
+    cutover.at.max(set_at.after(u64::from(largest.secs()))).max(given)
 }
 
 /// Whether the policy makes sense.
@@ -176,6 +177,7 @@ fn earned(policy: &TtlPolicy, change: Option<&Change>, now: Timestamp) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::steering::horizon::expires;
     use proptest::prelude::*;
 
     const T: Timestamp = Timestamp(1_800_000_000);
@@ -248,10 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn caches_are_clear_one_normal_after_a_late_cutover_is_set() {
-        let at = |set_before| caches_clear_at(&hour(), &Cutover { at: T }, T.before(set_before));
-        assert_eq!([at(9000), at(3600), at(600)], [T, T, T.after(3000)]);
-        assert_eq!(caches_clear_at(&hour(), &Cutover { at: T }, T.after(5)), T.after(3605));
+    fn caches_are_clear_one_ttl_after_a_late_cutover_is_set() {
+        let at = |set_before, largest, given| {
+            caches_clear_at(&Cutover { at: T }, T.before(set_before), Ttl::from_secs(largest), given)
+        };
+        assert_eq!([9000, 3600, 600].map(|before| at(before, 3600, None)), [T, T, T.after(3000)]);
+        assert_eq!(at(600, 60, Some(expires(T.before(700), Ttl::from_secs(90)))), T, "TTLs were low");
+        assert_eq!(at(600, 60, Some(expires(T.before(700), hour().normal))), T.after(2900), "they were larger before");
     }
 
     #[test]
@@ -309,7 +314,7 @@ mod tests {
         ) {
             let (normal, low) = (u64::from(p.normal.secs()), u64::from(p.low.secs()));
             let set_at = T.before(ahead * normal);
-            prop_assert_eq!(caches_clear_at(&p, &Cutover { at: T }, set_at), T);
+            prop_assert_eq!(caches_clear_at(&Cutover { at: T }, set_at, p.normal, Some(expires(set_at, p.normal))), T);
             // A cache filled the second before the cutover was set, or any time earlier.
             let mut now = set_at.after(phase % normal);
             let mut queries = 0;

@@ -28,9 +28,9 @@ pub struct Zone {
     names: Vec<u8>,
     nodes: Vec<Node>,
     sets: Vec<Set>,
-    /// TTL and target of the CNAMEs by node: what a chain goes on with.
-    aliases: Vec<(u32, Ttl, Box<[u8]>)>,
-    referrals: Vec<Cut>,
+    /// The CNAMEs by node: what a chain goes on with.
+    aliases: Vec<(u32, Alias)>,
+    cuts: Vec<Cut>,
     arena: Arena,
     /// The SOA for negative answers, with the TTL of RFC 2308, 3.
     negative: Handle,
@@ -47,8 +47,10 @@ struct Node {
     sets: u16,
     /// The node `*` right below, if there is one.
     wildcard: u32,
-    /// The zone cut at or above this name.
+    /// What takes this name out of the zone's data: the zone cut at or above it, or the DNAME above it.
     cut: u32,
+    /// The same for all names below.
+    cut_below: u32,
     /// What lies over this name.
     slot: u32,
 }
@@ -59,10 +61,24 @@ struct Set {
     handle: Handle,
 }
 
+/// What answers for all names below a node.
 #[derive(Debug)]
 struct Cut {
     node: u32,
     handle: Handle,
+    /// What the DNAME leads to; `None` for a zone cut.
+    dname: Option<Alias>,
+}
+
+/// Where a CNAME or DNAME leads.
+#[derive(Clone, Debug)]
+pub struct Alias {
+    /// The TTL of the record.
+    pub ttl: Ttl,
+    /// The target in wire form, case as in the zone.
+    pub target: Box<[u8]>,
+    /// Octets of the target before the zone's own name, where it ends with that: the rest can be a pointer.
+    pub before_apex: Option<u8>,
 }
 
 /// Where a QNAME falls in a zone.
@@ -72,6 +88,8 @@ pub enum Place<'z> {
     Node(NodeRef<'z>),
     /// At or below a zone cut: NS and glue, AA clear. The octets are those of the cut's name.
     Referral(Prepared<'z>, usize),
+    /// Below a DNAME (RFC 6672): its RRset, the octets of its owner name, and where it leads.
+    Dname(Prepared<'z>, usize, &'z Alias),
     /// No such name.
     NxDomain,
 }
@@ -128,18 +146,18 @@ impl Zone {
     pub fn find(&self, qname: &[u8], at_cut: bool) -> Place<'_> {
         if let Some(index) = self.node_of(qname) {
             let node = &self.nodes[index as usize];
-            if node.cut == NONE || (at_cut && self.referrals[node.cut as usize].node == index) {
+            if node.cut == NONE || (at_cut && self.cuts[node.cut as usize].node == index) {
                 return Place::Node(NodeRef { zone: self, index });
             }
-            return self.referral(node.cut);
+            return self.cut(node.cut);
         }
         let mut rest = qname;
         while let Some(up) = name::parent(rest) {
             rest = up;
             let Some(index) = self.node_of(rest) else { continue };
             let encloser = &self.nodes[index as usize];
-            return if encloser.cut != NONE {
-                self.referral(encloser.cut)
+            return if encloser.cut_below != NONE {
+                self.cut(encloser.cut_below)
             } else if encloser.wildcard != NONE {
                 Place::Node(NodeRef { zone: self, index: encloser.wildcard })
             } else {
@@ -149,9 +167,13 @@ impl Zone {
         Place::NxDomain // not below the apex: the zone set does not ask for that
     }
 
-    fn referral(&self, cut: u32) -> Place<'_> {
-        let cut = &self.referrals[cut as usize];
-        Place::Referral(self.arena.get(cut.handle), self.nodes[cut.node as usize].name_octets as usize)
+    fn cut(&self, cut: u32) -> Place<'_> {
+        let cut = &self.cuts[cut as usize];
+        let (prepared, octets) = (self.arena.get(cut.handle), self.nodes[cut.node as usize].name_octets as usize);
+        match &cut.dname {
+            None => Place::Referral(prepared, octets),
+            Some(alias) => Place::Dname(prepared, octets, alias),
+        }
     }
 
     #[inline]
@@ -179,11 +201,10 @@ impl<'z> NodeRef<'z> {
         self.sets().first().map(|set| (set.rtype, self.zone.arena.get(set.handle)))
     }
 
-    /// The CNAME at this name: its TTL, and its target in wire form.
-    pub fn alias(self) -> Option<(Ttl, &'z [u8])> {
-        let at = self.zone.aliases.binary_search_by_key(&self.index, |(node, ..)| *node).ok()?;
-        let (_, ttl, target) = &self.zone.aliases[at];
-        Some((*ttl, target))
+    /// Where the CNAME at this name leads.
+    pub fn alias(self) -> Option<&'z Alias> {
+        let at = self.zone.aliases.binary_search_by_key(&self.index, |(node, _)| *node).ok()?;
+        Some(&self.zone.aliases[at].1)
     }
 
     /// The slot that lies over this name.
@@ -231,7 +252,7 @@ impl<'c> Compiler<'c> {
             nodes: Vec::new(),
             sets: Vec::new(),
             aliases: Vec::new(),
-            referrals: Vec::new(),
+            cuts: Vec::new(),
             arena,
             negative,
             negative_ttl,
@@ -257,7 +278,7 @@ impl<'c> Compiler<'c> {
             self.add_answers(owner, sets);
         }
         let mut zone = self.zone;
-        zone.aliases.sort_unstable_by_key(|(node, ..)| *node);
+        zone.aliases.sort_unstable_by_key(|(node, _)| *node);
         zone.names.shrink_to_fit();
         zone.nodes.shrink_to_fit();
         zone.sets.shrink_to_fit();
@@ -273,14 +294,16 @@ impl<'c> Compiler<'c> {
         let parent = if *lower == self.zone.apex { None } else { lower.parent().map(|up| self.add_node(&up)) };
         let zone = &mut self.zone;
         let index = zone.nodes.len() as u32;
-        let inherited = parent.map_or(NONE, |p| zone.nodes[p as usize].cut);
-        let cuts_here = parent.is_some() && inherited == NONE && self.contents.rrset(lower, Rtype::NS).is_some();
-        let cut = if cuts_here {
-            let handle = zone.negative; // takes its place until its referral is prepared
-            zone.referrals.push(Cut { node: index, handle });
-            zone.referrals.len() as u32 - 1
+        let inherited = parent.map_or(NONE, |p| zone.nodes[p as usize].cut_below);
+        let refers = parent.is_some() && self.contents.rrset(lower, Rtype::NS).is_some();
+        let dname = self.contents.rrset(lower, Rtype::DNAME).filter(|_| !refers).map(|set| alias(&zone.apex, set));
+        let (cut, cut_below) = if inherited == NONE && (refers || dname.is_some()) {
+            let handle = zone.negative; // takes its place until its answer is prepared
+            zone.cuts.push(Cut { node: index, handle, dname });
+            let here = zone.cuts.len() as u32 - 1;
+            (if refers { here } else { NONE }, here)
         } else {
-            inherited
+            (inherited, inherited)
         };
         let slot = if cut == NONE { self.overlay.get(lower).copied().unwrap_or(NONE) } else { NONE };
         zone.nodes.push(Node {
@@ -290,6 +313,7 @@ impl<'c> Compiler<'c> {
             sets: 0,
             wildcard: NONE,
             cut,
+            cut_below,
             slot,
         });
         zone.names.extend_from_slice(lower.wire());
@@ -308,14 +332,16 @@ impl<'c> Compiler<'c> {
     fn add_answers(&mut self, owner: &Name, sets: &[Rrset]) {
         let index = self.add_node(&owner.to_lowercase());
         let cut = self.zone.nodes[index as usize].cut;
-        let is_cut = cut != NONE && self.zone.referrals[cut as usize].node == index;
+        let is_cut = cut != NONE && self.zone.cuts[cut as usize].node == index;
         if cut != NONE && !is_cut {
             return; // glue, or occluded: it is never an answer
         }
         let start = self.zone.sets.len();
+        let mut sets: Vec<&Rrset> = sets.iter().collect();
+        sets.sort_unstable_by_key(|set| set.rtype); // addresses first: they are asked for most
         for set in sets {
             if is_cut && set.rtype == Rtype::NS {
-                self.zone.referrals[cut as usize].handle = self.referral(owner, set);
+                self.zone.cuts[cut as usize].handle = self.referral(owner, set);
             }
             if is_cut && set.rtype != Rtype::DS {
                 continue;
@@ -323,7 +349,11 @@ impl<'c> Compiler<'c> {
             let handle = self.positive(owner, set);
             self.zone.sets.push(Set { rtype: set.rtype, handle });
             if set.rtype == Rtype::CNAME {
-                self.zone.aliases.push((index, set.ttl, set.rdatas[0].clone()));
+                self.zone.aliases.push((index, alias(&self.zone.apex, set)));
+            }
+            if set.rtype == Rtype::DNAME {
+                let below = self.zone.nodes[index as usize].cut_below;
+                self.zone.cuts[below as usize].handle = handle;
             }
         }
         let node = &mut self.zone.nodes[index as usize];
@@ -360,6 +390,12 @@ impl<'c> Compiler<'c> {
         }
         p.finish()
     }
+}
+
+fn alias(apex: &Name, set: &Rrset) -> Alias {
+    let target = set.rdatas[0].clone();
+    let before = target.len().checked_sub(apex.wire().len()).filter(|_| name::is_at_or_below(&target, apex.wire()));
+    Alias { ttl: set.ttl, before_apex: before.map(|octets| octets as u8), target }
 }
 
 /// Address RRsets of the names that the RDATA of `set` points at, from this zone (RFC 1034, 4.3.2, 6), each once.

@@ -72,6 +72,21 @@ pub fn parse(text: &[u8], file: &Path, apex: &Name) -> Result<Loaded, Vec<Diagno
     parse_owned(text.to_vec(), file, apex)
 }
 
+/// Reads the RDATA of one record as a master file has it behind the type: what other files quote of master files.
+///
+/// # Errors
+/// One sentence.
+pub fn parse_rdata(rtype: Rtype, text: &str, origin: &Name) -> Result<Box<[u8]>, String> {
+    let mut entry = Entry::default();
+    let mut lexer = Lexer::new(text.as_bytes());
+    lexer.next(&mut entry).map_err(|e| e.message.to_owned())?;
+    let rdata = rdata::parse(rtype, &entry.tokens, origin).map_err(|e| e.fault.to_string())?;
+    match lexer.next(&mut Entry::default()) {
+        Ok(false) => Ok(rdata),
+        _ => Err("it does not end with its line".to_owned()),
+    }
+}
+
 fn parse_owned(text: Vec<u8>, file: &Path, apex: &Name) -> Result<Loaded, Vec<Diagnostic>> {
     let mut reader = Reader {
         apex,

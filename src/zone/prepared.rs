@@ -2,7 +2,7 @@
 //!
 //! A prepared answer is written once, as if its owner name were the QNAME at octet 12 and it stood right behind the
 //! question. Then copying is one `memcpy`. Where it stands elsewhere (a wildcard's QNAME is longer, a referral's owner is
-//! the end of the QNAME, a CNAME's target lies in the answer), the pointers listed as [`Fixup`]s are moved.
+//! the end of the QNAME, a CNAME's target lies in the answer), the pointers listed as fixups are moved.
 
 use crate::dns::wire::{CLASS_IN, Full, HEADER_OCTETS, Response, Section};
 use crate::dns::{Name, Rtype, Ttl, name, rdata};
@@ -11,6 +11,64 @@ use crate::dns::{Name, Rtype, Ttl, name, rdata};
 const POINTER_LIMIT: usize = 0x2000;
 /// The furthest into a message that octets with such pointers may be copied.
 const PLACE_LIMIT: usize = 0x1f00;
+
+/// Where an owner name stands in a response: as labels, of which the last may be a pointer to the same labels further up.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnerAt {
+    /// Its first octet.
+    at: usize,
+    /// Its octets, uncompressed.
+    octets: usize,
+    /// How many of them, at its end, stand elsewhere.
+    shared: usize,
+    /// Where those end.
+    shared_end: usize,
+}
+
+impl OwnerAt {
+    /// The QNAME of `octets`.
+    #[inline]
+    pub const fn qname(octets: usize) -> Self {
+        Self::whole(HEADER_OCTETS, octets)
+    }
+
+    /// A name without a pointer.
+    #[inline]
+    pub const fn whole(at: usize, octets: usize) -> Self {
+        Self { at, octets, shared: 0, shared_end: 0 }
+    }
+
+    /// Whether it stands there without a pointer.
+    pub const fn is_whole(self) -> bool {
+        self.shared == 0
+    }
+
+    /// A name of `octets` at `at` whose last octets are those of `end`, which is whole, by a pointer.
+    pub const fn ending_with(at: usize, octets: usize, end: Self) -> Self {
+        Self { at, octets, shared: end.octets, shared_end: end.at + end.octets }
+    }
+
+    /// Its first octet in the message.
+    #[inline]
+    pub const fn at(self) -> usize {
+        self.at
+    }
+
+    /// Its octets, uncompressed.
+    pub const fn octets(self) -> usize {
+        self.octets
+    }
+
+    /// The end of this name that has `octets`: one of its ancestors.
+    #[inline]
+    pub const fn suffix(self, octets: usize) -> Self {
+        if octets > self.shared {
+            Self { at: self.at + self.octets - octets, octets, ..self }
+        } else {
+            Self::whole(self.shared_end - octets, octets)
+        }
+    }
+}
 
 /// Where a compression pointer stands, and what it moves with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,32 +156,31 @@ impl Arena {
 }
 
 impl Prepared<'_> {
-    /// Copies it to the end of `response`; its owner name stands at `owner_at` with `owner_octets`. Additional data is left
-    /// out when it doesn't fit.
+    /// Copies it to the end of `response`, for the owner name that stands at `owner`. Additional data is left out when it
+    /// doesn't fit.
     ///
     /// # Errors
     /// [`Full`] when what is required does not fit.
     #[inline]
-    pub fn copy(self, response: &mut Response<'_>, owner_at: usize, owner_octets: usize) -> Result<(), Full> {
-        self.copy_part(response, owner_at, owner_octets, true)
-            .or_else(|Full| self.copy_part(response, owner_at, owner_octets, false))
+    pub fn copy(self, response: &mut Response<'_>, owner: OwnerAt) -> Result<(), Full> {
+        self.copy_part(response, owner, true).or_else(|Full| self.copy_part(response, owner, false))
     }
 
     /// Copies what is required of it, without additional data.
     ///
     /// # Errors
     /// [`Full`] when it does not fit.
-    pub fn copy_required(self, response: &mut Response<'_>, owner_at: usize, owner_octets: usize) -> Result<(), Full> {
-        self.copy_part(response, owner_at, owner_octets, false)
+    pub fn copy_required(self, response: &mut Response<'_>, owner: OwnerAt) -> Result<(), Full> {
+        self.copy_part(response, owner, false)
     }
 
-    fn copy_part(
-        self,
-        response: &mut Response<'_>,
-        owner_at: usize,
-        owner_octets: usize,
-        all: bool,
-    ) -> Result<(), Full> {
+    /// Whether `other` is the same prepared answer.
+    pub fn is(self, other: Self) -> bool {
+        std::ptr::eq(self.arena, other.arena) && self.handle.start == other.handle.start
+    }
+
+    #[inline]
+    fn copy_part(self, response: &mut Response<'_>, owner: OwnerAt, all: bool) -> Result<(), Full> {
         let h = &self.handle;
         let start = response.len();
         if start > PLACE_LIMIT {
@@ -133,19 +190,25 @@ impl Prepared<'_> {
         let source = &self.arena.octets[h.start as usize..(h.start + octets) as usize];
         let place = response.put(Section::Answer, h.counts[0], source)?;
 
-        let owner_moved = owner_at.wrapping_sub(HEADER_OCTETS);
-        let tail_moved = (owner_at + owner_octets).wrapping_sub(HEADER_OCTETS + h.owner_octets as usize);
-        let own_moved = start.wrapping_sub(HEADER_OCTETS + h.owner_octets as usize + 4);
+        let prepared_end = HEADER_OCTETS + h.owner_octets as usize;
+        let owner_moved = owner.at.wrapping_sub(HEADER_OCTETS);
+        let tail_moved = (owner.at + owner.octets).wrapping_sub(prepared_end);
+        let own_moved = start.wrapping_sub(prepared_end + 4);
         if (owner_moved | tail_moved | own_moved) != 0 {
             let fixups = &self.arena.fixups[h.fixups_start as usize..(h.fixups_start + fixups) as usize];
             for fixup in fixups {
+                let at = fixup.at();
+                let pointer = u16::from_be_bytes([place[at], place[at + 1]]);
                 let moved = match fixup.anchor() {
                     Anchor::Owner => owner_moved,
+                    // That part of the name stands elsewhere.
+                    Anchor::Tail if prepared_end - (pointer & 0x3fff) as usize <= owner.shared => {
+                        owner.shared_end.wrapping_sub(prepared_end)
+                    }
                     Anchor::Tail => tail_moved,
                     Anchor::Own => own_moved,
                 };
-                let at = fixup.at();
-                let pointer = u16::from_be_bytes([place[at], place[at + 1]]).wrapping_add(moved as u16);
+                let pointer = pointer.wrapping_add(moved as u16);
                 place[at..at + 2].copy_from_slice(&pointer.to_be_bytes());
             }
         }

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::{Name, RData, RecordType};
+use waypost::dns::Rtype;
+use waypost::dns::rdata::to_text;
 use waypost::dns::wire::TCP_OCTETS;
 use waypost::query::{Context, Counters, Snapshot, Tally, Transport, answer};
 use waypost::time::Timestamp;
@@ -75,7 +77,11 @@ pub fn shown(message: &Message) -> String {
     text.push('\n');
     for (section, records) in [("an", &message.answers), ("au", &message.authorities), ("ad", &message.additionals)] {
         for record in records {
-            let line = format!("{section} {} {} {} {}\n", record.name, record.ttl, record.record_type(), record.data);
+            let data = match &record.data {
+                RData::Unknown { code, rdata } => to_text(Rtype((*code).into()), &rdata.anything),
+                known => known.to_string(),
+            };
+            let line = format!("{section} {} {} {} {data}\n", record.name, record.ttl, record.record_type());
             text.push_str(&line);
         }
     }
@@ -90,6 +96,7 @@ fn rcode(code: ResponseCode) -> &'static str {
         ResponseCode::NXDomain => "NXDOMAIN",
         ResponseCode::NotImp => "NOTIMP",
         ResponseCode::Refused => "REFUSED",
+        ResponseCode::YXDomain => "YXDOMAIN",
         code if u16::from(code) == 16 => "BADVERS",
         _ => "other",
     }

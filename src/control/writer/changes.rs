@@ -1,26 +1,36 @@
 //! Commands that change the state: decided, made durable, published, answered.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::control::catalog::Catalog;
 use crate::control::decide::{self, Proposal, check_condition};
 use crate::control::error::ControlError;
-use crate::control::handle::{AuditQuery, Reply};
+use crate::control::handle::AuditQuery;
 use crate::control::message::{
     Action, AuditEntry, ChangeAnswer, CutoverRequest, EndpointChange, FlipAnswer, FlipRequest, Origin, OverrideRequest,
     ReasonRequest, RestoreRequest,
 };
-use crate::control::records::{self, Past, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
+use crate::control::records::{self, Past, RecordError, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
 use crate::control::state::{PoolState, State, reconcile};
-use crate::control::writer::{Reloaded, Writer};
+use crate::control::writer::copies::zone_copies;
+use crate::control::writer::view::warn_of;
+use crate::control::writer::{ReloadRequest, Reloaded, SELF, Writer};
+use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
 use crate::steering::horizon::expires;
-use crate::steering::ttl::{caches_clear_at, largest_ttl};
+use crate::steering::pool::Weight;
+use crate::steering::ttl::{Cutover, caches_clear_at, largest_ttl};
 use crate::store::{Scan, Write};
 use crate::time::Timestamp;
 
-/// Who carries out what nobody asked for at that moment.
-pub(super) const SELF: &str = "waypost";
+/// Reloads that wait for their turn; more are refused.
+const WAITING_RELOADS: usize = 16;
+/// A commit that took longer leaves bounds of horizons behind that are too early: they are made again.
+const COMMIT_SECS: u64 = 1;
 
 impl Writer {
     pub(super) async fn flip(
@@ -29,7 +39,8 @@ impl Writer {
         request: FlipRequest,
         now: Timestamp,
     ) -> Result<FlipAnswer, ControlError> {
-        if let Some(first) = self.repeated(&origin).await? {
+        let change = "flip";
+        if let Some(first) = self.repeated(&origin, change).await? {
             return Ok(first);
         }
         check_condition(origin.condition, self.state.generation, !request.dry_run)?;
@@ -37,7 +48,7 @@ impl Writer {
         if request.dry_run {
             return Ok(self.flip_answer(&proposal, &self.state, true, now));
         }
-        self.make_flip(origin, request.reason, proposal, now).await
+        self.make_flip(origin, change, request.reason, proposal, now).await
     }
 
     pub(super) async fn revert(
@@ -47,12 +58,13 @@ impl Writer {
         request: ReasonRequest,
         now: Timestamp,
     ) -> Result<FlipAnswer, ControlError> {
-        if let Some(first) = self.repeated(&origin).await? {
+        let change = format!("revert {generation}");
+        if let Some(first) = self.repeated(&origin, &change).await? {
             return Ok(first);
         }
         check_condition(origin.condition, self.state.generation, true)?;
         let proposal = self.undo(generation, Action::Revert { undone: generation }, now).await?;
-        self.make_flip(origin, request.reason, proposal, now).await
+        self.make_flip(origin, &change, request.reason, proposal, now).await
     }
 
     pub(super) async fn restore(
@@ -61,11 +73,12 @@ impl Writer {
         request: RestoreRequest,
         now: Timestamp,
     ) -> Result<FlipAnswer, ControlError> {
-        if let Some(first) = self.repeated(&origin).await? {
+        let generation = request.generation;
+        let change = format!("restore {generation}");
+        if let Some(first) = self.repeated(&origin, &change).await? {
             return Ok(first);
         }
         check_condition(origin.condition, self.state.generation, true)?;
-        let generation = request.generation;
         if generation == 0 || generation > self.state.generation {
             let detail = format!("no generation {generation}: they run from 1 to {}", self.state.generation);
             return Err(ControlError::NotFound(detail));
@@ -87,8 +100,9 @@ impl Writer {
         if then.is_empty() {
             return Err(ControlError::Conflict(format!("the weights are those of generation {generation} already")));
         }
+        decide::refuse_waiting(&self.state, then.keys())?;
         let proposal = decide::take_back(&self.state, &then, Action::Restore { restored: generation }, now)?;
-        self.make_flip(origin, request.reason, proposal, now).await
+        self.make_flip(origin, &change, request.reason, proposal, now).await
     }
 
     pub(super) async fn confirm(
@@ -98,10 +112,21 @@ impl Writer {
         request: ReasonRequest,
         now: Timestamp,
     ) -> Result<ChangeAnswer, ControlError> {
+        let change = format!("confirm {generation}");
+        if let Some(first) = self.repeated(&origin, &change).await? {
+            return Ok(first);
+        }
         check_condition(origin.condition, self.state.generation, false)?;
-        let proposal = decide::confirm(&self.state, generation, now)?;
-        self.make(&origin, request.reason, proposal, now, Vec::new()).await?;
-        Ok(self.change_answer(now))
+        if let Some(late) = self.state.pending.iter().find(|p| p.generation == generation && p.is_due(now)) {
+            return Err(ControlError::Conflict(format!(
+                "it is too late: the flip of generation {generation} had to be confirmed by {}, and is being taken back",
+                late.confirm_by
+            )));
+        }
+        let proposal = decide::confirm(&self.state, &self.catalog.settings.pools, generation, now)?;
+        let answer = ChangeAnswer { warnings: proposal.warnings.clone(), ..self.change_answer(now) };
+        self.make(&origin, request.reason, proposal, now, repeat(&origin, &change, &answer, now)).await?;
+        Ok(answer)
     }
 
     pub(super) async fn set_override(
@@ -112,10 +137,15 @@ impl Writer {
         request: OverrideRequest,
         now: Timestamp,
     ) -> Result<ChangeAnswer, ControlError> {
+        let change = format!("override {site} of {}", pool.to_lowercase());
+        if let Some(first) = self.repeated(&origin, &change).await? {
+            return Ok(first);
+        }
         check_condition(origin.condition, self.state.generation, false)?;
         let proposal = decide::set_override(&self.state, pool, site, &request, now)?;
-        self.make(&origin, request.reason, proposal, now, Vec::new()).await?;
-        Ok(self.change_answer(now))
+        let answer = self.change_answer(now);
+        self.make(&origin, request.reason, proposal, now, repeat(&origin, &change, &answer, now)).await?;
+        Ok(answer)
     }
 
     pub(super) async fn set_cutover(
@@ -125,23 +155,31 @@ impl Writer {
         request: CutoverRequest,
         now: Timestamp,
     ) -> Result<ChangeAnswer, ControlError> {
+        let change = format!("cutover of {}", pool.to_lowercase());
+        if let Some(first) = self.repeated(&origin, &change).await? {
+            return Ok(first);
+        }
         check_condition(origin.condition, self.state.generation, false)?;
         let proposal = decide::set_cutover(&self.state, pool, &request, now)?;
-        self.make(&origin, request.reason, proposal, now, Vec::new()).await?;
-        self.told_late.retain(|told| told != pool);
         let mut answer = self.change_answer(now);
-        let cutover = self.state.pools[pool].cutover;
+        let cutover = request.at.map(|at| Cutover { at });
         let policy = self.catalog.settings.pools.iter().find(|p| p.name == *pool).map(|p| p.ttl);
         if let (Some(cutover), Some(policy)) = (cutover, policy) {
-            let clear = caches_clear_at(&policy, &cutover, now);
+            let (planned, changed) = (self.state.pools[pool].cutover, self.change_of(pool));
+            let largest = largest_ttl(&policy, planned.as_ref(), changed.as_ref(), now);
+            let given = self.horizons.known(pool).values().flat_map(BTreeMap::values).max().copied();
+            let clear = caches_clear_at(&cutover, now, largest, given);
             answer.caches_clear_at = Some(clear);
             if clear > cutover.at {
                 answer.warnings.push(format!(
                     "{} is too early: answers given until now live for up to {} s; caches will be clear at {clear}",
-                    cutover.at, policy.normal
+                    cutover.at,
+                    clear.since(now)
                 ));
             }
         }
+        self.make(&origin, request.reason, proposal, now, repeat(&origin, &change, &answer, now)).await?;
+        self.told_late.retain(|told| told != pool);
         Ok(answer)
     }
 
@@ -155,22 +193,26 @@ impl Writer {
 
     /// Takes back the flips whose deadline has passed.
     pub(super) async fn take_back_unconfirmed(&mut self, now: Timestamp) {
-        let due: Vec<u64> = self.state.pending.iter().filter(|p| p.confirm_by <= now).map(|p| p.generation).collect();
+        let due: Vec<u64> = self.state.pending.iter().filter(|p| p.is_due(now)).map(|p| p.generation).collect();
         for generation in due {
             let origin = Origin { author: SELF.to_owned(), ..Origin::default() };
             let action = Action::Unconfirmed { undone: generation };
             let made = match self.undo(generation, action.clone(), now).await {
                 Ok(proposal) => {
                     let reason = format!("generation {generation} was not confirmed in time");
-                    self.make(&origin, Some(reason), proposal, now, Vec::new()).await
+                    self.make(&origin, Some(reason), proposal, now, Vec::new()).await.map(|_| ())
                 }
-                // Only a changed configuration can stand in the way: what it says holds then.
+                // Other endpoints by now, or nothing left to answer: then it stays, as if it were confirmed.
                 Err(ControlError::Conflict(why)) => {
-                    let pending = self.state.pending.iter().filter(|p| p.generation != generation).cloned().collect();
-                    let proposal = Proposal { action, touched: BTreeMap::new(), pending, warnings: Vec::new() };
                     let reason = format!("generation {generation} was not confirmed, and can't be taken back: {why}");
                     tracing::error!(generation, why, "an unconfirmed flip can't be taken back");
-                    self.make(&origin, Some(reason), proposal, now, Vec::new()).await
+                    match decide::confirm(&self.state, &self.catalog.settings.pools, generation, now) {
+                        Ok(stays) => {
+                            let stays = Proposal { action, ..stays };
+                            self.make(&origin, Some(reason), stays, now, Vec::new()).await.map(|_| ())
+                        }
+                        Err(error) => Err(error),
+                    }
                 }
                 Err(error) => Err(error),
             };
@@ -187,7 +229,7 @@ impl Writer {
         let Some(past) = past else {
             return Err(ControlError::NotFound(format!("no generation {generation}")));
         };
-        if !changes_weights(&past.entry.action) || past.entry.action == Action::Reload {
+        if !is_flip(&past.entry.action) {
             return Err(ControlError::Conflict(format!(
                 "generation {generation} is no flip: there are no weights to undo"
             )));
@@ -195,8 +237,8 @@ impl Writer {
         let before: BTreeMap<Name, PoolState> =
             past.before.into_iter().filter_map(|(name, before)| Some((name, before?))).collect();
         for later in self.pasts_since(generation).await? {
-            let shared = later.before.keys().find(|name| before.contains_key(*name));
-            if let Some(pool) = shared.filter(|_| changes_weights(&later.entry.action)) {
+            let shared = later.before.keys().find(|name| before.contains_key(*name) && has_flipped(&later, name));
+            if let Some(pool) = shared {
                 return Err(ControlError::Conflict(format!(
                     "generation {} has flipped pool {pool} since: revert that one first, or restore an older generation",
                     later.entry.generation
@@ -216,15 +258,24 @@ impl Writer {
     }
 
     /// The first answer to this idempotency key.
-    async fn repeated(&self, origin: &Origin) -> Result<Option<FlipAnswer>, ControlError> {
+    async fn repeated<T: DeserializeOwned>(&self, origin: &Origin, change: &str) -> Result<Option<T>, ControlError> {
         let Some(key) = &origin.idempotency_key else { return Ok(None) };
-        let found = records::get::<Repeat>(&*self.store, &idempotency_key(key)).await;
-        found.map(|r| r.map(|r| r.answer)).map_err(|e| ControlError::Store(e.to_string()))
+        let stored = idempotency_key(key);
+        let found = records::get::<Repeat>(&*self.store, &stored).await;
+        let Some(first) = found.map_err(|e| ControlError::Store(e.to_string()))? else { return Ok(None) };
+        if first.change != change {
+            let other = first.change;
+            return Err(ControlError::Conflict(format!("the idempotency key {key:?} was used before, for: {other}")));
+        }
+        let answer =
+            serde_json::from_value(first.answer).map_err(|error| RecordError::Malformed { key: stored, error });
+        answer.map(Some).map_err(|e| ControlError::Store(e.to_string()))
     }
 
     async fn make_flip(
         &mut self,
         origin: Origin,
+        change: &str,
         reason: Option<String>,
         proposal: Proposal,
         now: Timestamp,
@@ -232,15 +283,18 @@ impl Writer {
         let before = self.state.clone();
         let mut answer = self.flip_answer(&proposal, &before, false, now);
         answer.generation += 1;
-        let mut more = Vec::new();
-        if let Some(key) = &origin.idempotency_key {
-            more.push(records::put(idempotency_key(key), &Repeat { at: now, answer: answer.clone() }));
+        let published_at =
+            self.make(&origin, reason, proposal.clone(), now, repeat(&origin, change, &answer, now)).await?;
+        if published_at.since(now) > COMMIT_SECS {
+            // The old answers went on for as long as the commit took.
+            let late = self.flip_answer(&proposal, &before, false, published_at);
+            answer.pools = late.pools;
+            _ = self.commit(repeat(&origin, change, &answer, now)).await; // else a repetition tells what was first thought
         }
-        self.make(&origin, reason, proposal, now, more).await?;
         Ok(answer)
     }
 
-    /// Makes a proposal the state: durable first, then published.
+    /// Makes a proposal the state: durable first, then published. Gives when it was.
     async fn make(
         &mut self,
         origin: &Origin,
@@ -248,7 +302,7 @@ impl Writer {
         proposal: Proposal,
         now: Timestamp,
         mut writes: Vec<Write>,
-    ) -> Result<(), ControlError> {
+    ) -> Result<Timestamp, ControlError> {
         let catalog = self.catalog.clone();
         let next =
             State { generation: self.state.generation + 1, pending: proposal.pending, pools: self.state.pools.clone() };
@@ -262,12 +316,31 @@ impl Writer {
         };
         writes.extend(self.writes_of(&next, &proposal.touched, &catalog, entry.clone(), now));
         self.commit(writes).await?;
-        self.state = next;
+        let before = std::mem::replace(&mut self.state, next);
         self.unsettled.extend(proposal.touched.keys().cloned());
         self.state.pools.extend(proposal.touched);
         self.publish();
         tell(&entry);
-        Ok(())
+        Ok(self.bound_again(&before, now).await)
+    }
+
+    /// After a commit of what was decided at `decided`: where it took long, stores again how long answers of the state
+    /// `before` may live, now that the last of them has been given. Gives the instant.
+    async fn bound_again(&mut self, before: &State, decided: Timestamp) -> Timestamp {
+        let now = Timestamp::now();
+        if now.since(decided) <= COMMIT_SECS {
+            return now;
+        }
+        let mut writes = Vec::new();
+        for name in &self.unsettled {
+            let policy = self.catalog.settings.pools.iter().find(|p| p.name == *name).map(|p| p.ttl);
+            if let (Some(old), Some(policy)) = (before.pools.get(name), policy) {
+                writes.push(records::put(horizon_key(name), &self.horizons.bound(name, old, &policy, now)));
+            }
+        }
+        // Where this fails, what is published still is right; only a crash right now would find the bound too early.
+        _ = self.commit(writes).await;
+        now
     }
 
     /// What makes a change durable: the state, the pools touched, what is out in caches because of their old state, the audit.
@@ -294,8 +367,9 @@ impl Writer {
         writes
     }
 
+    /// The answer to a change that is about to be made.
     fn change_answer(&self, now: Timestamp) -> ChangeAnswer {
-        ChangeAnswer { generation: self.state.generation, at: now, caches_clear_at: None, warnings: Vec::new() }
+        ChangeAnswer { generation: self.state.generation + 1, at: now, caches_clear_at: None, warnings: Vec::new() }
     }
 
     /// What a flip does, told against the state `before` it.
@@ -323,44 +397,62 @@ impl Writer {
         FlipAnswer { generation: before.generation, dry_run, at: now, pools, undo_s, confirm_by, warnings }
     }
 
-    /// Begins to read configuration and zones; the writer goes on meanwhile.
-    pub(super) fn reload(
-        &mut self,
-        origin: Origin,
-        request: ReasonRequest,
-        reply: Option<Reply<ChangeAnswer>>,
-        now: Timestamp,
-    ) {
+    /// Has configuration and zones read, now or after the reading under way; the writer goes on meanwhile.
+    pub(super) fn reload(&mut self, wanted: ReloadRequest) {
+        if self.waiting_reloads.len() >= WAITING_RELOADS {
+            let why = "enough reloads are waiting for the one under way".to_owned();
+            _ = wanted.reply.send(Err(ControlError::Conflict(why)));
+            return;
+        }
+        self.waiting_reloads.push_back(wanted);
+        self.read_next();
+    }
+
+    fn read_next(&mut self) {
+        if self.reading {
+            return;
+        }
+        let Some(wanted) = self.waiting_reloads.pop_front() else { return };
+        self.reading = true;
         let (file, catalog, sender) = (self.config_file.clone(), self.catalog.clone(), self.reload_sender.clone());
         tokio::task::spawn_blocking(move || {
-            let read = Catalog::read(&file, Some(&catalog), &BTreeMap::new(), now);
+            let read = Catalog::read(&file, Some(&catalog), &BTreeMap::new(), Timestamp::now());
+            let read = read.map(|new| {
+                let copies = zone_copies(&new, Some(&catalog));
+                (new, copies)
+            });
             // The writer is gone when the server stops: then nobody wants it.
-            _ = sender.blocking_send(Reloaded { origin, request, read, reply });
+            _ = sender.blocking_send(Reloaded { wanted, read });
         });
     }
 
     pub(super) async fn reloaded(&mut self, reloaded: Reloaded) {
-        let Reloaded { origin, request, read, reply } = reloaded;
+        let Reloaded { wanted: ReloadRequest { origin, request, reply }, read } = reloaded;
+        self.reading = false;
         let answer = self.take_over(&origin, request, read).await;
         if let Err(error) = &answer {
             tracing::error!(author = origin.author, %error, "the configuration was not taken over; the old one stays");
         }
-        if let Some(reply) = reply {
-            _ = reply.send(answer);
-        }
+        _ = reply.send(answer);
+        self.read_next();
     }
 
     async fn take_over(
         &mut self,
         origin: &Origin,
         request: ReasonRequest,
-        read: Result<Catalog, Vec<crate::diagnostic::Diagnostic>>,
+        read: Result<(Catalog, Vec<Write>), Vec<Diagnostic>>,
     ) -> Result<ChangeAnswer, ControlError> {
         let now = Timestamp::now();
+        let change = "reload";
+        if let Some(first) = self.repeated(origin, change).await? {
+            return Ok(first);
+        }
         check_condition(origin.condition, self.state.generation, false)?;
-        let catalog =
+        let (catalog, zone_copies) =
             read.map_err(|mistakes| ControlError::Unloadable(mistakes.iter().map(ToString::to_string).collect()))?;
-        let pools = reconcile(&self.state, &catalog.settings.pools, false)
+        let answered = self.answered();
+        let pools = reconcile(&self.state, &catalog.settings.pools, &answered, false, now)
             .map_err(|removals| ControlError::Unloadable(removals.iter().map(ToString::to_string).collect()))?;
         let touched: BTreeMap<Name, PoolState> = pools
             .iter()
@@ -394,12 +486,9 @@ impl Writer {
             }
             writes.push(Write::Delete { key: pool_key(gone) });
         }
-        writes.extend(super::life::zone_copies(&catalog, Some(&self.catalog)));
-        self.commit(writes).await?;
-
-        let mut answer =
-            ChangeAnswer { generation: next.generation, at: now, caches_clear_at: None, warnings: Vec::new() };
-        answer.warnings = super::life::warn_of(&catalog);
+        writes.extend(zone_copies);
+        let mut answer = self.change_answer(now);
+        answer.warnings = warn_of(&catalog);
         if catalog.settings.server != self.catalog.settings.server
             || catalog.settings.api != self.catalog.settings.api
             || catalog.settings.state != self.catalog.settings.state
@@ -408,27 +497,51 @@ impl Writer {
                 .warnings
                 .push("[server] and [api] listeners, workers and the state folder change only at a restart".to_owned());
         }
+        writes.extend(repeat(origin, change, &answer, now));
+        self.commit(writes).await?;
         self.unsettled.extend(touched.keys().cloned());
-        self.state = next;
-        self.catalog = std::sync::Arc::new(catalog);
+        let before = std::mem::replace(&mut self.state, next);
+        let old = std::mem::replace(&mut self.catalog, Arc::new(catalog));
         self.horizons.follow(&self.catalog, self.serial + 1);
-        self.follow_probes();
+        self.follow_probes(&old);
         self.publish();
         tell(&entry);
+        self.bound_again(&before, now).await;
+        tokio::task::spawn_blocking(move || drop(old)); // a large zone takes a while
         Ok(answer)
     }
 }
 
-/// Whether a change of this kind may have changed weights, so that an older one can't be undone behind it.
-fn changes_weights(action: &Action) -> bool {
+/// What keeps the answer for a repetition, if that was asked for.
+fn repeat(origin: &Origin, change: &str, answer: &impl Serialize, now: Timestamp) -> Vec<Write> {
+    let Some(key) = &origin.idempotency_key else { return Vec::new() };
+    let answer = serde_json::to_value(answer).expect("answers have text as keys");
+    vec![records::put(idempotency_key(key), &Repeat { at: now, change: change.to_owned(), answer })]
+}
+
+/// Whether a change of this kind set weights.
+fn is_flip(action: &Action) -> bool {
     match action {
-        Action::Flip { .. }
-        | Action::Revert { .. }
-        | Action::Unconfirmed { .. }
-        | Action::Restore { .. }
-        | Action::Reload => true,
-        Action::Start | Action::Confirm { .. } | Action::Override { .. } | Action::Cutover { .. } => false,
+        Action::Flip { .. } | Action::Revert { .. } | Action::Unconfirmed { .. } | Action::Restore { .. } => true,
+        Action::Start | Action::Confirm { .. } | Action::Override { .. } | Action::Cutover { .. } | Action::Reload => {
+            false
+        }
     }
+}
+
+/// Whether `past` moved clients of `pool`, so that an older flip can't be undone behind it. A configuration does so only
+/// where it takes away an endpoint that had weight, or makes the pool.
+fn has_flipped(past: &Past, pool: &Name) -> bool {
+    if past.entry.action != Action::Reload {
+        return is_flip(&past.entry.action);
+    }
+    let Some(Some(before)) = past.before.get(pool) else { return true };
+    let after = past.entry.changes.iter().find(|c| c.name == *pool);
+    let weight_after = |site: &str| {
+        let endpoint = after.and_then(|c| c.endpoints.iter().find(|e| e.site == site));
+        endpoint.map_or(Weight::ZERO, |e| e.weight[1])
+    };
+    before.endpoints.iter().any(|e| e.weight != weight_after(&e.site))
 }
 
 /// One line for the log: what an operator needs to know of a change.

@@ -1,28 +1,28 @@
 //! The writer's beginning and end, and what time brings about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use crate::control::catalog::{Catalog, Fallback};
+use crate::control::catalog::Catalog;
 use crate::control::decide;
 use crate::control::handle::Handle;
 use crate::control::horizons::{Horizons, recover};
 use crate::control::message::{Action, AuditEntry, ZoneState};
-use crate::control::records::{self, Past, RecordError, Repeat, Run, audit_key, horizon_key, pool_key, zone_key};
-use crate::control::state::{PoolState, Removal, State, reconcile};
-use crate::control::writer::changes::SELF;
-use crate::control::writer::{Checked, StoreNumbers, Writer};
-use crate::diagnostic::Diagnostic;
+use crate::control::numbers::StoreNumbers;
+use crate::control::records::{self, Past, RecordError, Repeat, Run, audit_key, horizon_key, pool_key};
+use crate::control::state::{Answered, PoolState, Removal, State, reconcile};
+use crate::control::writer::copies::{last_good, stale_copies, zone_copies};
+use crate::control::writer::view::warn_of;
+use crate::control::writer::{Checked, SELF, Writer};
 use crate::dns::Name;
 use crate::query::{Readers, Snapshot};
 use crate::steering::health::Health;
 use crate::store::{Scan, StateStore, StoreError, Write};
 use crate::time::Timestamp;
-use crate::zone::master;
 
 /// Observations on their way to the writer.
 const REPORTS: usize = 1024;
@@ -77,15 +77,23 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     let Start { config_file, mut catalog, store, readers, listen, force, now } = start;
     if catalog.zones.iter().any(|z| z.state == ZoneState::Unloaded) {
         let last_good = last_good(&*store, &catalog).await?;
-        // It was read a moment ago without a mistake: one that came since is told by the next reload.
-        if let Ok(again) = Catalog::read(&config_file, None, &last_good, now) {
-            catalog = again;
+        match Catalog::read(&config_file, None, &last_good, now) {
+            Ok(again) => catalog = again,
+            // It was read a moment ago without a mistake: somebody is writing it.
+            Err(mistakes) => {
+                let why = mistakes.first().map(ToString::to_string).unwrap_or_default();
+                tracing::error!(
+                    why,
+                    "the configuration changed during the start: zones that can't be read fail until a reload"
+                );
+            }
         }
     }
     let stored = records::read(&*store).await?;
     let first = stored.state.is_none();
     let before = stored.state.unwrap_or_default();
-    let pools = reconcile(&before, &catalog.settings.pools, force).map_err(StartError::Removal)?;
+    let pools =
+        reconcile(&before, &catalog.settings.pools, &Answered::new(), force, now).map_err(StartError::Removal)?;
 
     let mut horizons = Horizons::new(readers.workers());
     horizons.follow(&catalog, 1);
@@ -158,6 +166,9 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         report_sender,
         reloads,
         reload_sender,
+        reading: false,
+        waiting_reloads: VecDeque::new(),
+        retired: Vec::new(),
         started_at: now,
         listen,
         told_late: Vec::new(),
@@ -177,12 +188,13 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
 impl Writer {
     /// What is due at `now`.
     pub(super) async fn tick(&mut self, now: Timestamp) {
-        if self.state.pending.iter().any(|p| p.confirm_by <= now) {
+        if self.state.pending.iter().any(|p| p.is_due(now)) {
             self.take_back_unconfirmed(now).await;
         }
         if self.readers.left(self.serial) {
             self.settle(now).await;
         }
+        self.drop_retired();
         if self.health_unsaved && now.since(self.saved_health_at) >= HEALTH_EVERY_SECS {
             self.saved_health_at = now;
             let write = records::put(records::HEALTH, &self.remembered());
@@ -207,11 +219,26 @@ impl Writer {
         if self.unsettled.is_empty() {
             return;
         }
+        let mut pools = std::mem::take(&mut self.unsettled);
+        pools.extend(self.horizons.departed_pools().cloned());
         self.horizons.forget(now);
-        let pools = std::mem::take(&mut self.unsettled);
-        let writes = pools.iter().map(|pool| records::put(horizon_key(pool), &self.horizons.known(pool))).collect();
+        let write = |pool: &Name| {
+            let known = self.horizons.known(pool);
+            let key = horizon_key(pool);
+            let gone = known.is_empty() && !self.state.pools.contains_key(pool);
+            if gone { Write::Delete { key } } else { records::put(key, &known) }
+        };
+        let writes = pools.iter().map(write).collect();
         // Where this fails the bound stays, which is later: nothing is lost.
         _ = self.commit(writes).await;
+    }
+
+    /// Drops snapshots that no worker holds any more, beside the runtime: a large zone takes a while.
+    fn drop_retired(&mut self) {
+        let unused: Vec<_> = self.retired.extract_if(.., |old| Arc::strong_count(old) == 1).collect();
+        if !unused.is_empty() {
+            tokio::task::spawn_blocking(move || drop(unused));
+        }
     }
 
     async fn prune(&mut self, now: Timestamp) {
@@ -243,77 +270,5 @@ impl Writer {
         } else {
             tracing::info!("state saved");
         }
-    }
-}
-
-/// The last good contents of zones that can't be read.
-async fn last_good(store: &dyn StateStore, catalog: &Catalog) -> Result<Fallback, StartError> {
-    let mut fallback = Fallback::new();
-    for zone in catalog.zones.iter().filter(|z| z.state == ZoneState::Unloaded) {
-        let key = zone_key(&zone.name);
-        let Some(value) = store.read(&key).await? else { continue };
-        let (at, text) = split_copy(&value);
-        if let (Some(at), Ok(loaded)) = (at, master::parse(text, key.as_ref(), &zone.name)) {
-            fallback.insert(zone.name.clone(), (Arc::new(loaded.contents), at));
-        } else {
-            tracing::error!(zone = %zone.name, "the last good copy in the store can't be read either");
-        }
-    }
-    Ok(fallback)
-}
-
-/// Copies of the zones that were read anew, for [`last_good`].
-pub(super) fn zone_copies(catalog: &Catalog, before: Option<&Catalog>) -> Vec<Write> {
-    let mut writes = Vec::new();
-    for zone in catalog.zones.iter().filter(|z| z.state == ZoneState::Current) {
-        let Some(served) = &zone.served else { continue };
-        let old = before.and_then(|b| b.zone(&zone.name)).and_then(|z| z.served.as_ref());
-        if !old.is_some_and(|old| Arc::ptr_eq(&old.contents, &served.contents)) {
-            let value = format!("{}\n{}", served.loaded_at, master::print(&served.contents)).into_bytes();
-            writes.push(Write::Put { key: zone_key(&zone.name), value });
-        }
-    }
-    writes
-}
-
-/// Those `copies` that the store does not have yet.
-async fn stale_copies(store: &dyn StateStore, copies: Vec<Write>) -> Result<Vec<Write>, StoreError> {
-    let mut stale = Vec::new();
-    for copy in copies {
-        if let Write::Put { key, value } = &copy {
-            let stored = store.read(key).await?;
-            if stored.is_some_and(|stored| split_copy(&stored).1 == split_copy(value).1) {
-                continue;
-            }
-        }
-        stale.push(copy);
-    }
-    Ok(stale)
-}
-
-fn split_copy(value: &[u8]) -> (Option<Timestamp>, &[u8]) {
-    let end = value.iter().position(|b| *b == b'\n').unwrap_or(value.len());
-    let at = std::str::from_utf8(&value[..end]).ok().and_then(|at| Timestamp::parse(at).ok());
-    (at, value.get(end + 1..).unwrap_or_default())
-}
-
-/// What the operator should know of a configuration that was taken.
-pub(super) fn warn_of(catalog: &Catalog) -> Vec<String> {
-    let mut warnings: Vec<String> = catalog.warnings.iter().map(Diagnostic::to_string).collect();
-    for zone in &catalog.zones {
-        if let Some(how) = problem_of(zone.state) {
-            let why = zone.problem.first().map(ToString::to_string).unwrap_or_default();
-            warnings.push(format!("zone {}: {how}: {why}", zone.name));
-        }
-    }
-    warnings
-}
-
-/// How a zone is served that could not be read.
-pub(super) fn problem_of(state: ZoneState) -> Option<&'static str> {
-    match state {
-        ZoneState::Current => None,
-        ZoneState::LastGood => Some("its file can't be read, the last good contents are served"),
-        ZoneState::Unloaded => Some("its file can't be read and never was, it is answered with SERVFAIL"),
     }
 }

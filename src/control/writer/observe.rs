@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::control::catalog::Catalog;
 use crate::control::records::Remembered;
+use crate::control::state::Answered;
 use crate::control::writer::{Checked, Writer};
-use crate::dns::Rtype;
+use crate::dns::{Name, Rtype};
 use crate::probe::{Probes, Report, Target};
+use crate::query::Pool;
 use crate::steering::health::Health;
 use crate::steering::pool::Endpoint;
 use crate::steering::ttl::Change;
@@ -19,7 +23,7 @@ const CHECKS: usize = 256;
 const FIRST_ROUND: Duration = Duration::from_secs(5);
 
 impl Writer {
-    /// Starts the probes and takes in their first round, for [`FIRST_ROUND`] at most: before the first answer.
+    /// Starts the probes and takes in their first round, for 5 s at most: before the first answer.
     pub async fn first_round(&mut self) {
         let targets = self.targets();
         let mut missing: Vec<_> = targets.iter().map(|t| (t.pool.clone(), t.site.clone())).collect();
@@ -36,8 +40,10 @@ impl Writer {
         }
     }
 
-    /// Probes what the configuration names now.
-    pub(super) fn follow_probes(&mut self) {
+    /// Probes what the configuration names now. What was seen at other addresses than those of `old` says nothing of them.
+    pub(super) fn follow_probes(&mut self, old: &Catalog) {
+        let catalog = self.catalog.clone();
+        self.health.retain(|(pool, site), _| addresses_of(old, pool, site) == addresses_of(&catalog, pool, site));
         self.forget_unprobed();
         let targets = self.targets();
         if let Some(probes) = &mut self.probes {
@@ -81,6 +87,16 @@ impl Writer {
         }
     }
 
+    /// Who is given to clients, also without weight.
+    pub(super) fn answered(&self) -> Answered {
+        let published = self.published.load();
+        let of = |pool: &Arc<Pool>| -> Vec<_> {
+            let given = (0..pool.sites.len()).filter(|i| pool.selector.answers(*i));
+            given.map(|i| (pool.name.clone(), pool.sites[i].clone())).collect()
+        };
+        published.pools.iter().flat_map(of).collect()
+    }
+
     /// Health as the next start shall find it.
     pub(super) fn remembered(&self) -> Remembered {
         let mut all: Remembered = BTreeMap::new();
@@ -108,6 +124,11 @@ impl Writer {
         }
         targets
     }
+}
+
+fn addresses_of(catalog: &Catalog, pool: &Name, site: &str) -> Vec<IpAddr> {
+    let pool = catalog.settings.pools.iter().find(|p| p.name == *pool);
+    pool.and_then(|p| p.endpoints.iter().find(|e| e.site == *site)).map(addresses).unwrap_or_default()
 }
 
 /// The addresses in the endpoint's RDATA.

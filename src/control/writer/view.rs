@@ -1,15 +1,15 @@
 //! What there is to show.
 
+use crate::control::catalog::Catalog;
 use crate::control::decide::percent;
-use crate::control::horizons::Known;
 use crate::control::message::{
     EndpointStatus, HealthStatus, HorizonStatus, PoolStatus, Status, TtlStatus, ZoneState, ZoneStatus,
 };
 use crate::control::writer::Writer;
-use crate::control::writer::life::warn_of;
+use crate::diagnostic::Diagnostic;
 use crate::dns::{Name, Rtype};
 use crate::steering::horizon::Report;
-use crate::steering::pool::{Override, Role, Weight};
+use crate::steering::pool::{Override, Role, SiteName, Weight};
 use crate::steering::select::Mode;
 use crate::steering::ttl::largest_ttl;
 use crate::time::Timestamp;
@@ -88,11 +88,15 @@ impl Writer {
                 }
             })
             .collect();
-        endpoints.extend(departed(
-            &self.horizons.departed(&settings.name),
-            self.horizons.is_retiring(&settings.name),
-            now,
-        ));
+        let retiring = self.horizons.is_retiring(&settings.name);
+        for (site, types) in self.horizons.departed(&settings.name) {
+            // A type that the configuration took from an endpoint stays with that endpoint.
+            let horizons = types.iter().map(|(t, at)| horizon_status(*t, Report::of(Some(*at), retiring), now));
+            match endpoints.iter_mut().find(|e| e.site == site) {
+                Some(endpoint) => endpoint.horizon.extend(horizons),
+                None => endpoints.push(departed(site, horizons.collect())),
+            }
+        }
         PoolStatus {
             name: settings.name.clone(),
             policy: settings.policy,
@@ -129,10 +133,10 @@ impl Writer {
     }
 }
 
-/// Endpoints that the configuration no longer has, but caches may.
-fn departed(known: &Known, at_least: bool, now: Timestamp) -> impl Iterator<Item = EndpointStatus> + '_ {
-    known.iter().map(move |(site, types)| EndpointStatus {
-        site: site.clone(),
+/// An endpoint that the configuration no longer has, but caches may.
+fn departed(site: SiteName, horizon: Vec<HorizonStatus>) -> EndpointStatus {
+    EndpointStatus {
+        site,
         weight: Weight::ZERO,
         configured_weight: None,
         share_percent: 0.0,
@@ -141,11 +145,32 @@ fn departed(known: &Known, at_least: bool, now: Timestamp) -> impl Iterator<Item
         health: HealthStatus { state: "unknown".to_owned(), since: None, seen: None },
         answered: false,
         answers: 0,
-        horizon: types.iter().map(|(t, at)| horizon_status(*t, Report::of(Some(*at), at_least), now)).collect(),
-    })
+        horizon,
+    }
 }
 
 fn horizon_status(rtype: Rtype, report: Report, now: Timestamp) -> HorizonStatus {
     let Report { at, at_least } = report;
     HorizonStatus { rtype, at, seconds_left: at.map_or(0, |at| at.since(now)), at_least }
+}
+
+/// What the operator should know of a configuration that was taken.
+pub(super) fn warn_of(catalog: &Catalog) -> Vec<String> {
+    let mut warnings: Vec<String> = catalog.warnings.iter().map(Diagnostic::to_string).collect();
+    for zone in &catalog.zones {
+        if let Some(how) = problem_of(zone.state) {
+            let why = zone.problem.first().map(ToString::to_string).unwrap_or_default();
+            warnings.push(format!("zone {}: {how}: {why}", zone.name));
+        }
+    }
+    warnings
+}
+
+/// How a zone is served that could not be read.
+pub(super) fn problem_of(state: ZoneState) -> Option<&'static str> {
+    match state {
+        ZoneState::Current => None,
+        ZoneState::LastGood => Some("its file can't be read, the last good contents are served"),
+        ZoneState::Unloaded => Some("its file can't be read and never was, it is answered with SERVFAIL"),
+    }
 }

@@ -1,0 +1,154 @@
+//! Answering allocates nothing, whatever is asked: counted by this test's own allocator.
+
+#[path = "differential/queries.rs"]
+#[allow(dead_code, reason = "the differential test uses the rest of it")]
+mod queries;
+#[path = "differential/zones.rs"]
+mod zones;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use queries::{Mode, oddities, opt, packet, questions};
+use waypost::dns::wire::TCP_OCTETS;
+use waypost::dns::{Name, Rtype, Ttl};
+use waypost::query::cookies::Secret;
+use waypost::query::{Context, Cookies, Counters, Pool, Records, Snapshot, Tally, Transport, answer};
+use waypost::steering::horizon::Recorder;
+use waypost::steering::key::{Salt, endpoint_id};
+use waypost::steering::pool::{Endpoint, Override, Policy, Role, Settings, Weight};
+use waypost::steering::select::{Candidate, Selector};
+use waypost::steering::share::ShareTable;
+use waypost::steering::ttl::{Approach, Cutover, TtlPolicy};
+use waypost::time::Timestamp;
+use waypost::zone::compiled::{Overlay, compile};
+use waypost::zone::{ZoneSet, master};
+use zones::ZONES;
+
+const NOW: Timestamp = Timestamp(1_800_000_000);
+
+thread_local! {
+    /// Allocations of this thread: the test harness has threads of its own.
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call is handed to the system's allocator as it is; counting touches a thread-local without a destructor.
+#[allow(unsafe_code, reason = "GlobalAlloc has no safe form")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(place, layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, octets: usize) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        unsafe { System.realloc(place, layout, octets) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A pool over `www.example.org`, of two endpoints.
+fn pool() -> Pool {
+    let endpoint = |site: &str, last: u8| Endpoint {
+        site: site.to_owned(),
+        weight: Weight::new(50).unwrap(),
+        role: Role::Never,
+        rdata: vec![(Rtype::A, vec![Box::from([127, 0, 0, last])])],
+    };
+    let (normal, low) = (Ttl::from_secs(3600), Ttl::from_secs(60));
+    let settings = Settings {
+        name: "www.example.org".parse().unwrap(),
+        policy: Policy::Sticky,
+        ttl: TtlPolicy { normal, low, spread_secs: 120, mode: Approach::Countdown },
+        probe: None,
+        endpoints: vec![endpoint("ec2", 11), endpoint("dc1", 12)],
+    };
+    let weights: Vec<Weight> = settings.endpoints.iter().map(|e| e.weight).collect();
+    let candidates = settings.endpoints.iter().map(|e| Candidate {
+        id: endpoint_id(&e.site),
+        weight: e.weight,
+        role: e.role,
+        healthy: true,
+        forced: Override::Obey,
+    });
+    let records = Arc::new(Records::new(&settings));
+    let table = Arc::new(ShareTable::from_weights(&weights));
+    Pool {
+        name: settings.name.clone(),
+        sites: settings.endpoints.iter().map(|e| e.site.clone()).collect(),
+        salt: Salt::of("www.example.org"),
+        selector: Selector::new(settings.policy, table, &candidates.collect::<Vec<_>>()),
+        ttl: settings.ttl,
+        cutover: Some(Cutover { at: NOW.after(1800) }),
+        change: None,
+        recorder: Arc::new(Recorder::new(1, records.slots())),
+        records,
+    }
+}
+
+fn snapshot() -> Snapshot {
+    let zones = ZONES.map(|(apex, text)| {
+        let apex: Name = apex.parse().unwrap();
+        let contents = master::parse(text.as_bytes(), Path::new("zone"), &apex).unwrap().contents;
+        let overlay = Overlay::from_iter([("www.example.org".parse().unwrap(), 0)]);
+        (apex, Some(Arc::new(compile(&contents, &overlay))))
+    });
+    let secret = Secret::parse("e5e973e5a6b2a43f48e7dc849e37bfcf").unwrap();
+    Snapshot {
+        zones: Arc::new(ZoneSet::new(zones)),
+        pools: [Arc::new(pool())].into(),
+        nsid: Arc::from(&b"ns1"[..]),
+        cookies: Some(Cookies::new(&[secret])),
+        ..Snapshot::default()
+    }
+}
+
+#[test]
+fn no_answer_allocates() {
+    let snapshot = snapshot();
+    let counters = Counters::default();
+    let mut out = vec![0; TCP_OCTETS];
+    let mut answered = 0;
+    let mut ask = |text: &str, packet: &[u8], transport: Transport| {
+        let client: IpAddr = [192, 0, 2, 1].into();
+        let context = Context { client, now: NOW, draw: 7, transport };
+        let tally = Tally { worker: Some(0), counters: &counters };
+        let before = COUNT.get();
+        let octets = answer(&snapshot, &context, tally, packet, &mut out);
+        assert_eq!(COUNT.get() - before, 0, "{text}");
+        answered += usize::from(octets.is_some());
+    };
+    for question in questions(&ZONES) {
+        for mode in Mode::ALL {
+            let transport = if mode.is_tcp() { Transport::Tcp } else { Transport::Udp };
+            ask(&question.text, &packet(&question.name, question.rtype.0, mode), transport);
+        }
+    }
+    for (text, packet) in oddities() {
+        ask(text, &packet, Transport::Udp);
+    }
+    let options = b"\0\x03\0\0\0\x08\0\x07\0\x01\x18\0\xc0\0\x02\0\x0a\0\x0812345678\0\x0b\0\0";
+    let mut all_options = packet("www.example.org", 1, Mode::Plain);
+    all_options[11] = 1;
+    all_options.extend_from_slice(&opt(1232, 0, 0x80, options));
+    ask("all options", &all_options, Transport::Tcp);
+    assert!(answered > 5000, "{answered} answers are too few");
+
+    assert!(counters.steered_count() > 10, "the pool was asked");
+    let before = COUNT.get();
+    drop(std::hint::black_box(vec![1]));
+    assert_eq!(COUNT.get() - before, 1, "what it counts is counted");
+}

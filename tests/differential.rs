@@ -1,0 +1,269 @@
+//! Waypost beside NSD, Knot DNS and BIND: the same zones, the same packets, the same answers.
+//!
+//! Some ten thousand queries are made from the zones in `tests/differential/` (every name, its ancestors, children and
+//! siblings, with many types, in UDP, EDNS and TCP), and odd packets are added. Each response of Waypost must be that of at least
+//! two of the three. Where it is not, or where there are no two that agree, [`CHOICES`] has the case and the reason.
+//!
+//! What is compared: RCODE, flags, EDNS version and DO, the answer and authority sections as sets. Additional data is at a
+//! server's choice: ours must have what all those send that answer alike, and nothing that none of them sends. Order,
+//! compression and letter case are not compared, nor the records of a truncated response (RFC 2181, 9), nor whether an error
+//! brings the question back (Knot and BIND: where they could read it; NSD and Waypost: not with an error in the packet).
+
+#[path = "support/answers.rs"]
+#[allow(dead_code, reason = "other tests use the rest of it")]
+mod answers;
+#[path = "differential/queries.rs"]
+mod queries;
+#[path = "differential/servers.rs"]
+mod servers;
+#[path = "differential/shape.rs"]
+mod shape;
+#[path = "differential/zones.rs"]
+mod zones;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+
+use queries::Mode;
+use servers::Server;
+use shape::{Response, Shape};
+use waypost::query::Transport;
+use zones::ZONES;
+
+/// A case in which Waypost goes its own way, or in which there is no way that two of the three go.
+struct Choice {
+    reason: &'static str,
+    matches: fn(&Case) -> bool,
+}
+
+const CHOICES: &[Choice] = &[
+    Choice {
+        reason: "A chain that leads from one of our zones into another is followed there (RFC 1034, 4.3.2, 3a: back to \
+                 step 1, which looks among all zones), as NSD does. Knot and BIND end it at the zone's border, or refer \
+                 to the child that they serve themselves.",
+        matches: |case| alike(&case.ours, case.nsd()) && crosses_zones(&case.ours),
+    },
+    Choice {
+        reason: "RFC 9471: a referral that can't bring all glue of names below the cut sets TC, as Knot does. NSD and \
+                 BIND send some of it, without TC.",
+        matches: |case| alike(&case.ours, case.knot()) && case.ours.is(|r| r.truncated && !r.authoritative),
+    },
+    Choice {
+        reason: "ANY gets one RRset (RFC 8482, 4.1), over TCP too; each server picks its own. BIND gives all over TCP.",
+        matches: |case| case.text.ends_with(" ANY") && case.ours.is(is_one_rrset),
+    },
+    Choice {
+        reason: "Below a DNAME, ANY is followed like other types, as NSD and Knot do; BIND stops at the CNAME. Below a \
+                 wildcard's DNAME Knot gives the QNAME as the DNAME's owner, which RFC 6672, 3.3 does not have.",
+        matches: |case| alike(&case.ours, case.nsd()) && case.text.to_lowercase().contains(".w9."),
+    },
+    Choice {
+        reason: "A DNAME that leads below itself is followed once, as NSD does; Knot and BIND go on until a limit is reached.",
+        matches: |case| alike(&case.ours, case.nsd()) && case.text.to_lowercase().contains("dgrow"),
+    },
+    Choice {
+        reason: "The CNAME made of a long DNAME ends with a pointer into it: there is room left for the SOA of a negative \
+                 answer. NSD writes the name out and truncates; Knot leaves the SOA out; BIND does either.",
+        matches: |case| {
+            let may_be_cut = |shape: &Shape| shape.is(|r| r.truncated || r.authorities.is_empty());
+            case.text.to_lowercase().contains("dlong") && case.ours.is(|r| r.rcode == 3) && may_be_cut(case.nsd())
+        },
+    },
+    Choice {
+        reason: "BIND gives the SOA in the negative answer to QTYPE SOA a TTL of 0, by which resolvers can't remember it; \
+                 NSD takes glue of the parent zone for a name of the child zone that it serves.",
+        matches: |case| alike(&case.ours, case.knot()) && case.text.ends_with("mail.kid.example.org SOA"),
+    },
+    Choice {
+        reason: "QDCOUNT other than 1 is FORMERR (RFC 9619), as BIND has it. NSD clears RD in it, Knot stays silent.",
+        matches: |case| alike(&case.ours, case.bind()) && case.text.starts_with("odd: QDCOUNT"),
+    },
+    Choice {
+        reason: "QCLASS ANY is answered with AA clear (RFC 1035, 6.2), as NSD does; Knot sets AA, BIND refuses with FORMERR.",
+        matches: |case| alike(&case.ours, case.nsd()) && case.text == "odd: QCLASS ANY",
+    },
+    Choice {
+        reason: "A cookie of a wrong length is FORMERR (RFC 7873, 5.2.2), as BIND has it; NSD and Knot, as installed, pass \
+                 cookies over.",
+        matches: |case| {
+            case.text.starts_with("odd: EDNS cookie of")
+                && [&case.ours, case.bind()].iter().all(|s| s.is(|r| r.rcode == 1))
+        },
+    },
+    Choice {
+        reason: "TSIG is checked where transfers and updates are served; a plain query is answered as if it had none.",
+        matches: |case| case.text == "odd: TSIG of an unknown key",
+    },
+];
+
+/// Whether the answer has an alias in one zone of a name in another.
+fn crosses_zones(shape: &Shape) -> bool {
+    let is_in = |name: &str, apex: &str| name.strip_suffix(apex).is_some_and(|s| s.is_empty() || s.ends_with('.'));
+    let zone =
+        |name: &str| ZONES.map(|(apex, _)| apex).into_iter().filter(|apex| is_in(name, apex)).max_by_key(|a| a.len());
+    shape.is(|response| {
+        response.answers.iter().any(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            words[3] == "cname" && zone(words[0]) != zone(words[4].trim_end_matches('.'))
+        })
+    })
+}
+
+fn is_one_rrset(response: &Response) -> bool {
+    let heads: BTreeSet<Vec<&str>> = response.answers.iter().map(|line| line.split(' ').take(4).collect()).collect();
+    response.rcode == 0 && response.authoritative && (heads.len() == 1 || response.truncated)
+}
+
+/// One query and what came back.
+struct Case {
+    text: String,
+    ours: Shape,
+    /// In the order NSD, Knot, BIND.
+    theirs: Vec<Shape>,
+}
+
+impl Case {
+    fn nsd(&self) -> &Shape {
+        &self.theirs[0]
+    }
+    fn knot(&self) -> &Shape {
+        &self.theirs[1]
+    }
+    fn bind(&self) -> &Shape {
+        &self.theirs[2]
+    }
+}
+
+#[test]
+fn answers_are_those_of_nsd_knot_and_bind() {
+    let servers = Server::start_all(&ZONES);
+    let snapshot = answers::serving(&ZONES);
+    let mut cases = Vec::new();
+    let questions = queries::questions(&ZONES);
+    for mode in Mode::ALL {
+        let packets: Vec<Vec<u8>> = questions.iter().map(|q| queries::packet(&q.name, q.rtype.0, mode)).collect();
+        let texts = questions.iter().map(|q| format!("{mode:?} {}", q.text)).collect();
+        cases.extend(ask_all(&servers, &snapshot, texts, &packets, mode.is_tcp()));
+    }
+    let (texts, packets): (Vec<_>, Vec<_>) =
+        queries::oddities().into_iter().map(|(text, packet)| (format!("odd: {text}"), packet)).unzip();
+    cases.extend(ask_all(&servers, &snapshot, texts, &packets, false));
+    assert!(cases.len() > 5000, "{} cases are too few", cases.len());
+
+    let mut groups: BTreeMap<String, Vec<&Case>> = BTreeMap::new();
+    let mut chosen = [0; CHOICES.len()];
+    for case in &cases {
+        assert!(!case.ours.is(|r| r.repeats), "{}: a record twice in a section: {}", case.text, case.ours);
+        let agreeing = case.theirs.iter().filter(|theirs| alike(&case.ours, theirs)).count();
+        if agreeing >= 2 && additional_is_right(case) {
+            continue;
+        }
+        if let Some(choice) = CHOICES.iter().position(|choice| (choice.matches)(case)) {
+            chosen[choice] += 1;
+            continue;
+        }
+        groups.entry(difference(case)).or_default().push(case);
+    }
+    println!("{} cases", cases.len());
+    for (choice, count) in CHOICES.iter().zip(chosen) {
+        println!("{count} by choice: {}", choice.reason);
+        assert!(count > 0, "no case any more for: {}", choice.reason);
+    }
+    for (difference, cases) in &groups {
+        println!("== {difference}: {}", cases.len());
+        for case in cases.iter().take(shown_of_each()) {
+            println!("  {}\n    Waypost: {}", case.text, case.ours);
+            for (server, theirs) in servers.iter().zip(&case.theirs) {
+                println!("    {}: {theirs}", server.name);
+            }
+        }
+    }
+    assert!(groups.is_empty(), "{} answers differ", groups.values().map(Vec::len).sum::<usize>());
+}
+
+/// How many cases of each group are printed: `WAYPOST_DIFFERENCES`, else 3.
+fn shown_of_each() -> usize {
+    std::env::var("WAYPOST_DIFFERENCES").ok().and_then(|n| n.parse().ok()).unwrap_or(3)
+}
+
+fn ask_all(
+    servers: &[Server],
+    snapshot: &waypost::query::Snapshot,
+    texts: Vec<String>,
+    packets: &[Vec<u8>],
+    tcp: bool,
+) -> Vec<Case> {
+    let transport = if tcp { Transport::Tcp } else { Transport::Udp };
+    let theirs: Vec<Vec<Shape>> = thread::scope(|scope| {
+        let asking: Vec<_> = (servers.iter())
+            .map(|server| {
+                scope.spawn(move || {
+                    let responses = if tcp { server.ask_tcp(packets) } else { server.ask_udp(packets) };
+                    responses.iter().map(|r| Shape::of(r.as_deref())).collect()
+                })
+            })
+            .collect();
+        asking.into_iter().map(|thread| thread.join().expect("the asking thread")).collect()
+    });
+    (texts.into_iter().zip(packets).enumerate())
+        .map(|(i, (text, packet))| Case {
+            text,
+            ours: Shape::of(answers::raw(snapshot, packet, transport).as_deref()),
+            theirs: theirs.iter().map(|shapes| shapes[i].clone()).collect(),
+        })
+        .collect()
+}
+
+/// Whether two responses are the same but for additional data.
+fn alike(a: &Shape, b: &Shape) -> bool {
+    match (a, b) {
+        (Shape::Silent, Shape::Silent) => true,
+        (Shape::Response(a), Shape::Response(b)) => parts(a, b).next().is_none(),
+        _ => false,
+    }
+}
+
+/// What differs.
+fn parts<'a>(a: &'a Response, b: &'a Response) -> impl Iterator<Item = &'static str> + use<> {
+    [
+        ("rcode", a.rcode == b.rcode),
+        ("aa", a.authoritative == b.authoritative),
+        ("tc", a.truncated == b.truncated),
+        ("flags", a.other_flags == b.other_flags),
+        ("question", a.question == b.question || !matches!(a.rcode, 0 | 3)),
+        ("edns", a.edns == b.edns),
+        ("answer", a.answers == b.answers),
+        ("authority", a.authorities == b.authorities),
+    ]
+    .into_iter()
+    .filter(|(_, same)| !same)
+    .map(|(part, _)| part)
+}
+
+/// Has all that the three agree on, and nothing that none of them sends.
+fn additional_is_right(case: &Case) -> bool {
+    let Shape::Response(ours) = &case.ours else { return true };
+    let theirs: Vec<&Response> = (case.theirs.iter())
+        .filter_map(|shape| match shape {
+            Shape::Response(response) if alike(&case.ours, shape) => Some(&**response),
+            _ => None,
+        })
+        .collect();
+    let everywhere = |record: &String| theirs.iter().all(|r| r.additionals.contains(record));
+    ours.additionals.iter().all(|record| theirs.iter().any(|r| r.additionals.contains(record)))
+        && theirs.iter().flat_map(|r| &r.additionals).filter(|r| everywhere(r)).all(|r| ours.additionals.contains(r))
+}
+
+/// What the group of this case is called: what differs from whom.
+fn difference(case: &Case) -> String {
+    let from = |(name, theirs): (&str, &Shape)| match (&case.ours, theirs) {
+        (Shape::Response(a), Shape::Response(b)) => {
+            let parts: Vec<&str> = parts(a, b).collect();
+            (!parts.is_empty()).then(|| format!("{name} {}", parts.join(" ")))
+        }
+        _ if alike(&case.ours, theirs) => None,
+        _ => Some(format!("{name} silence")),
+    };
+    let all: Vec<String> = ["NSD", "Knot", "BIND"].into_iter().zip(&case.theirs).filter_map(from).collect();
+    if all.len() < 2 { "additional".to_owned() } else { all.join(", ") }
+}

@@ -1,0 +1,263 @@
+//! The configuration and the zones, read again on a running server and at a start:
+//! - by SIGHUP and over HTTP; the store's weights rule, `status` shows where the file differs; a new endpoint enters at 0;
+//! - a configuration with mistakes is refused whole, all mistakes told; the old one stays;
+//! - a zone file with mistakes takes nobody down: the old zone stays, `/readyz`, `status` and the log say so; at a start
+//!   the last good copy is served; a zone that was never read is SERVFAIL, alone;
+//! - an endpoint that is answered is not taken away without `--force`, by a start as by a reload;
+//! - `waypost check` tells all mistakes with their places, by exit code 2.
+
+mod support;
+
+use std::fs;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType as T;
+use serde_json::{Value, json};
+use support::dns::{addresses, rcode};
+use support::{DC1, EC2, HEAD, Server, ZONE, fail_in, folder, pool, waypost};
+
+const WWW: &str = "www.example.org";
+const BROKEN_ZONE: &str =
+    "$TTL 1h\n@ SOA ns1 hostmaster 2 1h 15m 4w 5m\n  NS ns1\nns1 A 127.0.0.1\nwww A 192.0.2.300\n";
+
+fn two_endpoints(ec2: u32, dc1: u32) -> String {
+    format!("{HEAD}{}", pool(WWW, ec2, dc1, ""))
+}
+
+#[test]
+fn the_store_rules_over_the_weights_of_the_file() {
+    let mut server = Server::start(&two_endpoints(100, 0));
+    server.shift(&[WWW], 100.0);
+    assert_eq!(server.pool(WWW)["differs_from_configuration"], true);
+    server.configure(&two_endpoints(70, 30));
+    let reload = server.reload().done();
+    assert_eq!(reload["generation"], 3);
+    assert_eq!(server.weights(WWW), [0, 100]);
+    let pool = server.pool(WWW);
+    assert_eq!(pool["endpoints"][0]["configured_weight"], 70);
+    assert_eq!(pool["differs_from_configuration"], true);
+    assert_eq!(addresses(&server.ask(WWW, T::A)), [DC1]);
+    server.terminate();
+    server.start_again();
+    assert_eq!(server.weights(WWW), [0, 100]);
+    assert_eq!(addresses(&server.ask(WWW, T::A)), [DC1]);
+}
+
+#[test]
+fn sighup_brings_a_new_zone_a_new_pool_and_a_new_endpoint() {
+    let server = Server::start(&two_endpoints(100, 0));
+    let new_endpoint = "  { site = \"dc2\", address = [\"192.0.2.13\"], weight = 50 },\n]";
+    let config = format!(
+        "{HEAD}[[site]]\nname = \"dc2\"\n{}{}",
+        pool(WWW, 100, 0, "").replace("\n]", &format!("\n{new_endpoint}")),
+        pool("shop.example.org", 0, 100, "")
+    );
+    server.configure(&config);
+    fs::write(server.file("example.org.zone"), format!("{ZONE}new A 192.0.2.8\n").replace("2026010101", "2026010102"))
+        .unwrap();
+    server.hang_up();
+    server.wait_for("the reload", |s| s.generation() == 2);
+    assert_eq!(addresses(&server.ask("new.example.org", T::A)), ["192.0.2.8"]);
+    assert_eq!(server.weights(WWW), [100, 0, 0], "a new endpoint of an old pool enters at weight 0");
+    assert_eq!(addresses(&server.ask("shop.example.org", T::A)), [DC1], "a new pool as configured");
+    assert_eq!(server.status()["zones"][0]["serial"], 2_026_010_102);
+    assert_eq!(server.newest()["author"], "SIGHUP");
+
+    // Addresses, too, are the configuration's.
+    server.configure(&config.replace(EC2, "192.0.2.21"));
+    server.reload().done();
+    assert_eq!(addresses(&server.ask(WWW, T::A)), ["192.0.2.21"]);
+}
+
+#[test]
+fn a_configuration_with_mistakes_is_refused_whole() {
+    let server = Server::start(&two_endpoints(100, 0));
+    let wrong = two_endpoints(100, 0).replace("site = \"dc1\"", "site = \"dc9\"").replace("192.0.2.11", "192.0.2.511");
+    server.configure(&format!("{wrong}[[pool]]\nname = \"new.example.org\"\nendpoint = [{{ site = \"ec2\", address = [\"192.0.2.1\"], weight = 1 }}]\n"));
+    fs::write(server.file("example.org.zone"), format!("{ZONE}new A 192.0.2.8\n")).unwrap();
+    let reply = server.reload();
+    let errors: Vec<String> =
+        reply.json["errors"].as_array().unwrap().iter().map(|e| e["detail"].as_str().unwrap().to_owned()).collect();
+    reply.refused(422);
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    for quoted in ["dc9", "192.0.2.511"] {
+        assert!(errors.iter().any(|e| e.contains(quoted) && e.contains("waypost.toml:")), "{quoted}: {errors:?}");
+    }
+    server.hang_up();
+    server.wait_for("the second refusal", |s| s.log().matches("the configuration was not taken over").count() == 2);
+    assert_eq!(server.generation(), 1);
+    assert_eq!(addresses(&server.ask(WWW, T::A)), [EC2]);
+    assert_eq!(rcode(&server.ask("new.example.org", T::A)), ResponseCode::NXDomain, "nothing is half-applied");
+    fs::remove_file(server.file("waypost.toml")).unwrap();
+    server.reload().refused(422);
+    server.configure(&two_endpoints(100, 0));
+    server.reload().done();
+    assert_eq!(addresses(&server.ask("new.example.org", T::A)), ["192.0.2.8"]);
+}
+
+/// The detail of what `/readyz` says of the zone.
+fn readiness(server: &Server, zone: &str) -> Option<(String, String)> {
+    let ready = server.get("/readyz");
+    assert_eq!(ready["ready"], true, "one zone does not take the server down");
+    let check = ready["checks"].as_array().unwrap().iter().find(|c| c["name"] == format!("zone {zone}"))?.clone();
+    Some((check["state"].as_str().unwrap().to_owned(), check["detail"].as_str().unwrap().to_owned()))
+}
+
+#[test]
+fn a_zone_with_mistakes_takes_nobody_down() {
+    let second = "[[zone]]\nname = \"example.net\"\nfile = \"example.net.zone\"\n";
+    let config = format!("{}{second}", two_endpoints(100, 0));
+    let folder = folder(&config);
+    fs::write(folder.path().join("example.net.zone"), BROKEN_ZONE).unwrap();
+    let mut server = Server::start_in(folder);
+
+    // Never read: SERVFAIL, alone.
+    assert_eq!(rcode(&server.ask("www.example.net", T::A)), ResponseCode::ServFail);
+    assert_eq!(addresses(&server.ask("plain.example.org", T::A)), ["192.0.2.7"]);
+    let (state, detail) = readiness(&server, "example.net").unwrap();
+    assert!(state == "failing" && detail.contains("192.0.2.300") && detail.contains("example.net.zone:5"), "{detail}");
+    assert_eq!(server.status()["zones"][1]["state"], "unloaded");
+    assert!(server.log().contains("192.0.2.300"), "{}", server.log());
+
+    // Mended, then broken again: what was good is served.
+    fs::write(server.file("example.net.zone"), BROKEN_ZONE.replace("300", "30")).unwrap();
+    server.reload().done();
+    assert_eq!(addresses(&server.ask("www.example.net", T::A)), ["192.0.2.30"]);
+    assert_eq!(readiness(&server, "example.net"), None);
+    fs::write(server.file("example.net.zone"), BROKEN_ZONE).unwrap();
+    fs::remove_file(server.file("example.org.zone")).unwrap();
+    let warnings = server.reload().done()["warnings"].to_string();
+    assert!(warnings.contains("zone example.net") && warnings.contains("zone example.org"), "{warnings}");
+    for restart in [false, true, true] {
+        if restart {
+            server.kill9();
+            server.start_again();
+        }
+        assert_eq!(addresses(&server.ask("www.example.net", T::A)), ["192.0.2.30"], "restarted: {restart}");
+        assert_eq!(addresses(&server.ask("plain.example.org", T::A)), ["192.0.2.7"]);
+        assert_eq!(addresses(&server.ask(WWW, T::A)), [EC2], "a pool over it is answered");
+        assert_eq!(readiness(&server, "example.net").unwrap().0, "degraded");
+        assert_eq!(server.status()["zones"][0]["state"], "last-good");
+        assert!(server.status()["warnings"].to_string().contains("example.org"));
+        let metrics = server.api("GET", "/metrics", Value::Null, &[]).text;
+        assert!(metrics.contains("waypost_zone_state{zone=\"example.org\",state=\"last-good\"} 1"), "{metrics}");
+    }
+    fs::write(server.file("example.org.zone"), ZONE).unwrap();
+    server.reload().done();
+    assert_eq!(server.status()["zones"][0]["state"], "current");
+}
+
+#[test]
+fn what_is_answered_is_not_taken_away_without_force() {
+    let mut server = Server::start(&two_endpoints(75, 25));
+    let one = format!(
+        "{HEAD}[[pool]]\nname = \"{WWW}\"\nendpoint = [{{ site = \"ec2\", address = [\"{EC2}\"], weight = 1 }}]\n"
+    );
+    server.configure(&one);
+    let detail = server.reload().refused(422);
+    assert!(detail.contains(WWW) && detail.contains("dc1") && detail.contains("25.00 %"), "{detail}");
+    server.configure(HEAD);
+    assert!(server.reload().refused(422).contains(WWW), "nor a whole pool");
+    assert_eq!((server.generation(), server.weights(WWW)), (1, vec![75, 25]));
+
+    server.configure(&one);
+    server.terminate();
+    let refused = server.fail_to_start(&[]);
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{told}");
+    assert!(told.contains("dc1") && told.contains("--force"), "{told}");
+    server.start_again_with(&["--force"]);
+    assert_eq!(server.weights(WWW), [75]);
+    for client in 0..50 {
+        assert_eq!(server.address_for(WWW, client), EC2);
+    }
+    assert_eq!(server.newest()["action"], json!({"kind": "reload"}));
+
+    // What would leave nothing is refused even then.
+    let other = one.replace("ec2\", address", "dc1\", address");
+    server.configure(&other);
+    server.terminate();
+    let refused = server.fail_to_start(&["--force"]);
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{told}");
+    assert!(told.contains("nothing is left to answer"), "{told}");
+}
+
+#[test]
+fn an_endpoint_at_weight_0_may_go() {
+    let server = Server::start(&two_endpoints(100, 0));
+    let one = format!(
+        "{HEAD}[[pool]]\nname = \"{WWW}\"\nendpoint = [{{ site = \"ec2\", address = [\"{EC2}\"], weight = 1 }}]\n"
+    );
+    server.configure(&one);
+    server.reload().done();
+    assert_eq!(server.weights(WWW), [100]);
+}
+
+#[test]
+fn while_a_flip_waits_its_pools_keep_their_endpoints() {
+    let server = Server::start(&two_endpoints(100, 0));
+    let request = json!({"pools": [WWW], "from": "ec2", "to": "dc1", "percent": 100, "confirm_within": "1h"});
+    server.flip(request).done();
+    let one = format!(
+        "{HEAD}[[pool]]\nname = \"{WWW}\"\nendpoint = [{{ site = \"dc1\", address = [\"{DC1}\"], weight = 1 }}]\n"
+    );
+    server.configure(&one);
+    assert!(server.reload().refused(409).contains("waits to be confirmed"));
+}
+
+#[test]
+fn a_listener_changes_only_at_a_restart_and_that_is_told() {
+    let server = Server::start(&two_endpoints(100, 0));
+    server.configure(&two_endpoints(100, 0).replace("workers = 2", "workers = 1"));
+    let warnings = server.reload().done()["warnings"].to_string();
+    assert!(warnings.contains("restart"), "{warnings}");
+}
+
+/// `waypost check` on what is in `folder`: exit code, stdout, stderr.
+fn check(folder: &std::path::Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = waypost();
+    let output =
+        command.args(["check", "--config", "waypost.toml"]).args(arguments).current_dir(folder).output().unwrap();
+    let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn check_tells_all_mistakes_of_all_files() {
+    let good = folder(&two_endpoints(100, 0));
+    let (code, out, err) = check(good.path(), &["--strict"]);
+    assert_eq!((code, &*err), (Some(0), ""), "{out}");
+    assert!(out.contains("zones 1") && out.contains("pools 1"), "{out}");
+    assert!(!good.path().join("state").exists(), "checking leaves nothing behind");
+
+    // Mistakes in the configuration: all at once, each quoted, with its place.
+    let wrong = two_endpoints(100, 0).replace("weight = 100", "weight = \"many\"").replace("[api]", "[appi]");
+    let bad = folder(&wrong.replace("site = \"dc1\"", "site = \"dc9\""));
+    let (code, out, err) = check(bad.path(), &[]);
+    assert_eq!((code, &*out), (Some(2), ""), "{err}");
+    for quoted in ["many", "appi", "dc9"] {
+        assert!(err.contains(quoted), "{quoted}: {err}");
+    }
+    let places = err.matches("waypost.toml:").count();
+    assert!(places >= 3, "{places} places: {err}");
+
+    // Mistakes in a zone, several too; the server would start all the same, the check fails.
+    let zone = folder(&two_endpoints(100, 0));
+    fs::write(zone.path().join("example.org.zone"), format!("{BROKEN_ZONE}x AAAA 1.2.3.4\n")).unwrap();
+    let (code, _, err) = check(zone.path(), &[]);
+    assert_eq!(code, Some(2), "{err}");
+    for place in ["example.org.zone:5", "example.org.zone:6"] {
+        assert!(err.contains(place), "{place}: {err}");
+    }
+    // Doubts are told, and refused when asked to be strict.
+    let doubt = folder(&format!("{}[probe.idle]\ntype = \"tcp\"\nport = 80\n", two_endpoints(100, 0)));
+    let (code, _, err) = check(doubt.path(), &[]);
+    assert!(code == Some(0) && err.contains("idle"), "{err}");
+    assert_eq!(check(doubt.path(), &["--strict"]).0, Some(2));
+
+    let nothing = tempfile::TempDir::new().unwrap();
+    let (code, _, err) = check(nothing.path(), &[]);
+    assert!(code == Some(2) && err.contains("waypost.toml"), "{err}");
+    assert_eq!(fail_in(nothing.path(), &[]).status.code(), Some(2));
+}
