@@ -277,7 +277,7 @@ async fn who_may_not_connect_is_turned_away() {
 #[tokio::test]
 async fn a_target_that_refuses_looks_refused() {
     let refusing = free_address().await;
-    let path = path(|s| s.rules[0].target = refusing.into()).await;
+    let path = path(|s| s.rules[0].targets[0].target = refusing.into()).await;
     let mut client = TcpStream::connect(path.entrance).await.unwrap();
     assert_eq!(rest(&mut client).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
     let counts = path.forwarder.counts();
@@ -288,8 +288,8 @@ async fn a_target_that_refuses_looks_refused() {
 async fn a_name_is_tried_by_all_its_addresses_from_the_source_set() {
     // localhost is often ::1 first, where nobody listens.
     let path = path(|s| {
-        let port = s.rules[0].target.port;
-        s.rules[0].target = Target { host: Host::Name("localhost".into()), port };
+        let port = s.rules[0].target().port;
+        s.rules[0].targets[0].target = Target { host: Host::Name("localhost".into()), port };
     })
     .await;
     let (mut client, mut server) = path.connect().await;

@@ -11,6 +11,7 @@ need kdig knot-dnsutils
 need openssl openssl
 need curl curl
 need nginx nginx-light
+need rinetd rinetd
 need unbound unbound
 need nsd-checkzone nsd
 need knotd knot

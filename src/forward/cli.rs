@@ -4,40 +4,67 @@
 //! 0: ended in order; 1: it could not run; 2: the settings are wrong.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sd_notify::NotifyState;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
+use super::ask::{self, Action};
 use super::life::Forwarder;
 use super::load::load;
 use super::mistake::Mistake;
 use super::settings::Settings;
 use super::toml;
 
-/// Forwards TCP connections, by a rinetd.conf or a TOML file.
+/// Forward TCP and UDP, by a rinetd.conf or a TOML file
 #[derive(Clone, Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 pub struct ForwardArgs {
-    /// The settings, as rinetd.conf or as TOML; the content tells which.
+    /// The settings, as rinetd.conf or as TOML; the content tells which
     #[arg(short, long, value_name = "FILE", default_value = "/etc/rinetd.conf")]
     pub config: PathBuf,
-    /// Only checks the settings.
+    /// Only check the settings
     #[arg(long)]
     pub check: bool,
-    /// Only prints the settings as TOML.
+    /// Only print the settings as TOML
     #[arg(long, conflicts_with = "check")]
     pub convert: bool,
-    /// Waits for a listen address that is in use until it is free, instead of failing.
+    /// Wait for a listen address that is in use until it is free, instead of failing
     #[arg(long)]
     pub wait_bind: bool,
+    /// Take the listening sockets from the forwarder that runs with the same control socket, which then drains
+    #[arg(long)]
+    pub take_over: bool,
+    /// The control socket; for the subcommands /run/waypost-forward.sock where nothing is said
+    #[arg(long, value_name = "FILE", global = true, env = "WAYPOST_FORWARD_CONTROL")]
+    pub control: Option<PathBuf>,
+    /// What a running forwarder is asked or told
+    #[command(subcommand)]
+    pub action: Option<Action>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  waypost forward --config /etc/rinetd.conf --control /run/waypost-forward.sock
+  waypost forward --config /etc/rinetd.conf --convert > forward.toml
+  waypost forward status                             rules, targets, who still comes
+  waypost forward hold --secs 10 --rate 200          while a database moves; Ctrl-C releases
+  waypost forward ladder refuse-part 5 60            5 % of new connections for a minute
+  waypost forward ladder forward                     takes it back";
+
+/// Where the subcommands ask.
+const CONTROL: &str = "/run/waypost-forward.sock";
 
 /// Runs the subcommand to its end.
 pub fn main(args: &ForwardArgs) -> ExitCode {
+    if let Some(action) = &args.action {
+        return asked(args, action.clone());
+    }
     let settings = match read(args) {
         Ok(settings) => settings,
         Err(mistakes) => {
@@ -64,9 +91,28 @@ pub fn main(args: &ForwardArgs) -> ExitCode {
     }
 }
 
+fn asked(args: &ForwardArgs, action: Action) -> ExitCode {
+    let control = args.control.as_deref().unwrap_or(Path::new(CONTROL));
+    let done = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| Ok(runtime.block_on(ask::run(control, action))?));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "waypost forward: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn read(args: &ForwardArgs) -> Result<Settings, Vec<Mistake>> {
     let mut settings = load(&args.config)?;
     settings.wait_bind |= args.wait_bind;
+    if let Some(control) = &args.control {
+        settings.control = Some(control.clone());
+    }
     Ok(settings)
 }
 
@@ -106,12 +152,15 @@ fn raise_descriptor_limit() {
 async fn serve(args: &ForwardArgs, settings: Settings) -> anyhow::Result<()> {
     let mut ends = Ends { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut forwarder = Forwarder::start(settings)?;
+    let mut forwarder = if args.take_over { Forwarder::take_over(settings) } else { Forwarder::start(settings) }?;
+    // Whoever started us may not be systemd.
+    let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
     // Reading may wait for the resolver; a signal to end is not kept waiting by it.
     let mut reading: Option<JoinHandle<Result<Settings, Vec<Mistake>>>> = None;
     loop {
         tokio::select! {
             () = ends.next() => break,
+            () = forwarder.handed_over() => break,
             Some(()) = hangup.recv() => {
                 forwarder.reopen_log();
                 let args = args.clone();

@@ -1,154 +1,361 @@
-//! The life of one connection: access, connect, relay, and what is told of it.
+//! The life of one connection up to its relay: who it is, whether it may pass, where it goes; and what is told of it.
 //!
 //! What always holds: each connection that was accepted is counted and logged with exactly one outcome, also when its
-//! task is cut off.
+//! task is cut off. Nothing that a client sent is taken from its socket but a PROXY header of a trusted peer.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncReadExt, Interest};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::access::{Access, decide};
+use super::connect::{Circuits, Descriptors, connect, draw};
 use super::counts::{Counts, RuleCounts, Source, now_ms};
+use super::engine::Engines;
+use super::hold::{Gate, Passage};
+use super::ladder::{Rung, Standing};
 use super::log::{Entry, Log};
 use super::outcome::Outcome;
+use super::peek::{self, Peeked};
 use super::proxy;
-use super::relay::{Relay, reset_on_close};
-use super::settings::{Host, ProxyProtocol, Rule};
+use super::relay::reset_on_close;
+use super::resolve::Names;
+use super::settings::{ProxyProtocol, Rule};
 use super::throttle::Throttle;
 
-/// Silence before the kernel asks whether the other side is still there: below the five minutes after which many NATs
-/// and firewalls forget a connection.
-const KEEPALIVE: Duration = Duration::from_mins(2);
-
-/// Between two tries to get a descriptor, which come back when connections end; nothing tells when.
-pub(super) const DESCRIPTOR_AGAIN: Duration = Duration::from_millis(100);
+/// How long a trusted peer may take to send its PROXY header.
+const HEADER_WAIT: Duration = Duration::from_secs(3);
+/// How long the octets that name the host are waited for; a client that says nothing is forwarded without.
+const PEEK_WAIT: Duration = Duration::from_millis(500);
+/// Between two looks at octets that are incomplete: new ones aren't told apart from those there already.
+const PEEK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What all connections share.
 pub(super) struct Shared {
     pub(super) counts: Arc<Counts>,
     pub(super) log: Log,
-    pub(super) shortage: Shortage,
+    pub(super) engines: Engines,
+    pub(super) descriptors: Descriptors,
+    pub(super) names: Names,
 }
 
-/// How many connections wait for a descriptor to reach their target with. While there are any, none is accepted: a client
-/// waits better in the kernel's queue than accepted and cut off.
-#[derive(Default)]
-pub(super) struct Shortage(AtomicUsize);
+/// What a listener and its connections have in common, also over reloads.
+pub(super) struct Way {
+    /// Knows when the last connection has ended.
+    pub(super) connections: TaskTracker,
+    /// Cuts them all.
+    pub(super) cut: CancellationToken,
+    pub(super) gate: Gate,
+    /// The listening socket, to be handed over; gone when it no longer listens.
+    socket: Mutex<Option<Arc<OwnedFd>>>,
+    standing: Mutex<Standing>,
+}
 
-impl Shortage {
-    pub(super) fn is_there(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+impl Way {
+    /// The listening socket, while there is one.
+    pub(super) fn socket(&self) -> Option<Arc<OwnedFd>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn wait(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        let _waits = Waits(&self.0);
-        sleep(DESCRIPTOR_AGAIN).await;
+    pub(super) fn set_socket(&self, socket: Option<OwnedFd>) {
+        *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = socket.map(Arc::new);
+    }
+
+    /// The rung of the nudge ladder.
+    pub(super) fn standing(&self) -> Standing {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_rung(&self, rung: Rung) {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = Standing::new(rung, Instant::now());
     }
 }
 
-/// Takes back the count also where the wait is cut off.
-struct Waits<'a>(&'a AtomicUsize);
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+impl Default for Way {
+    fn default() -> Self {
+        Self {
+            connections: TaskTracker::new(),
+            cut: CancellationToken::new(),
+            gate: Gate::default(),
+            socket: Mutex::default(),
+            standing: Mutex::new(Standing::new(Rung::Forward, Instant::now())),
+        }
     }
 }
 
 /// A rule in force, with what belongs to it.
 pub(super) struct Plan {
     pub(super) rule: Arc<Rule>,
+    /// Its name as the PROXY header tells it.
+    pub(super) label: String,
     /// Holds for all rules.
     pub(super) access: Arc<Access>,
     pub(super) counts: RuleCounts,
+    pub(super) circuits: Circuits,
     /// For failures to reach the target.
     pub(super) throttle: Throttle,
 }
 
-/// Refuses a client that may not connect; else gives back what to await.
+/// Lets a client in or refuses it; gives what to await, if anything.
 pub(super) fn admit(
     client: TcpStream,
     peer: SocketAddr,
     plan: Arc<Plan>,
+    way: Arc<Way>,
     shared: Arc<Shared>,
 ) -> Option<impl Future<Output = ()> + Send + 'static> {
-    if let Some(refusal) = Outcome::of_refusal(decide(&plan.access, &plan.rule.access, peer.ip())) {
-        tracing::debug!(client = %peer, listen = %plan.rule.listen, outcome = %refusal, "connection refused");
-        plan.counts.ended(refusal);
-        shared.log.line(|| entry(&plan.rule, peer, 0, 0, refusal.in_log()));
-        return None;
+    let trusted = plan.rule.proxy_from.iter().any(|net| net.contains(&peer.ip().to_canonical()));
+    let session = if trusted { None } else { Some(enter(&client, peer, &plan, &way, &shared)?) };
+    let cut = way.cut.clone();
+    let life = async move {
+        if let Some(session) = session {
+            session.run(client).await;
+        } else {
+            let alive = way.connections.token();
+            behind_proxy(client, peer, plan, way, shared).await;
+            drop(alive);
+        }
+    };
+    Some(async move { _ = cut.run_until_cancelled(life).await })
+}
+
+/// A connection whose first octets tell whose it is.
+async fn behind_proxy(mut client: TcpStream, peer: SocketAddr, plan: Arc<Plan>, way: Arc<Way>, shared: Arc<Shared>) {
+    match timeout(HEADER_WAIT, read_header(&mut client)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(told) => {
+            if let Some(session) = enter(&client, told.unwrap_or(peer), &plan, &way, &shared) {
+                session.run(client).await;
+            }
+        }
+        Err(error) => {
+            if plan.throttle.may_speak(Instant::now()) {
+                tracing::warn!(%peer, %error, "no PROXY header from a peer that is trusted to send one");
+            }
+            refused(peer, &plan, &shared, Outcome::NoProxyHeader);
+            reset_on_close(&client);
+        }
     }
-    let source = shared.counts.open(peer.ip(), now_ms());
-    plan.counts.open.inc();
-    let session = Session { peer, plan, shared, source, up: 0, down: 0, outcome: Outcome::Cut };
-    Some(session.run(client))
+}
+
+/// Takes the PROXY header off; gives the client that it tells.
+async fn read_header(client: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+    let mut octets = vec![0; proxy::LONGEST];
+    loop {
+        let count = client.peek(&mut octets).await?;
+        let header = proxy::read(&octets[..count]).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        if let Some(header) = header {
+            client.read_exact(&mut octets[..header.length]).await?;
+            return Ok(header.client);
+        }
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        sleep(PEEK_AGAIN).await;
+    }
+}
+
+/// Lets in a client that may connect; else closes its connection.
+fn enter(
+    client: &TcpStream,
+    peer: SocketAddr,
+    plan: &Arc<Plan>,
+    way: &Arc<Way>,
+    shared: &Arc<Shared>,
+) -> Option<Session> {
+    match Session::enter(peer, plan, way, shared) {
+        Ok(session) => Some(session),
+        Err(outcome) => {
+            if matches!(outcome, Outcome::TurnedAway | Outcome::TooMany) {
+                reset_on_close(client);
+            }
+            None
+        }
+    }
+}
+
+fn refused(peer: SocketAddr, plan: &Plan, shared: &Shared, outcome: Outcome) {
+    tracing::debug!(client = %peer, listen = %plan.rule.listen, %outcome, "connection refused");
+    plan.counts.ended(outcome);
+    shared.log.line(|| entry(&plan.rule, 0, peer, (0, 0), outcome.in_log()));
 }
 
 /// A connection that was let in, from then to its end. Dropping it is the end.
-struct Session {
+pub(super) struct Session {
     peer: SocketAddr,
     plan: Arc<Plan>,
+    way: Arc<Way>,
     shared: Arc<Shared>,
     source: Arc<Source>,
+    opened_ms: i64,
     up: u64,
     down: u64,
-    outcome: Outcome,
+    /// Which of the rule's targets.
+    target: u32,
+    /// What becomes of it; cut, as long as nothing else is known.
+    pub(super) outcome: Outcome,
+    _alive: TaskTrackerToken,
 }
 
 impl Session {
+    /// Lets in a client that may connect.
+    ///
+    /// # Errors
+    /// Why it may not; that is counted and logged.
+    pub(super) fn enter(
+        peer: SocketAddr,
+        plan: &Arc<Plan>,
+        way: &Arc<Way>,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, Outcome> {
+        if let Some(refusal) = Outcome::of_refusal(decide(&plan.access, &plan.rule.access, peer.ip())) {
+            refused(peer, plan, shared, refusal);
+            return Err(refusal);
+        }
+        if way.standing().refuses(Instant::now(), draw()) {
+            refused(peer, plan, shared, Outcome::TurnedAway);
+            return Err(Outcome::TurnedAway);
+        }
+        if plan.rule.max_connections.is_some_and(|most| plan.counts.open.get() >= i64::from(most)) {
+            refused(peer, plan, shared, Outcome::TooMany);
+            return Err(Outcome::TooMany);
+        }
+        let opened_ms = now_ms();
+        let source = shared.counts.open(peer.ip(), plan.rule.listen.address.port(), opened_ms);
+        plan.counts.open.inc();
+        shared.descriptors.opened();
+        Ok(Self {
+            peer,
+            plan: plan.clone(),
+            way: way.clone(),
+            shared: shared.clone(),
+            source,
+            opened_ms,
+            up: 0,
+            down: 0,
+            target: 0,
+            outcome: Outcome::Cut,
+            _alive: way.connections.token(),
+        })
+    }
+
+    /// Waits while it is held, connects it to a target and hands it over to be relayed.
     async fn run(mut self, client: TcpStream) {
-        let target = match connect(&self.plan.rule, &self.shared.shortage).await {
-            Ok(target) => target,
+        if let Some(outcome) = self.held(&client).await {
+            self.outcome = outcome;
+            reset_on_close(&client);
+            return;
+        }
+        let connecting = connect(&self.plan.rule, &self.plan.circuits, &self.shared.names, &self.shared.descriptors);
+        let reached = if self.plan.rule.peek {
+            let peeking = async { Ok(timeout(PEEK_WAIT, wanted_host(&client)).await.ok().flatten()) };
+            tokio::try_join!(connecting, peeking)
+        } else {
+            connecting.await.map(|reached| (reached, None))
+        };
+        let ((target, number), host) = match reached {
+            Ok(reached) => reached,
             Err(failure) => {
-                let (target, error) = (&self.plan.rule.target, &failure.error);
+                let (target, error) = (&self.plan.rule.targets[failure.target].target, &failure.error);
                 if self.plan.throttle.may_speak(Instant::now()) {
                     tracing::warn!(client = %self.peer, %target, %error, "no connection to the target");
                 } else {
                     tracing::debug!(client = %self.peer, %target, %error, "no connection to the target");
                 }
                 self.outcome = failure.outcome;
+                self.target = failure.target as u32;
                 // To the client a target that can't be reached looks as it would without a forwarder: refused.
                 reset_on_close(&client);
                 return;
             }
         };
-        let header = match self.plan.rule.proxy_protocol {
-            ProxyProtocol::None => Vec::new(),
-            ProxyProtocol::V2 => {
-                let listener = client.local_addr().unwrap_or(self.plan.rule.listen.address);
-                proxy::header_v2(self.peer, listener)
+        self.target = number as u32;
+        if let Some(host) = &host {
+            self.shared.counts.wants(&self.source, host);
+        }
+        let header = self.header(&client, host.as_deref());
+        self.shared.log.line(|| entry(&self.plan.rule, number, self.peer, (0, 0), "opened"));
+        match client.into_std().and_then(|client| Ok((client, target.into_std()?))) {
+            Ok((client, target)) => {
+                let shared = self.shared.clone();
+                shared.engines.run(self, client, target, header);
             }
-        };
-        self.shared.log.line(|| entry(&self.plan.rule, self.peer, 0, 0, "opened"));
-        let idle = self.plan.rule.idle_timeout;
-        // Declared after `self`, so that it is dropped, and its sockets closed, before the end is told.
-        let mut relay = Relay::new(client, target, header);
-        self.outcome = relay.run(idle, |up, down| self.moved(up, down)).await;
+            Err(error) => tracing::error!(%error, "a connection can't be handed over to be relayed"),
+        }
     }
 
-    fn moved(&mut self, up: u64, down: u64) {
+    /// Waits at the gate; gives the outcome of one that goes no further.
+    async fn held(&self, client: &TcpStream) -> Option<Outcome> {
+        match self.way.gate.pass().await {
+            Passage::Passed => None,
+            Passage::Refused => Some(Outcome::HoldFull),
+            Passage::Released => {
+                if !closed(client) {
+                    return None;
+                }
+                self.way.gate.gave_up.fetch_add(1, Relaxed);
+                // One that closed after it had sent something may only have half-closed: it gets its answer.
+                let sent = recv(client, &mut [0; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+                if sent.is_ok_and(|(_, count)| count > 0) { None } else { Some(Outcome::GaveUp) }
+            }
+        }
+    }
+
+    fn header(&self, client: &TcpStream, host: Option<&str>) -> Vec<u8> {
+        let rule = &self.plan.rule;
+        let listener = || client.local_addr().unwrap_or(rule.listen.address);
+        match rule.proxy_protocol {
+            ProxyProtocol::None => Vec::new(),
+            ProxyProtocol::V1 => proxy::header_v1(self.peer, listener()),
+            ProxyProtocol::V2 => proxy::header_v2(self.peer, listener(), host, rule.name.as_deref()),
+        }
+    }
+
+    /// Notes octets taken from the client and from the target, at `now_ms`.
+    pub(super) fn moved(&mut self, up: u64, down: u64, now_ms: i64) {
         self.up += up;
         self.down += down;
-        self.source.moved(up, down, now_ms());
+        self.source.moved(up, down, now_ms);
         self.plan.counts.up.inc_by(up);
         self.plan.counts.down.inc_by(down);
+    }
+
+    pub(super) fn set_target(&mut self, number: usize) {
+        self.target = number as u32;
+    }
+
+    pub(super) fn rule(&self) -> &Rule {
+        &self.plan.rule
+    }
+
+    pub(super) fn rung(&self) -> Rung {
+        self.way.standing().rung(Instant::now())
+    }
+
+    /// Whether it is to end at once.
+    pub(super) fn is_cut(&self) -> bool {
+        self.way.cut.is_cancelled()
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.source.close(now_ms());
+        self.source.close(self.opened_ms, now_ms());
         self.plan.counts.open.dec();
+        self.shared.descriptors.closed();
         self.plan.counts.ended(self.outcome);
-        self.shared.log.line(|| entry(&self.plan.rule, self.peer, self.up, self.down, self.outcome.in_log()));
+        let octets = (self.up, self.down);
+        self.shared.log.line(|| entry(&self.plan.rule, self.target as usize, self.peer, octets, self.outcome.in_log()));
         tracing::debug!(
             client = %self.peer, listen = %self.plan.rule.listen, outcome = %self.outcome,
             bytes_up = self.up, bytes_down = self.down, "connection ended"
@@ -156,67 +363,34 @@ impl Drop for Session {
     }
 }
 
-fn entry(rule: &Arc<Rule>, peer: SocketAddr, up: u64, down: u64, result: &'static str) -> Entry {
-    Entry { at: jiff::Timestamp::now(), client: Some(peer.ip()), rule: rule.clone(), up, down, result }
-}
-
-/// Why no connection to a target came about.
-struct Failure {
-    outcome: Outcome,
-    error: io::Error,
-}
-
-impl Failure {
-    fn connecting(error: io::Error) -> Self {
-        Self { outcome: Outcome::ConnectFailed, error }
-    }
-}
-
-/// Connects to the target; a name is looked up now, and all its addresses are tried in turn.
-async fn connect(rule: &Rule, shortage: &Shortage) -> Result<TcpStream, Failure> {
-    let name = match &rule.target.host {
-        Host::Address(address) => return connect_to(rule, SocketAddr::new(*address, rule.target.port), shortage).await,
-        Host::Name(name) => name.as_str(),
-    };
-    let looked_up = timeout(rule.connect_timeout, lookup_host((name, rule.target.port))).await;
-    let addresses = looked_up
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        .map_err(|error| Failure { outcome: Outcome::NotResolved, error })?;
-    let mut failure =
-        Failure { outcome: Outcome::NotResolved, error: io::Error::other("the name has no address that can be used") };
-    for address in addresses.filter(|a| rule.source.is_none_or(|s| s.is_ipv4() == a.is_ipv4())) {
-        match connect_to(rule, address, shortage).await {
-            Ok(target) => return Ok(target),
-            Err(e) => failure = e,
+/// The host that the client wants, as soon as it has said so; `None` where it will not.
+async fn wanted_host(client: &TcpStream) -> Option<String> {
+    let mut octets = vec![0; peek::MOST];
+    loop {
+        client.ready(Interest::READABLE).await.ok()?;
+        let looked = client
+            .try_io(Interest::READABLE, || Ok(recv(client, &mut octets[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?.1));
+        match looked {
+            Ok(0) => return None,
+            Ok(count) => match peek::peek(&octets[..count]) {
+                Peeked::Host(host) => return Some(host),
+                Peeked::Nothing => return None,
+                Peeked::Incomplete if count == octets.len() => return None,
+                Peeked::Incomplete => sleep(PEEK_AGAIN).await,
+            },
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return None,
         }
     }
-    Err(failure)
 }
 
-async fn connect_to(rule: &Rule, address: SocketAddr, shortage: &Shortage) -> Result<TcpStream, Failure> {
-    let started = Instant::now();
-    let socket = loop {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        match socket {
-            Err(e) if is_shortage(&e) && started.elapsed() < rule.connect_timeout => shortage.wait().await,
-            socket => break socket.map_err(Failure::connecting)?,
-        }
-    };
-    set_options(SockRef::from(&socket)).map_err(Failure::connecting)?;
-    if let Some(source) = rule.source {
-        socket.bind(SocketAddr::new(source, 0)).map_err(|error| Failure { outcome: Outcome::BindFailed, error })?;
-    }
-    let connected = timeout(rule.connect_timeout, socket.connect(address)).await;
-    connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(Failure::connecting)
+/// Whether the client has closed its side, or is gone.
+fn closed(client: &TcpStream) -> bool {
+    const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut asked = [PollFd::new(client, PollFlags::RDHUP)];
+    poll(&mut asked, Some(&AT_ONCE)).is_ok() && !asked[0].revents().is_empty()
 }
 
-fn is_shortage(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
-}
-
-/// What both sockets of a relay have; accepted ones inherit it from their listener.
-pub(super) fn set_options(socket: SockRef<'_>) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+fn entry(rule: &Arc<Rule>, target: usize, peer: SocketAddr, (up, down): (u64, u64), result: &'static str) -> Entry {
+    Entry { at: jiff::Timestamp::now(), client: Some(peer.ip()), rule: rule.clone(), target, up, down, result }
 }

@@ -1,9 +1,10 @@
 //! What is counted: connections by rule and outcome, and who comes (the stragglers), by source address.
 //!
-//! Counting takes no lock but one short one for each new connection. Memory is bounded: beyond [`SOURCES`] addresses,
-//! new ones are counted together.
+//! Counting octets takes no lock; a new connection and its end take two short ones. Memory is bounded: beyond [`SOURCES`]
+//! addresses new ones are counted together, and the busiest of them by a sketch of [`SKETCHED`] counters whose error is at
+//! most their connections divided by [`SKETCHED`]. So are hosts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,9 +15,14 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 use serde::Serialize;
 
 use super::outcome::Outcome;
+use super::sketch::Sketch;
 
 /// Source addresses that are counted one by one.
 pub const SOURCES: usize = 100_000;
+/// Counters for those beyond, and for hosts.
+pub const SKETCHED: usize = 4096;
+/// Ports and hosts that are remembered of one source.
+const SEEN: usize = 8;
 /// Locks that the sources are spread over.
 const SHARDS: usize = 16;
 
@@ -26,6 +32,8 @@ pub struct Counts {
     spread: RandomState,
     known: AtomicUsize,
     others: Arc<Source>,
+    busiest_others: Mutex<Sketch<IpAddr>>,
+    hosts: Mutex<Sketch<String>>,
     registry: Registry,
     connections: IntCounterVec,
     open: IntGaugeVec,
@@ -44,6 +52,8 @@ impl Counts {
             spread: RandomState::default(),
             known: AtomicUsize::new(0),
             others: Arc::default(),
+            busiest_others: Mutex::new(Sketch::new(SKETCHED)),
+            hosts: Mutex::new(Sketch::new(SKETCHED)),
             registry: Registry::new(),
             connections: counters("connections_total", "Connections that ended, by outcome.", &["listen", "outcome"]),
             open: IntGaugeVec::new(named("connections_open", "Connections open now."), &["listen"])
@@ -96,6 +106,27 @@ impl Counts {
         counts
     }
 
+    /// The busiest sources beyond the first [`SOURCES`], `most` of them at most.
+    pub fn other_sources(&self, most: usize) -> Vec<Sketched> {
+        let sketch = self.busiest_others.lock().unwrap_or_else(PoisonError::into_inner);
+        sketch
+            .top(most)
+            .map(|(key, c)| Sketched { key: key.to_string(), connections: c.count, error: c.error })
+            .collect()
+    }
+
+    /// The hosts wanted most, `most` of them at most.
+    pub fn hosts(&self, most: usize) -> Vec<Sketched> {
+        let sketch = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        sketch.top(most).map(|(key, c)| Sketched { key: key.clone(), connections: c.count, error: c.error }).collect()
+    }
+
+    /// Notes the host that a connection of `source` wants.
+    pub(super) fn wants(&self, source: &Source, host: &str) {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).count(host.to_owned());
+        source.seen().host(host);
+    }
+
     /// How many connections have ended in `outcome`, over all rules.
     pub fn ended(&self, outcome: Outcome) -> u64 {
         let families = prometheus::core::Collector::collect(&self.connections);
@@ -126,8 +157,8 @@ impl Counts {
         self.reloads.with_label_values(&[if applied { "applied" } else { "refused" }]).inc();
     }
 
-    /// Notes a new connection from `address` at `now_ms`; to be matched by [`Source::close`].
-    pub(super) fn open(&self, address: IpAddr, now_ms: i64) -> Arc<Source> {
+    /// Notes a new connection from `address` to `port` at `now_ms`; to be matched by [`Source::close`].
+    pub(super) fn open(&self, address: IpAddr, port: u16, now_ms: i64) -> Arc<Source> {
         use std::hash::BuildHasher;
         let address = address.to_canonical();
         let shard = &self.shards[self.spread.hash_one(address) as usize % SHARDS];
@@ -139,11 +170,12 @@ impl Counts {
             }
             None => {
                 self.known.fetch_sub(1, Relaxed);
+                self.busiest_others.lock().unwrap_or_else(PoisonError::into_inner).count(address);
                 self.others.clone()
             }
         };
         drop(shard);
-        source.opened(now_ms);
+        source.opened(port, now_ms);
         source
     }
 }
@@ -180,10 +212,42 @@ pub(super) struct Source {
     down: AtomicU64,
     first_seen_ms: AtomicI64,
     last_seen_ms: AtomicI64,
+    seen: Mutex<Seen>,
+}
+
+/// What is noted of a source once for each connection.
+#[derive(Default)]
+struct Seen {
+    ports: Vec<u16>,
+    /// The last one last.
+    hosts: Vec<Box<str>>,
+    /// Open connections, by the second (since 1970) in which they began.
+    open_since: BTreeMap<u32, u32>,
+}
+
+impl Seen {
+    fn host(&mut self, host: &str) {
+        self.hosts.retain(|known| **known != *host);
+        if self.hosts.len() == SEEN {
+            self.hosts.remove(0);
+        }
+        self.hosts.push(host.into());
+    }
 }
 
 impl Source {
-    fn opened(&self, now_ms: i64) {
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opened(&self, port: u16, now_ms: i64) {
+        {
+            let mut seen = self.seen();
+            if !seen.ports.contains(&port) && seen.ports.len() < SEEN {
+                seen.ports.push(port);
+            }
+            *seen.open_since.entry(second(now_ms)).or_default() += 1;
+        }
         let _ = self.first_seen_ms.compare_exchange(0, now_ms, Relaxed, Relaxed);
         self.last_seen_ms.store(now_ms, Relaxed);
         self.connections.fetch_add(1, Relaxed);
@@ -196,13 +260,25 @@ impl Source {
         self.last_seen_ms.store(now_ms, Relaxed);
     }
 
-    pub(super) fn close(&self, now_ms: i64) {
+    /// Notes the end of a connection that was opened at `opened_ms`.
+    pub(super) fn close(&self, opened_ms: i64, now_ms: i64) {
+        if let std::collections::btree_map::Entry::Occupied(mut since) = self.seen().open_since.entry(second(opened_ms))
+        {
+            *since.get_mut() -= 1;
+            if *since.get() == 0 {
+                since.remove();
+            }
+        }
         self.open.fetch_sub(1, Relaxed);
         self.last_seen_ms.store(now_ms, Relaxed);
     }
 
     fn count(&self, source: String) -> SourceCount {
+        let seen = self.seen();
         SourceCount {
+            ports: seen.ports.clone(),
+            hosts: seen.hosts.iter().rev().map(ToString::to_string).collect(),
+            oldest_open: seen.open_since.keys().next().map(|&second| instant(i64::from(second) * 1000)),
             source,
             connections: self.connections.load(Relaxed),
             open: self.open.load(Relaxed),
@@ -231,6 +307,27 @@ pub struct SourceCount {
     pub first_seen: jiff::Timestamp,
     /// When it last opened or closed a connection, or octets passed.
     pub last_seen: jiff::Timestamp,
+    /// Ports that it came to; of more than eight the first eight.
+    pub ports: Vec<u16>,
+    /// Hosts that it wanted, the last first; of more than eight the last eight.
+    pub hosts: Vec<String>,
+    /// When its oldest open connection began, to the second.
+    pub oldest_open: Option<jiff::Timestamp>,
+}
+
+/// A count by sketch: the truth is between `connections` - `error` and `connections`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sketched {
+    /// What is counted.
+    pub key: String,
+    /// At least the truth.
+    pub connections: u64,
+    /// By how much it may be above the truth.
+    pub error: u64,
+}
+
+fn second(ms: i64) -> u32 {
+    (ms / 1000) as u32
 }
 
 fn instant(ms: i64) -> jiff::Timestamp {
@@ -251,11 +348,12 @@ mod tests {
     #[test]
     fn a_source_is_counted_from_first_to_last() {
         let counts = Counts::new();
-        let source = counts.open("::ffff:192.0.2.1".parse().unwrap(), 1_000);
-        counts.open("192.0.2.1".parse().unwrap(), 2_000);
-        counts.open("192.0.2.2".parse().unwrap(), 2_500);
+        let source = counts.open("::ffff:192.0.2.1".parse().unwrap(), 80, 1_000);
+        counts.open("192.0.2.1".parse().unwrap(), 443, 2_000);
+        counts.open("192.0.2.2".parse().unwrap(), 80, 2_500);
         source.moved(10, 20, 3_000);
-        source.close(4_000);
+        source.close(1_000, 4_000);
+        counts.wants(&source, "a.example");
         let all = counts.sources();
         assert_eq!(all.len(), 2);
         assert_eq!((all[0].source.as_str(), all[0].connections, all[0].open), ("192.0.2.1", 2, 1));
@@ -263,20 +361,23 @@ mod tests {
         let json = serde_json::to_value(&all[0]).unwrap();
         assert_eq!(json["first_seen"], "1970-01-01T00:00:01Z");
         assert_eq!(json["last_seen"], "1970-01-01T00:00:04Z");
+        assert_eq!((json["ports"][1].as_u64(), json["hosts"][0].as_str()), (Some(443), Some("a.example")));
+        assert_eq!(json["oldest_open"], "1970-01-01T00:00:02Z");
     }
 
     #[test]
     fn sources_beyond_the_bound_are_counted_together() {
         let counts = Counts::new();
         for number in 0..SOURCES as u32 + 5 {
-            counts.open(Ipv4Addr::from(number).into(), 1);
+            counts.open(Ipv4Addr::from(number).into(), 80, 1);
         }
-        counts.open(Ipv4Addr::from(0).into(), 2);
+        counts.open(Ipv4Addr::from(0).into(), 80, 2);
         let all = counts.sources();
         assert_eq!(all.len(), SOURCES + 1);
         assert_eq!((all[0].source.as_str(), all[0].connections), ("0.0.0.0", 2));
         let others = all.last().unwrap();
         assert_eq!((others.source.as_str(), others.connections), ("others", 5));
+        assert_eq!(counts.other_sources(9).len(), 5);
     }
 
     #[test]
@@ -285,7 +386,7 @@ mod tests {
         let rule = counts.of_rule("127.0.0.1:80");
         rule.ended(Outcome::Denied);
         rule.up.inc_by(7);
-        counts.open("192.0.2.1".parse().unwrap(), 1);
+        counts.open("192.0.2.1".parse().unwrap(), 80, 1);
         let page = counts.page();
         assert!(
             page.contains("waypost_forward_connections_total{listen=\"127.0.0.1:80\",outcome=\"denied\"} 1"),

@@ -7,11 +7,18 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::connection::{Plan, Shared, Shortage};
+use tokio::sync::Notify;
+
+use super::connect::{Circuits, Descriptors};
+use super::connection::{Plan, Shared};
+use super::control::{Board, Control, Post};
 use super::counts::Counts;
-use super::listener::{self, Listener, Start};
+use super::engine::Engines;
+use super::handover::{self, Inherited, Predecessor};
+use super::listener::{Listener, Socket, Start};
 use super::log::Log;
 use super::page::Page;
+use super::resolve::Names;
 use super::settings::{Rule, Settings};
 use super::throttle::Throttle;
 
@@ -38,6 +45,18 @@ pub enum ForwardError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// What moves the bytes can't be started.
+    #[error("connections can't be watched: {source}")]
+    Engine {
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// Listening sockets can't be taken over.
+    #[error("listening sockets can't be taken over: {source}")]
+    TakeOver {
+        /// What went wrong.
+        source: io::Error,
+    },
     /// The thread that writes the log can't be started.
     #[error("no thread for the log can be started: {source}")]
     LogThread {
@@ -54,6 +73,10 @@ pub struct Forwarder {
     /// Those whose rule is gone, until their last connection ends.
     leaving: Vec<Listener>,
     page: Option<Page>,
+    board: Board,
+    control: Option<Control>,
+    /// Told when a successor has taken over.
+    handed_over: Arc<Notify>,
     shared: Arc<Shared>,
 }
 
@@ -63,23 +86,50 @@ impl Forwarder {
     /// # Errors
     /// That an address can't be listened on (unless it is in use and `wait_bind` is set); nothing is left running then.
     pub fn start(settings: Settings) -> Result<Self, ForwardError> {
+        Self::start_with(settings, Vec::new())
+    }
+
+    /// As [`Forwarder::start`], from the sockets of the forwarder that runs with the same control socket, if there is one;
+    /// it stops accepting and drains as soon as this one has started.
+    ///
+    /// # Errors
+    /// As [`Forwarder::start`]; the other goes on as it was then.
+    pub fn take_over(settings: Settings) -> Result<Self, ForwardError> {
+        let failed = |source| ForwardError::TakeOver { source };
+        let asked = settings.control.as_deref().map(Predecessor::ask).transpose().map_err(failed)?.flatten();
+        let Some((predecessor, sockets)) = asked else { return Self::start(settings) };
+        let started = Self::start_with(settings, sockets)?;
+        if let Err(error) = predecessor.ready() {
+            tracing::warn!(%error, "the predecessor is gone");
+        }
+        Ok(started)
+    }
+
+    fn start_with(settings: Settings, mut inherited: Vec<Inherited>) -> Result<Self, ForwardError> {
+        inherited.extend(handover::of_systemd().map_err(|source| ForwardError::TakeOver { source })?);
         let counts = Arc::new(Counts::new());
         let starts = settings
             .rules
             .iter()
-            .map(|rule| begin(rule, settings.wait_bind))
+            .map(|rule| begin(rule, settings.wait_bind, &mut inherited))
             .collect::<Result<Vec<_>, ForwardError>>()?;
         let page = open_page(settings.metrics, &counts)?;
         let log = Log::start(settings.log.clone(), counts.log_lines_lost.clone())
             .map_err(|source| ForwardError::LogThread { source })?;
-        let shared = Arc::new(Shared { counts, log, shortage: Shortage::default() });
-        let listeners = starts
+        let engines = Engines::start().map_err(|source| ForwardError::Engine { source })?;
+        let shared =
+            Arc::new(Shared { counts, log, engines, descriptors: Descriptors::of_process(), names: Names::default() });
+        let listeners: Vec<_> = starts
             .into_iter()
             .zip(plans(&settings, &shared))
             .map(|(start, plan)| Listener::start(start, plan, shared.clone()))
             .collect();
+        let board = Board::default();
+        board.store(Arc::new(posts(&listeners)));
+        let handed_over = Arc::new(Notify::new());
+        let control = open_control(settings.control.as_deref(), &board, &shared, &handed_over);
         write_pid(settings.pid_file.as_deref());
-        Ok(Self { settings, listeners, leaving: Vec::new(), page, shared })
+        Ok(Self { settings, listeners, leaving: Vec::new(), page, board, control, handed_over, shared })
     }
 
     /// Takes new settings: an address that stays keeps its listening socket, new ones are opened, gone ones closed. All
@@ -107,10 +157,16 @@ impl Forwarder {
         for (rule, _) in settings.rules.iter().zip(&kept).filter(|(_, kept)| kept.is_none()) {
             // An address may be held by a listener of our own that is about to close, as 0.0.0.0:80 holds 127.0.0.1:80.
             let ours = gone_ports.contains(&rule.listen.address.port());
-            starts.push_back(begin(rule, settings.wait_bind || ours)?);
+            starts.push_back(begin(rule, settings.wait_bind || ours, &mut Vec::new())?);
         }
         let same_page = self.page.as_ref().map(|page| page.address) == settings.metrics;
         let page = if same_page { None } else { open_page(settings.metrics, &self.shared.counts)? };
+
+        let control = if self.settings.control == settings.control {
+            None
+        } else {
+            Some(open_control(settings.control.as_deref(), &self.board, &self.shared, &self.handed_over))
+        };
 
         let mut old: Vec<_> = std::mem::take(&mut self.listeners).into_iter().map(Some).collect();
         for (plan, kept) in plans(&settings, &self.shared).into_iter().zip(kept) {
@@ -133,6 +189,10 @@ impl Forwarder {
             self.page = page;
         }
         self.shared.log.write_to(settings.log.clone());
+        self.board.store(Arc::new(posts(&self.listeners)));
+        if let Some(control) = control {
+            self.control = control;
+        }
         if settings.pid_file != self.settings.pid_file {
             write_pid(settings.pid_file.as_deref());
         }
@@ -142,13 +202,14 @@ impl Forwarder {
 
     /// For each new rule the listener, by its place, that has its address already; each is given once.
     fn kept(&self, settings: &Settings) -> Vec<Option<usize>> {
-        let mut free: Vec<_> = self.listeners.iter().map(|listener| Some(listener.address)).collect();
-        let mut claim = |address| {
-            let place = free.iter().position(|free| *free == Some(address))?;
+        let mut free: Vec<_> =
+            self.listeners.iter().map(|listener| Some((listener.protocol, listener.address))).collect();
+        let mut claim = |wanted| {
+            let place = free.iter().position(|free| *free == Some(wanted))?;
             free[place] = None;
             Some(place)
         };
-        settings.rules.iter().map(|rule| claim(rule.listen.address)).collect()
+        settings.rules.iter().map(|rule| claim((rule.protocol, rule.listen.address))).collect()
     }
 
     /// Notes that new settings were refused before they came here; the old ones stay in force.
@@ -183,6 +244,11 @@ impl Forwarder {
     /// What was counted so far.
     pub fn counts(&self) -> Arc<Counts> {
         self.shared.counts.clone()
+    }
+
+    /// Waits until a successor has taken over the listening sockets: then this one is to be drained.
+    pub async fn handed_over(&self) {
+        self.handed_over.notified().await;
     }
 
     /// Ends it: no new connections; those open go on until they end, the time to drain is over, or `at_once` is ready.
@@ -221,18 +287,44 @@ impl Drop for Forwarder {
     }
 }
 
-fn begin(rule: &Rule, wait: bool) -> Result<Start, ForwardError> {
+fn begin(rule: &Rule, wait: bool, inherited: &mut Vec<Inherited>) -> Result<Start, ForwardError> {
     let address = rule.listen.address;
-    match listener::bind(address) {
-        Ok(listener) => Ok(Start::Bound(listener)),
+    let ours = inherited.iter().position(|i| (i.protocol, i.address) == (rule.protocol, address));
+    let socket = match ours {
+        Some(place) => Socket::inherit(inherited.swap_remove(place)),
+        None => Socket::bind(rule.protocol, address),
+    };
+    match socket {
+        Ok(socket) => Ok(Start::Bound(socket)),
         Err(e) if wait && e.kind() == io::ErrorKind::AddrInUse => Ok(Start::Waiting),
         Err(source) => Err(ForwardError::Listen {
             listen: rule.listen.to_string(),
-            target: rule.target.to_string(),
+            target: rule.target().to_string(),
             address,
             source,
         }),
     }
+}
+
+/// Without its control socket a forwarder does its work as well, so this only warns.
+fn open_control(
+    file: Option<&Path>,
+    board: &Board,
+    shared: &Arc<Shared>,
+    handed_over: &Arc<Notify>,
+) -> Option<Control> {
+    let file = file?;
+    match Control::open(file, board.clone(), shared.clone(), handed_over.clone()) {
+        Ok(control) => Some(control),
+        Err(error) => {
+            tracing::warn!(file = %file.display(), %error, "there is no control socket: it can't be opened");
+            None
+        }
+    }
+}
+
+fn posts(listeners: &[Listener]) -> Vec<Post> {
+    listeners.iter().map(|l| Post { plan: l.plan.clone(), way: l.way.clone() }).collect()
 }
 
 fn open_page(address: Option<SocketAddr>, counts: &Arc<Counts>) -> Result<Option<Page>, ForwardError> {
@@ -245,8 +337,10 @@ fn plans(settings: &Settings, shared: &Shared) -> Vec<Plan> {
     let access = Arc::new(settings.access.clone());
     let plan = |rule: &Rule| Plan {
         rule: Arc::new(rule.clone()),
+        label: rule.label(),
         access: access.clone(),
-        counts: shared.counts.of_rule(&rule.listen.to_string()),
+        counts: shared.counts.of_rule(&rule.listen_label()),
+        circuits: Circuits::new(rule.targets.len()),
         throttle: Throttle::default(),
     };
     settings.rules.iter().map(plan).collect()

@@ -4,55 +4,110 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpSocket};
+use socket2::{Domain, SockRef, Type};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{DESCRIPTOR_AGAIN, Plan, Shared, admit, set_options};
+use super::connect::{DESCRIPTOR_AGAIN, set_options};
+use super::connection::{Plan, Shared, Way, admit};
+use super::handover::Inherited;
 use super::log::Entry;
+use super::settings::Protocol;
 use super::throttle::Throttle;
+use super::udp;
 
 /// Connections that may wait to be accepted; the kernel's own bound (net.core.somaxconn) is mostly lower.
-const BACKLOG: u32 = 4096;
+const BACKLOG: i32 = 4096;
 /// Between two tries to bind an address that is in use.
 const BIND_AGAIN: Duration = Duration::from_millis(100);
 
 /// A listener and its connections, as seen by their owner.
 pub(super) struct Listener {
+    pub(super) protocol: Protocol,
     /// The address as set, with port 0 if so set.
     pub(super) address: SocketAddr,
-    plan: Arc<ArcSwap<Plan>>,
+    pub(super) plan: Arc<ArcSwap<Plan>>,
     /// The address in use, once it is bound.
     bound: watch::Receiver<Option<SocketAddr>>,
     stop: CancellationToken,
-    cut: CancellationToken,
+    pub(super) way: Arc<Way>,
+    shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
 
 /// What a listener begins with.
 pub(super) enum Start {
     /// A socket that listens.
-    Bound(TcpListener),
+    Bound(Socket),
     /// The address is in use; it is taken as soon as it is free.
     Waiting,
+}
+
+/// A socket that takes what comes.
+pub(super) enum Socket {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+impl Socket {
+    /// Binds, and listens if it is TCP; accepted connections inherit the socket's options.
+    ///
+    /// # Errors
+    /// Those of socket(2), setsockopt(2), bind(2) and listen(2).
+    pub(super) fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<Self> {
+        match protocol {
+            Protocol::Tcp => bind(address).map(Self::Tcp),
+            Protocol::Udp => {
+                let socket = std::net::UdpSocket::bind(address)?;
+                socket.set_nonblocking(true)?;
+                UdpSocket::from_std(socket).map(Self::Udp)
+            }
+        }
+    }
+
+    /// One that listens already.
+    pub(super) fn inherit(inherited: Inherited) -> io::Result<Self> {
+        match inherited.protocol {
+            Protocol::Tcp => {
+                set_options(SockRef::from(&inherited.socket))?;
+                TcpListener::from_std(inherited.socket.into()).map(Self::Tcp)
+            }
+            Protocol::Udp => UdpSocket::from_std(inherited.socket.into()).map(Self::Udp),
+        }
+    }
+
+    fn copy(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Self::Udp(socket) => socket.as_fd().try_clone_to_owned(),
+        }
+    }
+
+    fn address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr(),
+            Self::Udp(socket) => socket.local_addr(),
+        }
+    }
 }
 
 impl Listener {
     /// Starts to accept by `plan`, now or as soon as the address is free.
     pub(super) fn start(start: Start, plan: Plan, shared: Arc<Shared>) -> Self {
-        let address = plan.rule.listen.address;
+        let (protocol, address) = (plan.rule.protocol, plan.rule.listen.address);
         let plan = Arc::new(ArcSwap::from_pointee(plan));
         let (bound_tx, bound) = watch::channel(None);
-        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
-        let acceptor = Acceptor { address, plan: plan.clone(), shared, connections: JoinSet::new() };
-        let task = tokio::spawn(acceptor.run(start, bound_tx, stop.clone(), cut.clone()));
-        Self { address, plan, bound, stop, cut, task }
+        let (stop, way) = (CancellationToken::new(), Arc::<Way>::default());
+        let acceptor = Acceptor { protocol, address, plan: plan.clone(), way: way.clone(), shared: shared.clone() };
+        let task = tokio::spawn(acceptor.run(start, bound_tx, stop.clone()));
+        Self { protocol, address, plan, bound, stop, way, shared, task }
     }
 
     /// New connections go by `plan` from now on.
@@ -79,7 +134,8 @@ impl Listener {
     /// Closes the listening socket and all connections.
     pub(super) fn cut(&self) {
         self.stop.cancel();
-        self.cut.cancel();
+        self.way.cut.cancel();
+        self.shared.engines.look();
     }
 
     /// Whether it is stopped and its last connection has ended.
@@ -101,61 +157,60 @@ impl Listener {
 /// # Errors
 /// Those of socket(2), setsockopt(2), bind(2) and listen(2).
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    socket.set_reuse_address(true)?;
     set_options(SockRef::from(&socket))?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// The task behind a [`Listener`].
 struct Acceptor {
+    protocol: Protocol,
     address: SocketAddr,
     plan: Arc<ArcSwap<Plan>>,
+    way: Arc<Way>,
     shared: Arc<Shared>,
-    connections: JoinSet<()>,
 }
 
 impl Acceptor {
-    async fn run(
-        mut self,
-        start: Start,
-        bound: watch::Sender<Option<SocketAddr>>,
-        stop: CancellationToken,
-        cut: CancellationToken,
-    ) {
+    async fn run(self, start: Start, bound: watch::Sender<Option<SocketAddr>>, stop: CancellationToken) {
         stop.run_until_cancelled(self.accept(start, bound)).await;
-        let ended = async { while self.connections.join_next().await.is_some() {} };
-        if cut.run_until_cancelled(ended).await.is_none() {
-            self.connections.shutdown().await;
-        }
+        self.way.set_socket(None);
+        self.way.connections.close();
+        self.way.connections.wait().await;
     }
 
     /// Accepts until it is dropped, which closes the socket.
-    async fn accept(&mut self, start: Start, bound: watch::Sender<Option<SocketAddr>>) {
-        let listener = match start {
-            Start::Bound(listener) => listener,
+    async fn accept(&self, start: Start, bound: watch::Sender<Option<SocketAddr>>) {
+        let socket = match start {
+            Start::Bound(socket) => socket,
             Start::Waiting => self.bind_when_free().await,
         };
-        let address = listener.local_addr().unwrap_or(self.address);
-        tracing::info!(listen = %address, target = %self.plan.load().rule.target, "forwarding");
+        let address = socket.address().unwrap_or(self.address);
+        tracing::info!(listen = %address, target = %self.plan.load().rule.target(), "forwarding");
+        // Without a copy it only can't be handed over.
+        self.way.set_socket(socket.copy().ok());
         bound.send_replace(Some(address));
+        let listener = match socket {
+            Socket::Tcp(listener) => listener,
+            Socket::Udp(socket) => return udp::serve(socket, &self.plan, &self.way, &self.shared).await,
+        };
         let throttle = Throttle::default();
         loop {
-            while self.shared.shortage.is_there() {
+            while self.shared.descriptors.are_short() {
                 tokio::time::sleep(DESCRIPTOR_AGAIN).await;
             }
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((client, peer)) => {
-                        if let Some(life) = admit(client, peer, self.plan.load_full(), self.shared.clone()) {
-                            self.connections.spawn(life);
-                        }
+            match listener.accept().await {
+                Ok((client, peer)) => {
+                    if let Some(life) =
+                        admit(client, peer, self.plan.load_full(), self.way.clone(), self.shared.clone())
+                    {
+                        tokio::spawn(life);
                     }
-                    Err(error) => self.accept_failed(&error, &throttle).await,
-                },
-                // Frees what a connection that ended has left behind.
-                Some(_) = self.connections.join_next() => {}
+                }
+                Err(error) => self.accept_failed(&error, &throttle).await,
             }
         }
     }
@@ -169,6 +224,7 @@ impl Acceptor {
                 at: jiff::Timestamp::now(),
                 client: None,
                 rule: plan.rule.clone(),
+                target: 0,
                 up: 0,
                 down: 0,
                 result: "accept-failed -",
@@ -180,13 +236,13 @@ impl Acceptor {
         }
     }
 
-    async fn bind_when_free(&self) -> TcpListener {
+    async fn bind_when_free(&self) -> Socket {
         let listen = self.plan.load().rule.listen.to_string();
         tracing::info!(%listen, "the address is in use; waiting until it is free");
         let mut told = io::ErrorKind::AddrInUse;
         loop {
-            match bind(self.address) {
-                Ok(listener) => return listener,
+            match Socket::bind(self.protocol, self.address) {
+                Ok(socket) => return socket,
                 Err(error) if error.kind() == told => {}
                 Err(error) => {
                     tracing::warn!(%listen, %error, "can't listen yet");

@@ -48,6 +48,7 @@ impl Format {
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::Rule;
     use super::*;
 
     #[test]
@@ -59,6 +60,27 @@ mod tests {
         for rinetd in ["", "# only this", "0.0.0.0 80 a 80 [src=::1]", "[::1] 80 a 80", "allow 10.*", "logcommon"] {
             assert_eq!(Format::of(rinetd), Format::Rinetd, "{rinetd}");
         }
+    }
+
+    #[test]
+    fn the_sample_is_in_order_and_says_what_the_defaults_are() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/forward.toml");
+        let settings = load(&file).unwrap();
+        assert_eq!(settings.warnings, []);
+        let names: Vec<_> = settings.rules.iter().map(Rule::label).collect();
+        assert_eq!(names, ["web", "app", "dns"]);
+        // With all that is shown as a comment it is in order as well.
+        let text = std::fs::read_to_string(&file).unwrap();
+        let all: String = text.lines().fold(String::new(), |all, line| {
+            let key = line.strip_prefix("# ").filter(|l| l.split_once(" = ").is_some_and(|(k, _)| !k.contains(' ')));
+            all + key.unwrap_or(line) + "\n"
+        });
+        let services = Services::of_system();
+        let all = toml::parse(&all, &file, &Lookup { services: &services, resolve: &names::resolve }).unwrap();
+        let web = &all.rules[0];
+        assert_eq!((web.connect_timeout, web.idle_timeout), (Rule::CONNECT_TIMEOUT, Rule::IDLE_TIMEOUT));
+        assert_eq!((all.drain, all.rules[2].idle_timeout), (Settings::DRAIN, Rule::UDP_TIMEOUT));
+        assert!(web.peek && web.total_timeout.is_some() && !web.proxy_from.is_empty() && all.wait_bind);
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub(super) struct Entry {
     /// `None` when accept(2) failed.
     pub(super) client: Option<IpAddr>,
     pub(super) rule: Arc<Rule>,
+    /// Which of the rule's targets.
+    pub(super) target: usize,
     /// Octets taken from the client.
     pub(super) up: u64,
     /// Octets taken from the target.
@@ -234,7 +236,7 @@ fn line(out: &mut String, entry: &Entry, format: LogFormat, zone: &TimeZone) {
     let at = entry.at.to_zoned(zone.clone());
     let time = at.strftime("%d/%b/%Y:%H:%M:%S ");
     let client = entry.client.map_or_else(|| "?".to_owned(), |a| a.to_canonical().to_string());
-    let (listen, target) = (&entry.rule.listen, &entry.rule.target);
+    let (listen, target) = (&entry.rule.listen, &entry.rule.targets[entry.target].target);
     let (listen_port, up, down, result) = (listen.address.port(), entry.up, entry.down, entry.result);
     let written = match format {
         LogFormat::Tabs => writeln!(
@@ -267,6 +269,7 @@ mod tests {
             at: "2026-03-01T11:02:03Z".parse().unwrap(),
             client: Some("::ffff:192.0.2.7".parse().unwrap()),
             rule: Arc::new(Rule::new(listen.into(), target.into())),
+            target: 0,
             up: 12,
             down: 345,
             result: "done-remote-closed",

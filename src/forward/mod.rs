@@ -10,20 +10,34 @@
 //! | [`settings`] | what the forwarder is set to do, checked |
 //! | [`names`] | hosts, ports and services as written |
 //! | [`rinetd`], [`toml`] | the two formats of settings; [`load()`] tells them apart |
-//! | [`proxy`] | the PROXY protocol's header |
+//! | [`proxy`] | the PROXY protocol's header, written and read |
+//! | [`peek`] | the host that a client wants, from its first octets |
+//! | [`balance`], [`ladder`], [`hold`] | which target; how firmly stragglers are nudged; holding and letting go |
 //! | [`outcome`] | what became of a connection |
-//! | [`counts`] | totals and stragglers, `page` shows them over HTTP |
+//! | `sketch`, [`counts`] | totals and stragglers, `page` shows them over HTTP |
 //! | `log` | rinetd's log of connections, off the relay's path |
 //! | `pipe`, `pump`, `relay` | bytes from socket to socket: pooled pipes, one direction, both directions |
-//! | `connection` | the life of one connection |
+//! | `resolve`, `connect` | addresses of names; reaching a target |
+//! | `connection` | the life of one connection up to its relay |
+//! | `engine` | many relays at once, each a place in a table |
+//! | `udp` | datagrams, and who sent them |
 //! | `listener` | one listen address and the connections that came in by it |
+//! | [`control`], `handover` | what is asked and told while it runs; sockets for a successor |
 //! | [`life`] | the whole: start, reload, drain |
-//! | [`cli`] | the subcommand: arguments, signals, exit codes |
+//! | [`ask`], [`cli`] | the subcommand: arguments, signals, exit codes; asking one that runs |
 
 pub mod access;
+pub mod ask;
+pub mod balance;
 pub mod cli;
+mod connect;
 mod connection;
+pub mod control;
 pub mod counts;
+mod engine;
+mod handover;
+pub mod hold;
+pub mod ladder;
 pub mod life;
 mod listener;
 pub mod load;
@@ -32,14 +46,18 @@ pub mod mistake;
 pub mod names;
 pub mod outcome;
 mod page;
+pub mod peek;
 mod pipe;
 pub mod proxy;
 mod pump;
 mod relay;
+mod resolve;
 pub mod rinetd;
 pub mod settings;
+mod sketch;
 mod throttle;
 pub mod toml;
+mod udp;
 
 pub use cli::{ForwardArgs, main};
 pub use life::{ForwardError, Forwarder};

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
-use super::settings::{Host, Listen, Target};
+use super::settings::{Host, Listen, Protocol, Target};
 
 /// What reading settings asks the machine. Passed in, so that reading itself has no I/O.
 pub struct Lookup<'a> {
-    /// TCP service names.
+    /// Service names.
     pub services: &'a Services,
     /// The first address of a host name, asked for names to listen on only.
     pub resolve: &'a dyn Fn(&str) -> io::Result<IpAddr>,
@@ -57,8 +57,8 @@ pub enum NameError {
         /// 1 for targets; 0 to listen on any free port.
         least: u16,
     },
-    /// A word that is no TCP service.
-    #[error("{written:?} is neither a port number nor a TCP service that /etc/services knows")]
+    /// A word that is no service of the protocol.
+    #[error("{written:?} is neither a port number nor a service that /etc/services knows for this protocol")]
     Service {
         /// As written.
         written: String,
@@ -101,12 +101,12 @@ pub fn host(written: &str) -> Result<Host, NameError> {
 }
 
 /// Reads a port number of at least `least`, or a service name.
-pub fn port(written: &str, least: u16, services: &Services) -> Result<u16, NameError> {
+pub fn port(written: &str, protocol: Protocol, least: u16, services: &Services) -> Result<u16, NameError> {
     if !written.is_empty() && written.bytes().all(|b| b.is_ascii_digit()) {
         let number = written.parse().ok().filter(|&number: &u16| number >= least);
         return number.ok_or_else(|| NameError::Port { written: written.to_owned(), least });
     }
-    services.port(written).ok_or_else(|| NameError::Service { written: written.to_owned() })
+    services.port(protocol, written).ok_or_else(|| NameError::Service { written: written.to_owned() })
 }
 
 /// The address of a host to listen on.
@@ -119,18 +119,18 @@ pub fn listen_address(written: &str, lookup: &Lookup<'_>) -> Result<IpAddr, Name
 }
 
 /// Reads `HOST:PORT` as where to listen.
-pub fn listen(written: &str, lookup: &Lookup<'_>) -> Result<Listen, NameError> {
+pub fn listen(written: &str, protocol: Protocol, lookup: &Lookup<'_>) -> Result<Listen, NameError> {
     let (host, port_text) = split(written)?;
-    let port = port(port_text, 0, lookup.services)?;
+    let port = port(port_text, protocol, 0, lookup.services)?;
     let address = listen_address(host, lookup)?;
     let host = host.trim_matches(['[', ']']).to_owned();
     Ok(Listen { host, address: SocketAddr::new(address, port) })
 }
 
 /// Reads `HOST:PORT` as where to connect to.
-pub fn target(written: &str, services: &Services) -> Result<Target, NameError> {
+pub fn target(written: &str, protocol: Protocol, services: &Services) -> Result<Target, NameError> {
     let (host_text, port_text) = split(written)?;
-    Ok(Target { host: host(host_text)?, port: port(port_text, 1, services)? })
+    Ok(Target { host: host(host_text)?, port: port(port_text, protocol, 1, services)? })
 }
 
 fn split(written: &str) -> Result<(&str, &str), NameError> {
@@ -140,9 +140,9 @@ fn split(written: &str) -> Result<(&str, &str), NameError> {
     if bare_ipv6 || port.is_empty() || port.contains(']') { Err(no_port()) } else { Ok((host, port)) }
 }
 
-/// TCP service names and aliases, as in `/etc/services`.
+/// Service names and aliases of TCP and UDP, as in `/etc/services`.
 #[derive(Clone, Debug, Default)]
-pub struct Services(HashMap<String, u16>);
+pub struct Services(HashMap<(Protocol, String), u16>);
 
 impl Services {
     /// Those of this machine; none when the file can't be read.
@@ -150,23 +150,29 @@ impl Services {
         std::fs::read("/etc/services").map(|text| Self::parse(&String::from_utf8_lossy(&text))).unwrap_or_default()
     }
 
-    /// Reads lines `NAME PORT/PROTOCOL [ALIAS...] [# COMMENT]`; what is not of this form or not of TCP is passed over,
+    /// Reads lines `NAME PORT/PROTOCOL [ALIAS...] [# COMMENT]`; what is not of this form or of another protocol is passed over,
     /// and of two entries with one name the first counts.
     pub fn parse(text: &str) -> Self {
         let mut ports = HashMap::new();
         for line in text.lines() {
             let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
             let (Some(name), Some(entry)) = (words.next(), words.next()) else { continue };
-            let Some(port) = entry.strip_suffix("/tcp").and_then(|number| number.parse().ok()) else { continue };
+            let Some((number, protocol)) = entry.split_once('/') else { continue };
+            let protocol = match protocol {
+                "tcp" => Protocol::Tcp,
+                "udp" => Protocol::Udp,
+                _ => continue,
+            };
+            let Ok(port) = number.parse() else { continue };
             for name in std::iter::once(name).chain(words) {
-                ports.entry(name.to_owned()).or_insert(port);
+                ports.entry((protocol, name.to_owned())).or_insert(port);
             }
         }
         Self(ports)
     }
 
-    fn port(&self, name: &str) -> Option<u16> {
-        self.0.get(name).copied()
+    fn port(&self, protocol: Protocol, name: &str) -> Option<u16> {
+        self.0.get(&(protocol, name.to_owned())).copied()
     }
 }
 
@@ -191,25 +197,28 @@ mod tests {
     #[test]
     fn ports_are_numbers_or_services() {
         let services = Services::parse("http 80/tcp www # web\nhttp 8080/tcp\ndomain 53/udp\nhttps\t443/tcp\n");
-        assert_eq!(port("www", 1, &services), Ok(80));
-        assert_eq!(port("http", 1, &services), Ok(80));
-        assert_eq!(port("https", 1, &services), Ok(443));
-        assert_eq!(port("0", 0, &services), Ok(0));
-        assert!(matches!(port("0", 1, &services), Err(NameError::Port { .. })));
-        assert!(matches!(port("65536", 0, &services), Err(NameError::Port { .. })));
-        assert!(matches!(port("domain", 0, &services), Err(NameError::Service { .. })));
+        assert_eq!(port("www", Protocol::Tcp, 1, &services), Ok(80));
+        assert_eq!(port("http", Protocol::Tcp, 1, &services), Ok(80));
+        assert_eq!(port("https", Protocol::Tcp, 1, &services), Ok(443));
+        assert_eq!(port("0", Protocol::Tcp, 0, &services), Ok(0));
+        assert!(matches!(port("0", Protocol::Tcp, 1, &services), Err(NameError::Port { .. })));
+        assert!(matches!(port("65536", Protocol::Tcp, 0, &services), Err(NameError::Port { .. })));
+        assert!(matches!(port("domain", Protocol::Tcp, 0, &services), Err(NameError::Service { .. })));
     }
 
     #[test]
     fn host_and_port_in_one() {
         let services = Services::parse("http 80/tcp");
-        assert_eq!(target("[2001:db8::1]:http", &services).unwrap().to_string(), "[2001:db8::1]:80");
-        assert_eq!(target("new.example.org:8080", &services).unwrap().to_string(), "new.example.org:8080");
+        assert_eq!(target("[2001:db8::1]:http", Protocol::Tcp, &services).unwrap().to_string(), "[2001:db8::1]:80");
+        assert_eq!(
+            target("new.example.org:8080", Protocol::Tcp, &services).unwrap().to_string(),
+            "new.example.org:8080"
+        );
         for bad in ["new.example.org", "2001:db8::1", "[2001:db8::1]", "host:"] {
-            assert!(matches!(target(bad, &services), Err(NameError::NoPort { .. })), "{bad}");
+            assert!(matches!(target(bad, Protocol::Tcp, &services), Err(NameError::NoPort { .. })), "{bad}");
         }
         let lookup = Lookup { services: &services, resolve: &|_| Ok("192.0.2.9".parse().unwrap()) };
-        let listen = listen("old.example.org:http", &lookup).unwrap();
+        let listen = listen("old.example.org:http", Protocol::Tcp, &lookup).unwrap();
         assert_eq!((listen.host.as_str(), listen.address), ("old.example.org", "192.0.2.9:80".parse().unwrap()));
     }
 }

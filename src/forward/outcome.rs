@@ -27,13 +27,25 @@ pub enum Outcome {
     ConnectFailed,
     /// No byte passed for too long.
     Idle,
+    /// It reached the age at which connections end.
+    TooOld,
+    /// A trusted peer sent no PROXY header that can be read.
+    NoProxyHeader,
+    /// The nudge ladder turned it away.
+    TurnedAway,
+    /// The rule had as many open as it may have.
+    TooMany,
+    /// Too many connections were held.
+    HoldFull,
+    /// The client went away while it was held.
+    GaveUp,
     /// It was still open when the time to drain was over.
     Cut,
 }
 
 impl Outcome {
     /// All of them, in the order in which they are declared.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 17] = [
         Self::ClientClosed,
         Self::TargetClosed,
         Self::ClientReset,
@@ -44,6 +56,12 @@ impl Outcome {
         Self::BindFailed,
         Self::ConnectFailed,
         Self::Idle,
+        Self::TooOld,
+        Self::NoProxyHeader,
+        Self::TurnedAway,
+        Self::TooMany,
+        Self::HoldFull,
+        Self::GaveUp,
         Self::Cut,
     ];
 
@@ -66,6 +84,12 @@ impl Outcome {
             Self::BindFailed => "local-bind-failed -",
             Self::NotResolved | Self::ConnectFailed => "local-connect-failed -",
             Self::Idle => "done-idle",
+            Self::TooOld => "done-too-old",
+            Self::NoProxyHeader => "no-proxy-header -",
+            Self::TurnedAway => "turned-away",
+            Self::TooMany => "too-many",
+            Self::HoldFull => "hold-full",
+            Self::GaveUp => "gave-up -",
             Self::Cut => "done-cut",
         }
     }
@@ -84,6 +108,12 @@ impl fmt::Display for Outcome {
             Self::BindFailed => "bind-failed",
             Self::ConnectFailed => "connect-failed",
             Self::Idle => "idle",
+            Self::TooOld => "too-old",
+            Self::NoProxyHeader => "no-proxy-header",
+            Self::TurnedAway => "turned-away",
+            Self::TooMany => "too-many",
+            Self::HoldFull => "hold-full",
+            Self::GaveUp => "gave-up",
             Self::Cut => "cut",
         })
     }

@@ -1,18 +1,12 @@
 //! One direction of a connection: takes octets from one socket, gives them to the other, then passes on the end.
 //!
-//! What always holds: it takes in only when it holds nothing, so memory is bounded by one buffer or one pipe; the order of
-//! octets is kept; the end is passed on after the last octet. A small copy comes first, as most exchanges are small;
-//! while copies fill their buffer, bytes go through a pipe without being copied.
+//! What always holds: it takes in only when it holds nothing, so memory is bounded by one buffer or one pipe, and is none
+//! while nothing waits; the order of octets is kept; the end is passed on after the last octet. A small copy comes first,
+//! as most exchanges are small; while copies fill their buffer, bytes go through a pipe without being copied.
 
 use std::cell::RefCell;
-use std::io;
-use std::net::Shutdown;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
 
 use super::pipe::Pipe;
 
@@ -26,25 +20,35 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; COPY_SIZE].into_boxed_slice());
 }
 
+/// A socket that never blocks, and what is known of its readiness. Wrong only on the side of trying in vain.
+pub(super) struct Socket {
+    pub(super) stream: TcpStream,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// An end or an error was announced: a short read is not the last one.
+    pub(super) ending: bool,
+}
+
+impl Socket {
+    /// A socket of which nothing is known yet.
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self { stream, readable: true, writable: true, ending: false }
+    }
+}
+
 /// One direction of a connection.
 #[derive(Default)]
 pub(super) struct Pump {
-    held: Held,
+    /// What was taken in and not yet given on.
+    held: Option<Box<Held>>,
     /// Octets taken in so far.
     taken: u64,
     bulk: bool,
     state: State,
 }
 
-/// What was taken in and not yet given on.
-#[derive(Default)]
 enum Held {
-    #[default]
-    Nothing,
-    Octets {
-        octets: Box<[u8]>,
-        given: usize,
-    },
+    Octets { octets: Vec<u8>, given: usize },
     Pipe(Pipe),
 }
 
@@ -54,6 +58,17 @@ enum State {
     Open,
     /// The end was read; it is passed on once nothing is held.
     Ending,
+    Done,
+}
+
+/// Where a pump stands when it stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A socket isn't ready.
+    Waits,
+    /// There is more to do; others should have their turn first.
+    Again,
+    /// The end was passed on.
     Done,
 }
 
@@ -79,7 +94,7 @@ impl Pump {
 
     /// Whether octets wait for the receiver.
     pub(super) fn holds(&self) -> bool {
-        !matches!(self.held, Held::Nothing)
+        self.held.is_some()
     }
 
     /// Whether the sender's end was read.
@@ -92,155 +107,171 @@ impl Pump {
         self.state == State::Done
     }
 
-    /// Moves octets until there are none, the receiver takes no more, or others should have their turn. Ready when the
-    /// end was passed on; must not be called again then.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
-    ) -> Poll<Result<(), Broken>> {
-        for _ in 0..ROUNDS {
-            ready!(self.poll_give(cx, to)).map_err(Broken::To)?;
-            if self.state == State::Ending {
-                SockRef::from(&*to).shutdown(Shutdown::Write).map_err(Broken::To)?;
-                self.state = State::Done;
-                return Poll::Ready(Ok(()));
-            }
-            ready!(self.poll_take(cx, from, to))?;
+    /// Moves octets until there are none, the receiver takes no more, or others should have their turn.
+    pub(super) fn run(&mut self, from: &mut Socket, to: &mut Socket) -> Result<Step, Broken> {
+        if self.done() {
+            return Ok(Step::Done);
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        for _ in 0..ROUNDS {
+            if !self.give(to).map_err(Broken::To)? {
+                return Ok(Step::Waits);
+            }
+            if self.state == State::Ending {
+                to.stream.shutdown(Shutdown::Write).map_err(Broken::To)?;
+                self.state = State::Done;
+                return Ok(Step::Done);
+            }
+            if !from.readable {
+                return Ok(Step::Waits);
+            }
+            self.take(from, to)?;
+        }
+        Ok(Step::Again)
     }
 
-    fn poll_give(&mut self, cx: &mut Context<'_>, to: &mut TcpStream) -> Poll<io::Result<()>> {
-        loop {
-            match &mut self.held {
-                Held::Nothing => return Poll::Ready(Ok(())),
-                Held::Octets { octets, given } => {
-                    *given += ready!(Pin::new(&mut *to).poll_write(cx, &octets[*given..]))?;
-                    if *given == octets.len() {
-                        self.held = Held::Nothing;
+    /// Gives on what is held; whether that was all.
+    fn give(&mut self, to: &mut Socket) -> io::Result<bool> {
+        while let Some(held) = &mut self.held {
+            if !to.writable {
+                return Ok(false);
+            }
+            let given = match &mut **held {
+                Held::Octets { octets, given } => to.stream.write(&octets[*given..]).map(|count| {
+                    *given += count;
+                    *given == octets.len()
+                }),
+                Held::Pipe(pipe) => pipe.drain(&to.stream).map(|_| pipe.waiting() == 0),
+            };
+            match given {
+                Ok(false) => {}
+                Ok(true) => {
+                    if let Some(Held::Pipe(pipe)) = self.held.take().map(|held| *held) {
+                        pipe.give_back();
                     }
                 }
-                Held::Pipe(pipe) => match to.try_io(Interest::WRITABLE, || pipe.drain(&*to)) {
-                    Ok(_) if pipe.waiting() == 0 => {
-                        if let Held::Pipe(pipe) = std::mem::take(&mut self.held) {
-                            pipe.give_back();
-                        }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => to.writable = false,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+                    if let Held::Pipe(pipe) = &mut **held {
+                        self.held = Held::of(pipe.read_out()?);
                     }
-                    Ok(_) => {}
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready!(to.poll_write_ready(cx))?,
-                    Err(e) if e.kind() == io::ErrorKind::Unsupported => self.held = Held::of(pipe.read_out()?),
-                    Err(e) => return Poll::Ready(Err(e)),
-                },
+                }
+                Err(e) => return Err(e),
             }
         }
+        Ok(true)
     }
 
     /// Takes in once; holds nothing when called. A copy is given on at once, as far as the receiver takes it.
-    fn poll_take(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
-    ) -> Poll<Result<(), Broken>> {
+    fn take(&mut self, from: &mut Socket, to: &mut Socket) -> Result<(), Broken> {
         if self.bulk
             && let Some(pipe) = Pipe::take()
         {
-            return self.poll_splice(cx, from, pipe).map_err(Broken::From);
+            return self.splice(from, pipe).map_err(Broken::From);
         }
         SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(from).poll_read(cx, &mut buffer)).map_err(Broken::From)?;
-            let octets = buffer.filled();
-            if octets.is_empty() {
-                self.state = State::Ending;
-                return Poll::Ready(Ok(()));
-            }
-            self.taken += octets.len() as u64;
-            self.bulk = octets.len() == COPY_SIZE;
-            let given = match Pin::new(to).poll_write(cx, octets) {
-                Poll::Ready(given) => given.map_err(Broken::To)?,
-                Poll::Pending => 0,
+            let count = match from.stream.read(scratch) {
+                Ok(0) => {
+                    self.state = State::Ending;
+                    return Ok(());
+                }
+                Ok(count) => count,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    from.readable = false;
+                    return Ok(());
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
+                Err(e) => return Err(Broken::From(e)),
             };
-            self.held = Held::of(octets[given..].to_vec());
-            Poll::Ready(Ok(()))
+            self.taken += count as u64;
+            self.bulk = count == COPY_SIZE;
+            // A short read has emptied the socket; what comes later is announced.
+            from.readable = self.bulk || from.ending;
+            let mut given = 0;
+            if to.writable {
+                match to.stream.write(&scratch[..count]) {
+                    Ok(count) => given = count,
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => to.writable = false,
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(Broken::To(e)),
+                }
+            }
+            if given < count {
+                self.held = Held::of(scratch[given..count].to_vec());
+            }
+            Ok(())
         })
     }
 
-    fn poll_splice(&mut self, cx: &mut Context<'_>, from: &TcpStream, mut pipe: Pipe) -> Poll<io::Result<()>> {
-        loop {
-            match from.try_io(Interest::READABLE, || pipe.fill(from)) {
-                Ok(0) => {
-                    self.state = State::Ending;
-                    pipe.give_back();
-                    return Poll::Ready(Ok(()));
-                }
-                Ok(count) => {
-                    self.taken += count as u64;
-                    self.bulk = count >= COPY_SIZE;
-                    self.held = Held::Pipe(pipe);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => match from.poll_read_ready(cx) {
-                    Poll::Ready(readiness) => readiness?,
-                    Poll::Pending => {
-                        pipe.give_back();
-                        return Poll::Pending;
-                    }
-                },
-                Err(e) if e.kind() == io::ErrorKind::Unsupported => {
-                    self.bulk = false;
-                    return Poll::Ready(Ok(()));
-                }
-                Err(e) => return Poll::Ready(Err(e)),
+    fn splice(&mut self, from: &mut Socket, mut pipe: Pipe) -> io::Result<()> {
+        match pipe.fill(&from.stream) {
+            Ok(0) => {
+                self.state = State::Ending;
+                pipe.give_back();
             }
+            Ok(count) => {
+                self.taken += count as u64;
+                self.bulk = count >= COPY_SIZE;
+                self.held = Some(Box::new(Held::Pipe(pipe)));
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                from.readable = false;
+                pipe.give_back();
+            }
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => self.bulk = false,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => pipe.give_back(),
+            Err(e) => return Err(e),
         }
+        Ok(())
     }
 }
 
 impl Held {
-    fn of(octets: Vec<u8>) -> Self {
-        if octets.is_empty() { Self::Nothing } else { Self::Octets { octets: octets.into(), given: 0 } }
+    fn of(octets: Vec<u8>) -> Option<Box<Self>> {
+        (!octets.is_empty()).then(|| Box::new(Self::Octets { octets, given: 0 }))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
 
     use super::super::pipe;
     use super::*;
 
-    async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (one, other) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        (one.unwrap(), other.unwrap().0)
+    fn pair() -> (TcpStream, Socket) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let other = listener.accept().unwrap().0;
+        other.set_nonblocking(true).unwrap();
+        (one, Socket::new(other))
     }
 
-    #[tokio::test]
-    async fn where_splice_is_refused_octets_are_copied() {
+    #[test]
+    fn where_splice_is_refused_octets_are_copied() {
         pipe::refuse();
-        let ((mut sender, mut from), (mut to, mut receiver)) = (pair().await, pair().await);
+        let ((mut sender, mut from), (mut receiver, mut to)) = (pair(), pair());
         let sent: Vec<u8> = (0..4_000_000_u32).flat_map(u32::to_le_bytes).collect();
         let expected = sent.clone();
-        let sending = tokio::spawn(async move {
-            sender.write_all(&sent).await.unwrap();
-            sender.shutdown().await.unwrap();
+        let sending = thread::spawn(move || {
+            sender.write_all(&sent).unwrap();
+            sender.shutdown(Shutdown::Write).unwrap();
         });
-        let receiving = tokio::spawn(async move {
+        let receiving = thread::spawn(move || {
             let mut got = Vec::new();
-            receiver.read_to_end(&mut got).await.unwrap();
+            receiver.read_to_end(&mut got).unwrap();
             got
         });
         let mut pump = Pump::starting_with(b"first".to_vec());
-        poll_fn(|cx| pump.poll(cx, &mut from, &mut to)).await.unwrap();
-        sending.await.unwrap();
-        let got = receiving.await.unwrap();
+        while pump.run(&mut from, &mut to).unwrap() != Step::Done {
+            thread::sleep(Duration::from_micros(100));
+            (from.readable, to.writable) = (true, true);
+        }
+        drop(to);
+        sending.join().unwrap();
+        let got = receiving.join().unwrap();
         assert!(got[..5] == *b"first" && got[5..] == expected);
         assert_eq!(pump.taken(), expected.len() as u64);
         assert!(pump.done() && !pump.holds());

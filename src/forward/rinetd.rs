@@ -1,23 +1,23 @@
 //! Reads rinetd.conf as the manual of rinetd 0.73 describes it, and tells every mistake in one go.
 //!
 //! ```text
-//! bindaddress bindport[/tcp] connectaddress connectport[/tcp] [ [src=ADDRESS, timeout=SECONDS] ]
+//! bindaddress bindport[/tcp|/udp] connectaddress connectport[/tcp|/udp] [ [src=ADDRESS, timeout=SECONDS] ]
 //! allow PATTERN        deny PATTERN        for all rules when before the first, else for the rule above
 //! logfile FILE         logcommon           pidlogfile FILE          # comment
 //! ```
 //!
-//! UDP is refused, not passed over: a service left out in silence would be found missing in the night.
 //! No I/O but what [`Lookup`] does.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::access::{Access, Pattern};
 use super::mistake::{Mistake, Place};
 use super::names::{self, Lookup, NameError};
-use super::settings::{Listen, LogFile, LogFormat, Rule, Settings, Target};
+use super::settings::{Listen, LogFile, LogFormat, Protocol, Rule, Settings, Target};
 
 /// Reads `text`, which came from `file`.
 ///
@@ -43,7 +43,7 @@ struct Reader<'a> {
     log_file: Option<PathBuf>,
     log_format: LogFormat,
     /// The line of the rule that listens on an address.
-    listens: HashMap<SocketAddr, usize>,
+    listens: HashMap<(Protocol, SocketAddr), usize>,
     mistakes: Vec<Mistake>,
 }
 
@@ -146,18 +146,35 @@ impl<'a> Reader<'a> {
         let listen_port = self.port(bind_port, 0);
         let host = self.named(connect_address, names::host(connect_address.text));
         let port = self.port(connect_port, 1);
-        let source = self.options(rest);
+        let options = self.options(rest);
 
-        let (Some(address), Some(listen_port), Some(host), Some(port)) = (listen_host, listen_port, host, port) else {
+        let (Some(address), Some((protocol, listen_port)), Some(host), Some((target_protocol, port))) =
+            (listen_host, listen_port, host, port)
+        else {
             return;
         };
+        if protocol != target_protocol {
+            let message = "a rule forwards TCP to TCP or UDP to UDP".to_owned();
+            return self.mistake(connect_port, message);
+        }
         let address = SocketAddr::new(address, listen_port);
         let line = Place::of_span(self.text, bind_address.range()).line;
-        if let Some(earlier) = self.listens.insert(address, line).filter(|_| listen_port != 0) {
+        if let Some(earlier) = self.listens.insert((protocol, address), line).filter(|_| listen_port != 0) {
             return self.mistake(bind_address, format!("the rule of line {earlier} listens on {address} already"));
         }
         let listen = Listen { host: bind_address.text.trim_matches(['[', ']']).to_owned(), address };
-        let rule = Rule { source, ..Rule::new(listen, Target { host, port }) };
+        let mut rule = Rule { protocol, source: options.source, ..Rule::new(listen, Target { host, port }) };
+        match (protocol, options.timeout) {
+            (Protocol::Udp, timeout) => {
+                rule.idle_timeout = timeout.map_or(Rule::UDP_TIMEOUT, |(_, timeout)| timeout);
+                rule.peek = false;
+            }
+            (Protocol::Tcp, None) => {}
+            (Protocol::Tcp, Some((at, _))) => {
+                let doubt = self.at(at, "timeout is for UDP; it changes nothing for a TCP rule".to_owned());
+                self.settings.warnings.push(doubt);
+            }
+        }
         if let Some(mismatch) = rule.source_mismatch() {
             self.mistake(rest.trim(), mismatch);
         }
@@ -165,32 +182,31 @@ impl<'a> Reader<'a> {
     }
 
     /// `PORT`, `PORT/tcp` or `PORT/udp`, a port being a number or a service name.
-    fn port(&mut self, written: Span<'a>, least: u16) -> Option<u16> {
+    fn port(&mut self, written: Span<'a>, least: u16) -> Option<(Protocol, u16)> {
         let (name, protocol) = written.text.split_once('/').unwrap_or((written.text, "tcp"));
-        match protocol {
-            "tcp" => self.named(written, names::port(name, least, self.lookup.services)),
-            "udp" => {
-                self.mistake(written, format!("{:?}: UDP is not supported yet, only TCP", written.text));
-                None
-            }
+        let protocol = match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
             other => {
-                self.mistake(written, format!("{other:?} is no protocol: expected tcp"));
-                None
+                self.mistake(written, format!("{other:?} is no protocol: expected tcp or udp"));
+                return None;
             }
-        }
+        };
+        let port = self.named(written, names::port(name, protocol, least, self.lookup.services))?;
+        Some((protocol, port))
     }
 
-    /// `[src=ADDRESS, timeout=SECONDS]`; gives the source address.
-    fn options(&mut self, rest: Span<'a>) -> Option<std::net::IpAddr> {
+    /// `[src=ADDRESS, timeout=SECONDS]`
+    fn options(&mut self, rest: Span<'a>) -> Options<'a> {
+        let mut options = Options { source: None, timeout: None };
         let rest = rest.trim();
         if rest.text.is_empty() {
-            return None;
+            return options;
         }
         let Some(inner) = rest.text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) else {
             self.mistake(rest, format!("{:?}: expected options in square brackets, or nothing", rest.text));
-            return None;
+            return options;
         };
-        let mut source = None;
         let mut start = rest.start + 1;
         for piece in inner.split(',') {
             let option = Span::new(start, piece).trim();
@@ -198,22 +214,22 @@ impl<'a> Reader<'a> {
             let (key, value) = option.text.split_once('=').map_or((option.text, ""), |(k, v)| (k.trim(), v.trim()));
             match key {
                 "src" => match value.trim_matches(['[', ']']).parse() {
-                    Ok(address) => source = Some(address),
+                    Ok(address) => options.source = Some(address),
                     Err(_) => self.mistake(option, format!("src={value}: {value:?} is no address")),
                 },
-                "timeout" if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) => {
-                    let doubt = "timeout is for UDP; it changes nothing for a TCP rule".to_owned();
-                    let doubt = self.at(option, doubt);
-                    self.settings.warnings.push(doubt);
-                }
-                "timeout" => self.mistake(option, format!("timeout={value}: {value:?} is no number of seconds")),
+                "timeout" => match value.parse::<u32>() {
+                    Ok(seconds) if seconds > 0 => {
+                        options.timeout = Some((option, Duration::from_secs(seconds.into())));
+                    }
+                    _ => self.mistake(option, format!("timeout={value}: {value:?} is no number of seconds")),
+                },
                 _ => self.mistake(
                     option,
                     format!("{:?} is no option: expected src=ADDRESS or timeout=SECONDS", option.text),
                 ),
             }
         }
-        source
+        options
     }
 
     fn named<T>(&mut self, written: Span<'a>, read: Result<T, NameError>) -> Option<T> {
@@ -235,6 +251,12 @@ impl<'a> Reader<'a> {
     fn at(&self, at: Span<'a>, message: String) -> Mistake {
         Mistake { file: self.file.to_owned(), place: Some(Place::of_span(self.text, at.range())), message }
     }
+}
+
+/// What stands in square brackets after a rule.
+struct Options<'a> {
+    source: Option<std::net::IpAddr>,
+    timeout: Option<(Span<'a>, Duration)>,
 }
 
 /// A part of one line, and where it starts in the file (in octets).
@@ -293,7 +315,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Settings, Vec<Mistake>> {
-        let services = Services::parse("http 80/tcp www\nhttps 443/tcp\n");
+        let services = Services::parse("http 80/tcp www\nhttps 443/tcp\ndomain 53/udp\n");
         let resolve = |name: &str| match name {
             "localhost" => Ok("127.0.0.1".parse().unwrap()),
             _ => Err(std::io::Error::other("no such host")),
@@ -324,7 +346,7 @@ mod tests {
              pidlogfile /run/r#1.pid\n",
         )
         .unwrap();
-        let shown: Vec<_> = settings.rules.iter().map(|r| format!("{} {}", r.listen, r.target)).collect();
+        let shown: Vec<_> = settings.rules.iter().map(|r| format!("{} {}", r.listen, r.target())).collect();
         assert_eq!(
             shown,
             [
@@ -337,7 +359,7 @@ mod tests {
         assert_eq!(settings.rules[1].listen.address, "127.0.0.1:443".parse().unwrap());
         assert_eq!(settings.rules[1].source, Some("2001:db8::2".parse().unwrap()));
         assert_eq!(settings.rules[2].source, Some("10.1.1.1".parse().unwrap()));
-        assert_eq!(settings.rules[2].target.host, Host::Name("new.example.org".into()));
+        assert_eq!(settings.rules[2].target().host, Host::Name("new.example.org".into()));
         assert_eq!((settings.access.allow.len(), settings.access.deny.len()), (1, 1));
         assert_eq!((settings.rules[1].access.allow.len(), settings.rules[1].access.deny.len()), (1, 1));
         assert_eq!(settings.rules[0].access, Access::default());
@@ -352,7 +374,7 @@ mod tests {
         let found = mistakes(
             "allow example.org\n\
              0.0.0.0 80000 10.1.1.300 htpp [src=x, tiemout=5]\n\
-             0.0.0.0 53/udp 10.1.1.2 53/sctp\n\
+             0.0.0.0 53/udq 10.1.1.2 53/sctp\n\
              0.0.0.0 80\n\
              \tnowhere 80 10.1.1.2 0\n\
              logfile\n\
@@ -381,7 +403,16 @@ mod tests {
             (10, 24),
         ];
         assert_eq!(places, expected, "{found:#?}");
-        assert!(found[6].2.contains("UDP is not supported yet"));
+    }
+
+    #[test]
+    fn udp_rules_have_their_own_ports_and_timeout() {
+        let rules =
+            read("0 53/udp 10.0.0.1 domain/udp [timeout=5]\n0 53 10.0.0.1 53/tcp\n0 80/udp ::1 80/udp").unwrap().rules;
+        let shown: Vec<_> = rules.iter().map(|r| (r.protocol, r.target().port, r.idle_timeout.as_secs())).collect();
+        let tcp = (Protocol::Tcp, 53, Rule::IDLE_TIMEOUT.as_secs());
+        assert_eq!(shown, [(Protocol::Udp, 53, 5), tcp, (Protocol::Udp, 80, Rule::UDP_TIMEOUT.as_secs())]);
+        assert_eq!(mistakes("0 53/udp 10.0.0.1 53")[0].1, 19);
     }
 
     #[test]

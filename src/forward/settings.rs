@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::access::Access;
 use super::mistake::Mistake;
 
@@ -23,6 +25,9 @@ pub struct Settings {
     pub drain: Duration,
     /// Where metrics and sources are shown over HTTP.
     pub metrics: Option<SocketAddr>,
+    /// The unix socket by which it is asked and told while it runs; beside it, with `.sockets` added, the one by which a
+    /// successor takes over.
+    pub control: Option<PathBuf>,
     /// Waits for a listen address that is in use, instead of failing.
     pub wait_bind: bool,
     /// Doubts about the file that it was read from.
@@ -43,6 +48,7 @@ impl Default for Settings {
             pid_file: None,
             drain: Self::DRAIN,
             metrics: None,
+            control: None,
             wait_bind: false,
             warnings: Vec::new(),
         }
@@ -52,20 +58,58 @@ impl Default for Settings {
 /// One listen address and where its connections go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
+    /// What it is called in status, commands and the PROXY header; else its listen address is.
+    pub name: Option<String>,
+    /// TCP or UDP.
+    pub protocol: Protocol,
     /// Where to listen.
     pub listen: Listen,
-    /// Where to connect to.
-    pub target: Target,
+    /// Where to connect to; never empty, not all of weight 0.
+    pub targets: Vec<WeightedTarget>,
     /// Who may connect.
     pub access: Access,
     /// The local address that connections to the target come from; `None`: as the kernel chooses.
     pub source: Option<IpAddr>,
     /// How the client's address is passed on.
     pub proxy_protocol: ProxyProtocol,
+    /// Peers (load balancers) whose connections begin with a PROXY header that is believed.
+    pub proxy_from: Vec<IpNet>,
+    /// Whether the client's first octets are looked at for the host that it wants.
+    pub peek: bool,
     /// How long one address of the target may take to accept a connection.
     pub connect_timeout: Duration,
-    /// How long a connection may stand without a byte in either direction.
+    /// How long a connection may stand without a byte in either direction; for UDP, how long a client is remembered.
     pub idle_timeout: Duration,
+    /// How long a connection may live at all.
+    pub total_timeout: Option<Duration>,
+    /// Connections, or UDP clients, that may be open at a time; those beyond are refused.
+    pub max_connections: Option<u32>,
+}
+
+/// What a rule forwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// Connections.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+/// A target and its part of the connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightedTarget {
+    /// Where to connect to.
+    pub target: Target,
+    /// Its share is its part of the sum of weights; 0: only when no other can be reached.
+    pub weight: u32,
+}
+
+impl WeightedTarget {
+    /// What counts where nothing is said.
+    pub const WEIGHT: u32 = 100;
+    /// The largest, so that sums can't overflow.
+    pub const MAX_WEIGHT: u32 = 1_000_000;
 }
 
 impl Rule {
@@ -73,28 +117,61 @@ impl Rule {
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
     /// rinetd waits for ever. Three days outlast a weekend's quiet database connection, and still a leak comes to an end.
     pub const IDLE_TIMEOUT: Duration = Duration::from_hours(72);
+    /// As rinetd does: an answer seldom takes longer.
+    pub const UDP_TIMEOUT: Duration = Duration::from_secs(72);
 
-    /// A rule with the defaults for what isn't said.
+    /// A TCP rule with the defaults for what isn't said.
     pub fn new(listen: Listen, target: Target) -> Self {
+        let peek = Self::peeks_at(listen.address.port());
         Self {
+            name: None,
+            protocol: Protocol::Tcp,
             listen,
-            target,
+            targets: vec![WeightedTarget { target, weight: WeightedTarget::WEIGHT }],
             access: Access::default(),
             source: None,
             proxy_protocol: ProxyProtocol::None,
+            proxy_from: Vec::new(),
+            peek,
             connect_timeout: Self::CONNECT_TIMEOUT,
             idle_timeout: Self::IDLE_TIMEOUT,
+            total_timeout: None,
+            max_connections: None,
+        }
+    }
+
+    /// Whether hosts are looked for where nothing is said: on the web's ports, where the client speaks first.
+    pub fn peeks_at(port: u16) -> bool {
+        matches!(port, 80 | 443)
+    }
+
+    /// The first target, which stands for the rule where there is place for one.
+    pub fn target(&self) -> &Target {
+        &self.targets[0].target
+    }
+
+    /// What it is called.
+    pub fn label(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.listen_label())
+    }
+
+    /// Where it listens, as metrics show it.
+    pub fn listen_label(&self) -> String {
+        match self.protocol {
+            Protocol::Tcp => self.listen.to_string(),
+            Protocol::Udp => format!("{}/udp", self.listen),
         }
     }
 
     /// Why no connection could ever be made from `source`, if that can be seen.
     pub fn source_mismatch(&self) -> Option<String> {
-        match (self.source, &self.target.host) {
-            (Some(source), Host::Address(target)) if source.is_ipv4() != target.is_ipv4() => {
+        let source = self.source?;
+        self.targets.iter().find_map(|t| match t.target.host {
+            Host::Address(target) if source.is_ipv4() != target.is_ipv4() => {
                 Some(format!("the source address {source} and the target {target} are of different families"))
             }
             _ => None,
-        }
+        })
     }
 }
 
@@ -123,7 +200,7 @@ impl fmt::Display for Listen {
 /// Where a rule connects to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// An address, or a name that is looked up for each connection.
+    /// An address, or a name that is looked up anew when what is known of it is old.
     pub host: Host,
     /// Never 0.
     pub port: u16,
@@ -170,7 +247,9 @@ pub enum ProxyProtocol {
     /// Not at all: the target sees the forwarder's address.
     #[default]
     None,
-    /// By a PROXY protocol version 2 header before the first byte.
+    /// By a PROXY protocol version 1 header, a line of text, before the first byte.
+    V1,
+    /// By a PROXY protocol version 2 header before the first byte, with the host that was peeked and the rule's name.
     V2,
 }
 

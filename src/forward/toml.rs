@@ -5,17 +5,28 @@
 //! pid-file = "/run/forward.pid"
 //! drain = "30s"
 //! metrics = "127.0.0.1:9411"
+//! control = "/run/waypost-forward.sock"
 //! wait-bind = true
 //! deny = ["192.0.2.66"]               # allow and deny up here hold for all rules
 //!
 //! [[rule]]
+//! name = "web"
 //! listen = "0.0.0.0:80"
 //! target = "new.example.org:80"
-//! proxy-protocol = "v2"               # or "none" (default)
+//! proxy-protocol = "v2"               # or "v1", "none" (default)
+//! proxy-from = ["198.51.100.1"]       # load balancers that begin with a PROXY header
 //! allow = ["198.51.100.0/24", "203.0.113.*"]
 //! source = "192.0.2.1"
+//! peek = true                         # default: on ports 80 and 443
 //! connect-timeout = "5s"
 //! idle-timeout = "72h"
+//! total-timeout = "24h"               # default: none
+//! max-connections = 10000             # default: none
+//!
+//! [[rule]]
+//! protocol = "udp"                    # default: "tcp"
+//! listen = "0.0.0.0:53"
+//! targets = ["192.0.2.2:53", { target = "192.0.2.3:53", weight = 50 }]
 //! ```
 
 use std::collections::HashMap;
@@ -27,12 +38,13 @@ use std::time::Duration;
 
 use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue, Deserializer, Error, ValueDeserializer};
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::access::{Access, Pattern};
 use super::mistake::{Mistake, Place};
 use super::names::{self, Lookup};
-use super::settings::{LogFile, LogFormat, ProxyProtocol, Rule, Settings};
+use super::settings::{LogFile, LogFormat, Protocol, ProxyProtocol, Rule, Settings, WeightedTarget};
 
 /// Reads `text`, which came from `file`.
 ///
@@ -62,6 +74,7 @@ struct Spec {
     pid_file: Option<Spanned<String>>,
     drain: Option<Spanned<String>>,
     metrics: Option<Spanned<String>>,
+    control: Option<Spanned<String>>,
     wait_bind: bool,
     allow: Vec<Spanned<String>>,
     deny: Vec<Spanned<String>>,
@@ -71,14 +84,28 @@ struct Spec {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct RuleSpec {
+    name: Option<Spanned<String>>,
+    protocol: Option<Spanned<String>>,
     listen: Option<Spanned<String>>,
     target: Option<Spanned<String>>,
+    proxy_from: Vec<Spanned<String>>,
+    peek: Option<bool>,
+    total_timeout: Option<Spanned<String>>,
+    max_connections: Option<Spanned<i64>>,
     proxy_protocol: Option<Spanned<String>>,
     allow: Vec<Spanned<String>>,
     deny: Vec<Spanned<String>>,
     source: Option<Spanned<String>>,
     connect_timeout: Option<Spanned<String>>,
     idle_timeout: Option<Spanned<String>>,
+}
+
+/// A target as written, with its weight.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WeightedSpec {
+    target: Spanned<String>,
+    weight: Option<Spanned<i64>>,
 }
 
 struct Reader<'a> {
@@ -110,6 +137,7 @@ impl<'a> Reader<'a> {
             pid_file: self.path(spec.pid_file),
             drain: self.duration(spec.drain).unwrap_or(Settings::DRAIN),
             metrics: self.metrics(spec.metrics),
+            control: self.path(spec.control),
             wait_bind: spec.wait_bind,
             warnings: Vec::new(),
         }
@@ -121,10 +149,15 @@ impl<'a> Reader<'a> {
             self.mistake(span, "rules are tables, each headed [[rule]]".to_owned());
             return Vec::new();
         };
-        let mut listens: HashMap<SocketAddr, usize> = HashMap::new();
+        let mut listens: HashMap<(Protocol, SocketAddr), usize> = HashMap::new();
+        let mut names: HashMap<String, usize> = HashMap::new();
         let mut rules = Vec::new();
-        for item in items {
+        for mut item in items {
             let span = item.span();
+            let targets = match item.get_mut() {
+                DeValue::Table(rule) => rule.remove("targets"),
+                _ => None,
+            };
             let spec = match RuleSpec::deserialize(ValueDeserializer::from(item)) {
                 Ok(spec) => spec,
                 Err(e) => {
@@ -133,37 +166,152 @@ impl<'a> Reader<'a> {
                 }
             };
             let listen_span = spec.listen.as_ref().map_or(span.clone(), Spanned::span);
-            let Some(rule) = self.rule(spec, span) else { continue };
+            let name_span = spec.name.as_ref().map_or(span.clone(), Spanned::span);
+            let Some(rule) = self.rule(spec, targets, span) else { continue };
             let address = rule.listen.address;
             let line = Place::of_span(self.text, listen_span.clone()).line;
-            if let Some(earlier) = listens.insert(address, line).filter(|_| address.port() != 0) {
+            if let Some(earlier) = listens.insert((rule.protocol, address), line).filter(|_| address.port() != 0) {
                 self.mistake(listen_span, format!("the rule of line {earlier} listens on {address} already"));
+            }
+            if let Some(name) = &rule.name {
+                let line = Place::of_span(self.text, name_span.clone()).line;
+                if let Some(earlier) = names.insert(name.clone(), line) {
+                    self.mistake(name_span, format!("the rule of line {earlier} has the name {name:?} already"));
+                }
             }
             rules.push(rule);
         }
         rules
     }
 
-    fn rule(&mut self, spec: RuleSpec, span: Range<usize>) -> Option<Rule> {
+    fn rule(&mut self, spec: RuleSpec, targets: Option<Spanned<DeValue<'a>>>, span: Range<usize>) -> Option<Rule> {
+        let protocol =
+            self.one_of(spec.protocol, &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)]).unwrap_or_default();
+        let name = spec.name.and_then(|w| {
+            let read = |text: &str| match text {
+                "" => Err("a name can't be empty".to_owned()),
+                long if long.len() > 255 => Err("a name has 255 octets at most".to_owned()),
+                text => Ok(text.to_owned()),
+            };
+            self.checked(&w, read)
+        });
         let listen = self.needed(spec.listen, "listen", &span);
-        let target = self.needed(spec.target, "target", &span);
-        let listen = listen.and_then(|w| self.checked(&w, |text| names::listen(text, self.lookup)));
-        let target = target.and_then(|w| self.checked(&w, |text| names::target(text, self.lookup.services)));
-        let proxy = [("none", ProxyProtocol::None), ("v2", ProxyProtocol::V2)];
+        let listen = listen.and_then(|w| self.checked(&w, |text| names::listen(text, protocol, self.lookup)));
+        let targets = self.targets(spec.target, targets, protocol, &span);
+        let proxy = [("none", ProxyProtocol::None), ("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)];
+        let proxy_span = spec.proxy_protocol.as_ref().map(Spanned::span);
         let proxy_protocol = self.one_of(spec.proxy_protocol, &proxy).unwrap_or_default();
+        if let (Protocol::Udp, Some(span)) = (protocol, proxy_span.or(spec.proxy_from.first().map(Spanned::span))) {
+            self.mistake(span, "the PROXY protocol is for TCP rules".to_owned());
+        }
         let access = self.access(&spec.allow, &spec.deny);
+        let proxy_from = spec.proxy_from.iter().filter_map(|w| self.checked(w, network)).collect();
         let source_span = spec.source.as_ref().map(Spanned::span);
         let source = spec.source.and_then(|w| {
             self.checked(&w, |text| text.parse::<IpAddr>().map_err(|_| format!("{text:?} is no address")))
         });
         let connect_timeout = self.duration(spec.connect_timeout).unwrap_or(Rule::CONNECT_TIMEOUT);
-        let idle_timeout = self.duration(spec.idle_timeout).unwrap_or(Rule::IDLE_TIMEOUT);
-        let rule =
-            Rule { access, source, proxy_protocol, connect_timeout, idle_timeout, ..Rule::new(listen?, target?) };
+        let quiet = if protocol == Protocol::Udp { Rule::UDP_TIMEOUT } else { Rule::IDLE_TIMEOUT };
+        let idle_timeout = self.duration(spec.idle_timeout).unwrap_or(quiet);
+        let total_timeout = self.duration(spec.total_timeout);
+        let max_connections = spec.max_connections.and_then(|written| {
+            let number = u32::try_from(*written.get_ref()).ok().filter(|&number| number > 0);
+            if number.is_none() {
+                let message = format!("{} is no number of connections: expected 1 or more", written.get_ref());
+                self.mistake(written.span(), message);
+            }
+            number
+        });
+        let (listen, targets) = (listen?, targets?);
+        let by_port = protocol == Protocol::Tcp && Rule::peeks_at(listen.address.port());
+        let rule = Rule {
+            name,
+            protocol,
+            access,
+            source,
+            proxy_protocol,
+            proxy_from,
+            peek: spec.peek.unwrap_or(by_port),
+            connect_timeout,
+            idle_timeout,
+            total_timeout,
+            max_connections,
+            ..Rule::new(listen, targets[0].target.clone())
+        };
+        let rule = Rule { targets, ..rule };
         if let (Some(doubt), Some(span)) = (rule.source_mismatch(), source_span) {
             self.mistake(span, doubt);
         }
         Some(rule)
+    }
+
+    /// `target` or `targets`; `None` if there is none that can be taken.
+    fn targets(
+        &mut self,
+        one: Option<Spanned<String>>,
+        many: Option<Spanned<DeValue<'a>>>,
+        protocol: Protocol,
+        span: &Range<usize>,
+    ) -> Option<Vec<WeightedTarget>> {
+        let (one, many) = match (one, many) {
+            (one, None) => {
+                let written = self.needed(one, "target", span)?;
+                let target = self.checked(&written, |text| names::target(text, protocol, self.lookup.services))?;
+                return Some(vec![WeightedTarget { target, weight: WeightedTarget::WEIGHT }]);
+            }
+            (one, Some(many)) => (one, many),
+        };
+        let span = many.span();
+        if one.is_some() {
+            self.mistake(span, "a rule has either target or targets".to_owned());
+            return None;
+        }
+        let DeValue::Array(items) = many.into_inner() else {
+            self.mistake(
+                span,
+                "expected targets = [\"HOST:PORT\", { target = \"HOST:PORT\", weight = 50 }]".to_owned(),
+            );
+            return None;
+        };
+        let count = items.len();
+        let mut targets = Vec::with_capacity(count);
+        for item in items {
+            let at = item.span();
+            let spec = if let DeValue::String(text) = item.get_ref() {
+                WeightedSpec { target: Spanned::new(at, text.to_string()), weight: None }
+            } else {
+                match WeightedSpec::deserialize(ValueDeserializer::from(item)) {
+                    Ok(spec) => spec,
+                    Err(e) => {
+                        self.refused(&e, at);
+                        continue;
+                    }
+                }
+            };
+            let target = self.checked(&spec.target, |text| names::target(text, protocol, self.lookup.services));
+            let weight = match spec.weight {
+                None => Some(WeightedTarget::WEIGHT),
+                Some(written) => {
+                    let weight = u32::try_from(*written.get_ref()).ok().filter(|w| *w <= WeightedTarget::MAX_WEIGHT);
+                    if weight.is_none() {
+                        let (weight, most) = (written.get_ref(), WeightedTarget::MAX_WEIGHT);
+                        self.mistake(written.span(), format!("{weight} is no weight: expected 0 to {most}"));
+                    }
+                    weight
+                }
+            };
+            if let (Some(target), Some(weight)) = (target, weight) {
+                targets.push(WeightedTarget { target, weight });
+            }
+        }
+        if targets.len() < count {
+            return None;
+        }
+        if targets.iter().all(|t| t.weight == 0) {
+            self.mistake(span, "at least one target needs a weight above 0".to_owned());
+            return None;
+        }
+        Some(targets)
     }
 
     fn needed(&mut self, value: Option<Spanned<String>>, key: &str, span: &Range<usize>) -> Option<Spanned<String>> {
@@ -227,6 +375,15 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Reads an address, or a network in CIDR notation.
+fn network(text: &str) -> Result<IpNet, String> {
+    match Pattern::parse(text) {
+        Ok(Pattern::Net(net)) => Ok(net),
+        Ok(Pattern::Wildcard(_)) => Err(format!("{text:?} has a wildcard: expected an address or a network")),
+        Err(e) => Err(format!("{text:?} is no network: {e}")),
+    }
+}
+
 /// Reads a duration such as `"5s"`, `"1m 30s"` or `"72h"`: longer than nothing, at most ten years.
 fn duration(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
@@ -257,6 +414,9 @@ pub fn write(settings: &Settings) -> String {
     if let Some(address) = settings.metrics {
         line(&mut out, "metrics", &quoted(&address.to_string()));
     }
+    if let Some(file) = &settings.control {
+        line(&mut out, "control", &quoted(&file.to_string_lossy()));
+    }
     if settings.wait_bind {
         line(&mut out, "wait-bind", "true");
     }
@@ -272,20 +432,49 @@ pub fn write(settings: &Settings) -> String {
 }
 
 fn write_rule(out: &mut String, rule: &Rule) {
+    if let Some(name) = &rule.name {
+        line(out, "name", &quoted(name));
+    }
+    if rule.protocol == Protocol::Udp {
+        line(out, "protocol", "\"udp\"");
+    }
     line(out, "listen", &quoted(&rule.listen.to_string()));
-    line(out, "target", &quoted(&rule.target.to_string()));
-    if rule.proxy_protocol == ProxyProtocol::V2 {
-        line(out, "proxy-protocol", "\"v2\"");
+    match &rule.targets[..] {
+        [one] if one.weight == WeightedTarget::WEIGHT => line(out, "target", &quoted(&one.target.to_string())),
+        many => {
+            let one =
+                |t: &WeightedTarget| format!("{{ target = {}, weight = {} }}", quoted(&t.target.to_string()), t.weight);
+            line(out, "targets", &format!("[{}]", many.iter().map(one).collect::<Vec<_>>().join(", ")));
+        }
+    }
+    match rule.proxy_protocol {
+        ProxyProtocol::None => {}
+        ProxyProtocol::V1 => line(out, "proxy-protocol", "\"v1\""),
+        ProxyProtocol::V2 => line(out, "proxy-protocol", "\"v2\""),
+    }
+    if !rule.proxy_from.is_empty() {
+        let nets: Vec<_> = rule.proxy_from.iter().map(|net| quoted(&net.to_string())).collect();
+        line(out, "proxy-from", &format!("[{}]", nets.join(", ")));
     }
     write_access(out, &rule.access);
     if let Some(source) = rule.source {
         line(out, "source", &quoted(&source.to_string()));
     }
+    if rule.peek != (rule.protocol == Protocol::Tcp && Rule::peeks_at(rule.listen.address.port())) {
+        line(out, "peek", if rule.peek { "true" } else { "false" });
+    }
     if rule.connect_timeout != Rule::CONNECT_TIMEOUT {
         line(out, "connect-timeout", &written_duration(rule.connect_timeout));
     }
-    if rule.idle_timeout != Rule::IDLE_TIMEOUT {
+    let quiet = if rule.protocol == Protocol::Udp { Rule::UDP_TIMEOUT } else { Rule::IDLE_TIMEOUT };
+    if rule.idle_timeout != quiet {
         line(out, "idle-timeout", &written_duration(rule.idle_timeout));
+    }
+    if let Some(limit) = rule.total_timeout {
+        line(out, "total-timeout", &written_duration(limit));
+    }
+    if let Some(most) = rule.max_connections {
+        line(out, "max-connections", &most.to_string());
     }
 }
 
@@ -322,7 +511,7 @@ mod tests {
     use super::*;
 
     fn lookup<T>(read: impl FnOnce(&Lookup<'_>) -> T) -> T {
-        let services = Services::parse("http 80/tcp\n");
+        let services = Services::parse("http 80/tcp\nhttp 80/udp\n");
         let resolve = |_: &str| Ok("127.0.0.9".parse().unwrap());
         read(&Lookup { services: &services, resolve: &resolve })
     }
@@ -337,10 +526,16 @@ mod tests {
         pid-file = "/run/f.pid"
         drain = "1m 30s"
         metrics = "127.0.0.1:9411"
+        control = "/run/f.sock"
         wait-bind = true
         deny = ["192.0.2.66"]
 
         [[rule]]
+        name = "web"
+        proxy-from = ["192.0.2.0/24", "::1"]
+        peek = false
+        total-timeout = "24h"
+        max-connections = 7
         listen = "127.0.0.1:80"
         target = "new.example.org:http"
         proxy-protocol = "v2"
@@ -353,6 +548,11 @@ mod tests {
         [[rule]]
         listen = "[::1]:80"
         target = "[2001:db8::1]:80"
+
+        [[rule]]
+        protocol = "udp"
+        listen = "[::1]:80"
+        targets = ["a:http", { target = "b:8", weight = 0 }]
     "#;
 
     #[test]
@@ -363,10 +563,12 @@ mod tests {
         assert!(settings.wait_bind && settings.metrics.is_some());
         assert_eq!(settings.access.deny.len(), 1);
         let rule = &settings.rules[0];
-        assert_eq!((rule.target.port, rule.proxy_protocol), (80, ProxyProtocol::V2));
+        assert_eq!((rule.target().port, rule.proxy_protocol), (80, ProxyProtocol::V2));
         assert_eq!((rule.access.allow.len(), rule.access.deny.len()), (2, 1));
         assert_eq!((rule.connect_timeout, rule.idle_timeout), (Duration::from_millis(500), Duration::from_hours(1)));
         assert_eq!(settings.rules[1].idle_timeout, Rule::IDLE_TIMEOUT);
+        assert_eq!(settings.rules[2].idle_timeout, Rule::UDP_TIMEOUT);
+        assert_eq!(settings.rules[2].targets[1].weight, 0);
     }
 
     #[test]
@@ -399,10 +601,15 @@ mod tests {
             "drain = \"30\"\nlog-format = \"json\"\nallow = [\"10.0.0.0/8\", \"example.org\"]\n\
              [[rule]]\nlisten = \"127.0.0.1:80\"\ntarget = \"10.0.0.1\"\nproxy-protocol = \"v3\"\n\
              [[rule]]\nlisten = \"127.0.0.1:81\"\ntarget = \"10.0.0.1:80\"\nidle = \"5s\"\n\
-             [[rule]]\ntarget = \"10.0.0.1:80\"\nsource = \"here\"\n",
+             [[rule]]\ntarget = \"10.0.0.1:80\"\nsource = \"here\"\n\
+             [[rule]]\nlisten = \"127.0.0.1:82\"\nmax-connections = 0\ntargets = [{ target = \"10.0.0.1:80\", weight = -1 }]\n",
         );
         let at: Vec<_> = found.iter().map(|(line, column, _)| (*line, *column)).collect();
-        assert_eq!(at, [(1, 9), (2, 14), (3, 24), (6, 10), (7, 18), (11, 1), (12, 1), (14, 10)], "{found:#?}");
+        assert_eq!(
+            at,
+            [(1, 9), (2, 14), (3, 24), (6, 10), (7, 18), (11, 1), (12, 1), (14, 10), (17, 19), (18, 47)],
+            "{found:#?}"
+        );
     }
 
     #[test]
@@ -428,6 +635,18 @@ mod tests {
         assert_eq!(duration("72h"), Ok(Duration::from_hours(72)));
         for bad in ["", "5", "-5s", "0s", "99999h 99999999999h", "200000h"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_lines_of_likely_words_make_it_panic(
+            words in proptest::collection::vec(
+                "(\\[\\[rule\\]\\]|\n|listen|targets?|=|\"a:1\"|\"::1\"|\\[|\\]|\\{|\\}|,|weight|1|peek|true|\"5s\"|#|name| )",
+                0..40
+            )
+        ) {
+            let _ = read(&words.join(" "));
         }
     }
 }

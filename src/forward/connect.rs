@@ -1,0 +1,240 @@
+//! Reaching a target: which one, by which address, and what is learnt of it.
+//!
+//! What always holds: before any octet has passed, a target that refuses or doesn't answer is followed by the next.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
+
+use super::balance::{Circuit, Health, order};
+use super::outcome::Outcome;
+use super::resolve::Names;
+use super::settings::{Host, Rule, Target};
+
+/// Silence before the kernel asks whether the other side is still there: below the five minutes after which many NATs
+/// and firewalls forget a connection.
+const KEEPALIVE: Duration = Duration::from_mins(2);
+
+/// Between two tries to get a descriptor, which come back when connections end; nothing tells when.
+pub(super) const DESCRIPTOR_AGAIN: Duration = Duration::from_millis(100);
+
+/// Descriptors, of which each connection takes two. While they are short, no connection is accepted: a client waits better
+/// in the kernel's queue than accepted and cut off, and one that has its descriptor can't reach its target without another.
+pub(super) struct Descriptors {
+    /// Connections that the limit has room for.
+    room: usize,
+    connections: AtomicUsize,
+    /// Connections that wait for a descriptor to reach their target with.
+    waiting: AtomicUsize,
+}
+
+impl Descriptors {
+    /// Those of this process, by its limit now.
+    pub(super) fn of_process() -> Self {
+        /// For lookups, logs, pages and pipes.
+        const SPARE: usize = 16;
+        let limit = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize);
+        let open = std::fs::read_dir("/proc/self/fd").map_or(SPARE, Iterator::count);
+        let room = (limit.saturating_sub(open + SPARE) / 2).max(1);
+        Self { room, connections: AtomicUsize::new(0), waiting: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn are_short(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0 || self.connections.load(Ordering::Relaxed) >= self.room
+    }
+
+    pub(super) fn opened(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn closed(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    async fn wait(&self) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waits = Waits(&self.waiting);
+        sleep(DESCRIPTOR_AGAIN).await;
+    }
+}
+
+/// Takes back the count also where the wait is cut off.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is known of a rule's targets, in their order.
+pub(super) struct Circuits(Vec<Mutex<Circuit>>);
+
+impl Circuits {
+    pub(super) fn new(count: usize) -> Self {
+        Self((0..count).map(|_| Mutex::default()).collect())
+    }
+
+    pub(super) fn health(&self, now: Instant) -> Vec<Health> {
+        (0..self.0.len()).map(|at| self.of(at).health(now)).collect()
+    }
+
+    pub(super) fn failed(&self, at: usize) {
+        self.of(at).failed(Instant::now());
+    }
+
+    fn of(&self, at: usize) -> MutexGuard<'_, Circuit> {
+        self.0[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why no connection to a target came about.
+pub(super) struct Failure {
+    pub(super) outcome: Outcome,
+    pub(super) error: io::Error,
+    /// The target tried last.
+    pub(super) target: usize,
+}
+
+/// Why one target could not be reached.
+type Unreached = (Outcome, io::Error);
+
+/// Connects to one of the rule's targets, and says which.
+pub(super) async fn connect(
+    rule: &Rule,
+    circuits: &Circuits,
+    names: &Names,
+    descriptors: &Descriptors,
+) -> Result<(TcpStream, usize), Failure> {
+    if let [only] = &rule.targets[..] {
+        let connected = connect_target(rule, &only.target, names, descriptors).await;
+        let mut circuit = circuits.of(0);
+        return match connected {
+            Ok(stream) => {
+                circuit.succeeded();
+                Ok((stream, 0))
+            }
+            Err((outcome, error)) => {
+                circuit.failed(Instant::now());
+                Err(Failure { outcome, error, target: 0 })
+            }
+        };
+    }
+    let healths = circuits.health(Instant::now());
+    let standing: Vec<_> = rule.targets.iter().zip(healths).map(|(t, health)| (t.weight, health)).collect();
+    let mut failure = None;
+    for target in order(&standing, draw()) {
+        circuits.of(target).trying(Instant::now());
+        match connect_target(rule, &rule.targets[target].target, names, descriptors).await {
+            Ok(stream) => {
+                circuits.of(target).succeeded();
+                return Ok((stream, target));
+            }
+            Err((outcome, error)) => {
+                circuits.of(target).failed(Instant::now());
+                tracing::debug!(target = %rule.targets[target].target, %error, "the next target is tried");
+                failure = Some(Failure { outcome, error, target });
+            }
+        }
+    }
+    Err(failure.expect("a rule has at least one target"))
+}
+
+/// Where a client's datagrams go, and which target that is. Nothing shows whether anybody is there.
+pub(super) async fn datagram_target(
+    rule: &Rule,
+    circuits: &Circuits,
+    names: &Names,
+) -> Result<(SocketAddr, usize), Unreached> {
+    let healths = circuits.health(Instant::now());
+    let standing: Vec<_> = rule.targets.iter().zip(healths).map(|(t, health)| (t.weight, health)).collect();
+    let mut failure = (Outcome::NotResolved, io::Error::other("the name has no address that can be used"));
+    for number in order(&standing, draw()) {
+        let target = &rule.targets[number].target;
+        circuits.of(number).trying(Instant::now());
+        let addresses = match &target.host {
+            Host::Address(address) => Ok(vec![SocketAddr::new(*address, target.port)]),
+            Host::Name(name) => names.addresses(name, target.port, rule.connect_timeout).await,
+        };
+        match addresses {
+            Ok(addresses) => {
+                let fits = |a: &&SocketAddr| rule.source.is_none_or(|s| s.is_ipv4() == a.is_ipv4());
+                if let Some(address) = addresses.iter().find(fits) {
+                    return Ok((*address, number));
+                }
+            }
+            Err(error) => failure = (Outcome::NotResolved, error),
+        }
+    }
+    Err(failure)
+}
+
+/// Connects to a target; all its addresses are tried in turn.
+async fn connect_target(
+    rule: &Rule,
+    target: &Target,
+    names: &Names,
+    descriptors: &Descriptors,
+) -> Result<TcpStream, Unreached> {
+    let name = match &target.host {
+        Host::Address(address) => return connect_to(rule, SocketAddr::new(*address, target.port), descriptors).await,
+        Host::Name(name) => name.as_str(),
+    };
+    let addresses = names.addresses(name, target.port, rule.connect_timeout).await;
+    let addresses = addresses.map_err(|error| (Outcome::NotResolved, error))?;
+    let mut failure = (Outcome::NotResolved, io::Error::other("the name has no address that can be used"));
+    for address in addresses.into_iter().filter(|a| rule.source.is_none_or(|s| s.is_ipv4() == a.is_ipv4())) {
+        match connect_to(rule, address, descriptors).await {
+            Ok(stream) => return Ok(stream),
+            Err(e) => failure = e,
+        }
+    }
+    Err(failure)
+}
+
+async fn connect_to(rule: &Rule, address: SocketAddr, descriptors: &Descriptors) -> Result<TcpStream, Unreached> {
+    let failed = |error| (Outcome::ConnectFailed, error);
+    let started = Instant::now();
+    let socket = loop {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        match socket {
+            Err(e) if is_shortage(&e) && started.elapsed() < rule.connect_timeout => descriptors.wait().await,
+            socket => break socket.map_err(failed)?,
+        }
+    };
+    set_options(SockRef::from(&socket)).map_err(failed)?;
+    if let Some(source) = rule.source {
+        socket.bind(SocketAddr::new(source, 0)).map_err(|error| (Outcome::BindFailed, error))?;
+    }
+    let connected = timeout(rule.connect_timeout, socket.connect(address)).await;
+    connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}
+
+/// What both sockets of a relay have; accepted ones inherit it from their listener.
+pub(super) fn set_options(socket: SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
+/// A number that nobody needs to guess, uniform over all of `u64` (SplitMix64): shares of connections, not secrets.
+pub(super) fn draw() -> u64 {
+    static STATE: AtomicU64 = AtomicU64::new(0);
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut z = STATE.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ z >> 31
+}
