@@ -75,6 +75,8 @@ impl Batch {
                 header.msg_iovlen = 1;
                 header.msg_name = (&raw mut batch.peers[i]).cast();
                 header.msg_control = batch.controls[i].0.as_mut_ptr().cast();
+                header.msg_namelen = size_of::<Peer>() as libc::socklen_t;
+                header.msg_controllen = CONTROL_OCTETS;
             }
         }
         batch
@@ -82,9 +84,10 @@ impl Batch {
 
     /// Waits for one packet at least (or the socket's timeout: 0), takes what is there. Gives how many.
     pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        self.received_count = 0;
+        let used = std::mem::replace(&mut self.received_count, 0);
         self.outgoing_count = 0;
-        for header in self.received.iter_mut() {
+        // The kernel has written only those of the last batch.
+        for header in &mut self.received[..used] {
             header.msg_hdr.msg_namelen = size_of::<Peer>() as libc::socklen_t;
             header.msg_hdr.msg_controllen = CONTROL_OCTETS;
             header.msg_hdr.msg_flags = 0;

@@ -1,8 +1,8 @@
 //! DNS over TCP (RFC 7766): one thread for all connections. What a connection has sent is answered at once and leaves in one
 //! write.
 //!
-//! An answer must not linger: the horizon allows it [`TRANSIT_SECS`] on its way. So nothing more is answered to a client
-//! until its host has acknowledged what was sent, and one that does not in that time is reset, its answers discarded.
+//! An answer must not linger: the horizon allows it [`TRANSIT_SECS`] on its way. So a client whose host does not acknowledge
+//! what was sent in that time is reset, its answers discarded.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -29,16 +29,17 @@ use crate::time::Timestamp;
 const IDLE: Duration = TCP_IDLE;
 /// The same while more than half of all connections are taken.
 const IDLE_CROWDED: Duration = Duration::from_secs(2);
-/// An answer that is not taken for so long might reach a cache after the horizon.
-const WRITE: Duration = Duration::from_secs(TRANSIT_SECS);
+/// An answer that is not taken for long might reach a cache after the horizon. Octets that are written while others wait are
+/// timed once those are acknowledged: so each is allowed half of the time.
+const ACKNOWLEDGED: Duration = Duration::from_millis(TRANSIT_SECS * 1000 / 2);
 /// Connections at a time.
 const CONNECTIONS: usize = 1024;
 /// Connections of one client at a time: an IPv4 address, or an IPv6 /64.
 const CONNECTIONS_EACH: usize = 128;
 /// Answers are written once they have so many octets.
-const WRITE_OCTETS: usize = 16 * 1024;
-/// How often it is looked whether what was sent has been acknowledged: first, and at most.
-const ACK_CHECK: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(20));
+const WRITE_OCTETS: usize = 64 * 1024;
+/// How often it is looked, at the end of a connection, whether what was sent has been acknowledged.
+const ACK_CHECK: Duration = Duration::from_millis(5);
 /// How often the thread looks for a newer snapshot when nobody asks, so that it keeps no old one.
 const REFRESH: Duration = Duration::from_millis(250);
 
@@ -118,27 +119,67 @@ impl Drop for Seat {
     }
 }
 
-/// A connection that is reset when it ends with answers that the client's host has not acknowledged: closing it would go on
-/// sending them.
-struct Stream(TcpStream);
+/// A connection whose answers must not linger: what has been written has to be acknowledged in time, and what has not been
+/// when the connection ends is discarded by a reset, as closing it would go on sending.
+struct Stream {
+    tcp: TcpStream,
+    /// Octets written.
+    sent: u64,
+    /// What was written when, and is not acknowledged yet: the octets before that place.
+    mark: Option<(u64, Instant)>,
+}
 
 impl Stream {
-    /// Writes, and waits until it has been acknowledged.
+    fn new(tcp: TcpStream) -> io::Result<Self> {
+        tcp.set_nodelay(true)?;
+        SockRef::from(&tcp).set_tcp_user_timeout(Some(ACKNOWLEDGED))?;
+        Ok(Self { tcp, sent: 0, mark: None })
+    }
+
     async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.0.write_all(octets).await?;
-        let mut pause = ACK_CHECK.0;
-        while unsent_octets(&self.0)? > 0 {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(ACK_CHECK.1);
-        }
+        self.check()?;
+        timeout(ACKNOWLEDGED, self.tcp.write_all(octets)).await??;
+        self.sent += octets.len() as u64;
         Ok(())
+    }
+
+    /// Reads on, until `deadline` at most. Gives 0 at the end, once all answers are acknowledged.
+    async fn read(&mut self, input: &mut Vec<u8>, deadline: Instant) -> io::Result<usize> {
+        loop {
+            let acknowledged_by = self.check()?;
+            let until = acknowledged_by.map_or(deadline, |by| by.min(deadline));
+            match timeout_at(until, self.tcp.read_buf(input)).await {
+                Ok(Ok(0)) => break,
+                Ok(read) => return read,
+                Err(late) if until == deadline => return Err(late.into()),
+                Err(_) => {} // the check tells
+            }
+        }
+        while self.check()?.is_some() {
+            tokio::time::sleep(ACK_CHECK).await;
+        }
+        Ok(0)
+    }
+
+    /// Until when what is under way has to be acknowledged; `None` when nothing is.
+    fn check(&mut self) -> io::Result<Option<Instant>> {
+        let unsent = unsent_octets(&self.tcp)? as u64;
+        match self.mark {
+            Some((place, _)) if self.sent - unsent >= place => self.mark = None,
+            Some((_, since)) if since.elapsed() >= ACKNOWLEDGED => return Err(io::ErrorKind::TimedOut.into()),
+            _ => {}
+        }
+        if self.mark.is_none() && unsent > 0 {
+            self.mark = Some((self.sent, Instant::now()));
+        }
+        Ok(self.mark.map(|(_, since)| since + ACKNOWLEDGED))
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if unsent_octets(&self.0).is_ok_and(|octets| octets > 0) {
-            _ = SockRef::from(&self.0).set_linger(Some(Duration::ZERO)); // a socket that is gone needs none
+        if unsent_octets(&self.tcp).is_ok_and(|octets| octets > 0) {
+            _ = SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO)); // a socket that is gone needs none
         }
     }
 }
@@ -164,9 +205,7 @@ async fn accept(listener: TcpListener, shared: Rc<RefCell<Shared>>, stop: Cancel
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, shared: &RefCell<Shared>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE))?;
-    let mut stream = Stream(stream);
+    let mut stream = Stream::new(stream)?;
     let mut input: Vec<u8> = Vec::with_capacity(512);
     let mut output: Vec<u8> = Vec::with_capacity(1024);
     loop {
@@ -174,13 +213,13 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: &RefCell<Shared
         let deadline = Instant::now() + idle;
         let mut used = 0;
         while used == 0 {
-            if timeout_at(deadline, stream.0.read_buf(&mut input)).await?? == 0 {
+            if stream.read(&mut input, deadline).await? == 0 {
                 return Ok(());
             }
             loop {
                 let whole = answer_some(shared, peer.ip(), &input, &mut used, &mut output);
                 if !output.is_empty() {
-                    timeout(WRITE, stream.send(&output)).await??;
+                    stream.send(&output).await?;
                     output.clear();
                 }
                 if whole {
