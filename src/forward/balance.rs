@@ -1,7 +1,7 @@
 //! Which target a connection goes to: by weight, with the health that connecting shows. Pure: clock and draw come as
 //! arguments.
 //!
-//! A target that failed [`FALL`] times in a row has its circuit opened: for [`REST`] it is tried last. Then one connection
+//! A target that failed `FALL` times in a row has its circuit opened: for `REST` it is tried last. Then one connection
 //! at a time tries it (half-open); a success closes the circuit. No target is ever left out: where all have failed, all
 //! are tried, so a mistaken judgement costs time, never a connection.
 
