@@ -13,6 +13,16 @@ use crate::run;
 /// Needs no running server and binds no port. Exit code 0: `waypost serve` would take them; 2: something is wrong.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
+    #[command(flatten)]
+    file: ConfigArg,
+    /// Refuse what is only doubtful, too
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ConfigArg {
     /// The configuration; paths in it are taken from the working directory
     #[arg(
         long,
@@ -21,15 +31,12 @@ pub struct CheckArgs {
         hide_env_values = true,
         default_value = "/etc/waypost/waypost.toml"
     )]
-    pub config: PathBuf,
-    /// Refuse what is only doubtful, too
-    #[arg(long)]
-    pub strict: bool,
+    pub(super) config: PathBuf,
 }
 
 /// Runs it: 0 when a start would serve all, 2 when something is wrong.
 pub fn run(args: &CheckArgs) -> ExitCode {
-    let catalog = match run::read(&args.config) {
+    let catalog = match run::read(&args.file.config) {
         Ok(catalog) => catalog,
         Err(mistakes) => return refuse(&mistakes),
     };
@@ -43,7 +50,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     }
     let names: usize = catalog.zones.iter().filter_map(|z| z.served.as_ref()).map(|s| s.zone.name_count()).sum();
     let (zones, pools) = (catalog.zones.len(), catalog.settings.pools.len());
-    println!("{}: good: zones {zones} (names {names}), pools {pools}", args.config.display());
+    println!("{}: good: zones {zones} (names {names}), pools {pools}", args.file.config.display());
     ExitCode::SUCCESS
 }
 

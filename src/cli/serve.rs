@@ -1,11 +1,12 @@
 //! `waypost serve`: the name server, in the foreground, until SIGTERM.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::check::ConfigArg;
 use crate::cli::{check, log};
 use crate::control::catalog::Catalog;
 use crate::control::{Handle, StartError};
@@ -17,15 +18,8 @@ use crate::run::{self, Addresses, RunError};
 /// them again. Once the store has weights and overrides, they come from there: a restart undoes no flip.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeArgs {
-    /// The configuration; paths in it are taken from the working directory
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "WAYPOST_CONFIG",
-        hide_env_values = true,
-        default_value = "/etc/waypost/waypost.toml"
-    )]
-    pub config: PathBuf,
+    #[command(flatten)]
+    file: ConfigArg,
     /// Start although the configuration lacks endpoints or pools that are being answered
     #[arg(long)]
     pub force: bool,
@@ -33,12 +27,12 @@ pub struct ServeArgs {
 
 /// Runs it.
 pub fn run(args: &ServeArgs) -> ExitCode {
-    let catalog = match run::read(&args.config) {
+    let catalog = match run::read(&args.file.config) {
         Ok(catalog) => catalog,
         Err(mistakes) => return check::refuse(&mistakes),
     };
     let ready = |_: &Addresses, _: &Handle| _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    finish(block_on(&args.config, catalog, args.force, ready, async { Ok(()) }))
+    finish(block_on(&args.file.config, catalog, args.force, ready, async { Ok(()) }))
 }
 
 /// Serves on a runtime of its own, until SIGTERM or SIGINT; a second one ends at once. `beside` runs first and is kept as

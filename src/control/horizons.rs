@@ -162,7 +162,10 @@ impl Horizons {
         let mut bound = self.known(name);
         let (from, to) = (now.before(1), now.after(1));
         let until = expires(to, state.largest_ttl_within(policy, from, to));
-        for (_, endpoint) in state.endpoints.iter().enumerate().filter(|(i, _)| state.may_answer(*i)) {
+        for (i, endpoint) in state.endpoints.iter().enumerate() {
+            if !state.may_answer(i) {
+                continue;
+            }
             for rtype in &state.types {
                 raise(&mut bound, &endpoint.site, *rtype, until);
             }

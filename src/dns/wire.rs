@@ -226,7 +226,7 @@ pub struct Response<'o> {
 
 /// A section of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is the section's name in RFC 1035, 4.1")]
 pub enum Section {
     Answer = 0,
     Authority = 1,
