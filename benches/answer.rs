@@ -38,7 +38,7 @@ fn snapshot() -> Snapshot {
     let settings = pool_settings();
     let contents = master::parse(text.as_bytes(), Path::new("bench.zone"), &apex).unwrap().contents;
     let overlay = Overlay::from_iter([(settings.name.clone(), 0)]);
-    let zone = Arc::new(compile(&contents, &overlay));
+    let zone = Arc::new(compile(Arc::new(contents), &overlay));
     let zones = Arc::new(ZoneSet::new([(apex, Some(zone))]));
     Snapshot { serial: 1, generation: 1, zones, pools: [Arc::new(pool(&settings))].into(), ..Snapshot::default() }
 }

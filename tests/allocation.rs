@@ -104,7 +104,7 @@ fn snapshot() -> Snapshot {
         let apex: Name = apex.parse().unwrap();
         let contents = master::parse(text.as_bytes(), Path::new("zone"), &apex).unwrap().contents;
         let overlay = Overlay::from_iter([("www.example.org".parse().unwrap(), 0)]);
-        (apex, Some(Arc::new(compile(&contents, &overlay))))
+        (apex, Some(Arc::new(compile(Arc::new(contents), &overlay))))
     });
     let secret = Secret::parse("e5e973e5a6b2a43f48e7dc849e37bfcf").unwrap();
     Snapshot {

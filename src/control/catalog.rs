@@ -160,6 +160,6 @@ fn serve(contents: Arc<Contents>, loaded_at: Timestamp, overlay: Overlay, old: O
     {
         return Served { loaded_at, ..old.clone() };
     }
-    let zone = Arc::new(compile(&contents, &overlay));
+    let zone = Arc::new(compile(contents.clone(), &overlay));
     Served { contents, zone, overlay: Arc::new(overlay), loaded_at }
 }

@@ -6,12 +6,14 @@
 mod signed;
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 
 use crate::dns::wire::Section;
 use crate::dns::{Name, Rtype, Ttl, name, rdata};
 use crate::zone::contents::{Contents, Rrset};
+use crate::zone::diff::{Diff, Mismatch};
 use crate::zone::prepared::{Arena, Handle, Prepared};
 
 /// No such node, cut or slot.
@@ -24,6 +26,8 @@ pub type Overlay = std::collections::HashMap<Name, u32, foldhash::quality::Rando
 #[derive(Debug)]
 pub struct Zone {
     apex: Name,
+    /// As loaded.
+    contents: Arc<Contents>,
     serial: u32,
     hasher: foldhash::quality::FixedState,
     table: HashTable<u32>,
@@ -131,6 +135,31 @@ impl Zone {
         &self.soa
     }
 
+    /// The RRset of `rtype` at `owner`, as loaded: also of what is never an answer, such as glue.
+    pub fn rrset(&self, owner: &Name, rtype: Rtype) -> Option<Rrset> {
+        self.contents.rrset(owner, rtype).cloned()
+    }
+
+    /// All RRsets at `owner`, as loaded.
+    pub fn rrsets_at(&self, owner: &Name) -> Vec<Rrset> {
+        self.contents.owners.get(owner).cloned().unwrap_or_default()
+    }
+
+    /// All RRsets with their owner names, glue and what is occluded among them, in no order.
+    pub fn rrsets(&self) -> impl Iterator<Item = (Name, Rrset)> + '_ {
+        self.contents.owners.iter().flat_map(|(owner, sets)| sets.iter().map(|set| (owner.clone(), set.clone())))
+    }
+
+    /// The zone that `diff` leads to; this one goes on as it is.
+    ///
+    /// # Errors
+    /// [`Mismatch`] of the first record that does not fit.
+    pub fn with(&self, diff: &Diff, overlay: &Overlay) -> Result<Zone, Mismatch> {
+        let mut contents = (*self.contents).clone();
+        contents.apply(diff)?;
+        Ok(compile(Arc::new(contents), overlay))
+    }
+
     /// Names in the table, empty non-terminals and wildcards counted.
     pub fn name_count(&self) -> usize {
         self.nodes.len()
@@ -227,8 +256,9 @@ impl<'z> NodeRef<'z> {
 /// Makes the form that queries read. `contents` has one SOA at its apex, as the master-file reader makes sure of; names of
 /// `overlay` outside the zone or below a cut are passed over. Addresses of overlaid names are left out of additional data,
 /// since only what lies over them knows which hold.
-pub fn compile(contents: &Contents, overlay: &Overlay) -> Zone {
-    Compiler::new(contents, overlay).run()
+pub fn compile(contents: Arc<Contents>, overlay: &Overlay) -> Zone {
+    let zone = Compiler::new(&contents, overlay).run();
+    Zone { contents, ..zone }
 }
 
 struct Compiler<'c> {
@@ -262,6 +292,7 @@ impl<'c> Compiler<'c> {
             negative_ttl,
             soa,
             signed: None,
+            contents: Arc::new(Contents::new(apex.clone())),
             apex,
         };
         Self { contents, overlay, zone }

@@ -5,12 +5,14 @@
 
 pub mod compiled;
 pub mod contents;
+pub mod diff;
 pub mod master;
 pub mod prepared;
 pub mod set;
 
 pub use compiled::Zone;
 pub use contents::{Contents, Rrset};
+pub use diff::{Diff, Record};
 pub use set::ZoneSet;
 
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ pub fn serving(zones: &[(&str, &str)]) -> Snapshot {
         let apex: waypost::dns::Name = apex.parse().unwrap();
         let loaded = master::parse(text.as_bytes(), Path::new("test.zone"), &apex)
             .unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
-        (apex, Some(Arc::new(compile(&loaded.contents, &Overlay::default()))))
+        (apex, Some(Arc::new(compile(Arc::new(loaded.contents), &Overlay::default()))))
     });
     let zones = Arc::new(ZoneSet::new(compiled.collect::<Vec<_>>()));
     Snapshot { serial: 1, generation: 1, zones, nsid: Arc::from(&b"ns1"[..]), ..Snapshot::default() }
