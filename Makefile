@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run build test check fmt soak bench fuzz
+.PHONY: help run build test check fmt soak bench peers fuzz
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -39,6 +39,11 @@ soak:
 ## make bench    micro benchmarks of the answer path
 bench:
 	$(CARGO) bench
+
+## make peers    the server beside gdnsd, NSD, Knot, BIND and PowerDNS (benches/peers/README.md), about 25 minutes
+peers: build
+	benches/peers/dns.py
+	benches/peers/disturb.py
 
 ## make fuzz     random input against what reads packets and files, for many cases
 fuzz:
