@@ -19,7 +19,7 @@ use waypost::query::cookies::Secret;
 use waypost::query::{Context, Cookies, Counters, Pool, Records, Snapshot, Tally, Transport, answer};
 use waypost::steering::horizon::Recorder;
 use waypost::steering::key::{Salt, endpoint_id};
-use waypost::steering::pool::{Endpoint, Override, Policy, Role, Settings, Weight};
+use waypost::steering::pool::{Endpoint, Override, Policy, Role, Selection, Settings, Weight};
 use waypost::steering::select::{Candidate, Selector};
 use waypost::steering::share::ShareTable;
 use waypost::steering::ttl::{Approach, Cutover, TtlPolicy};
@@ -72,6 +72,7 @@ fn pool() -> Pool {
     let settings = Settings {
         name: "www.example.org".parse().unwrap(),
         policy: Policy::Sticky,
+        selection: Selection::default(),
         ttl: TtlPolicy { normal, low, spread_secs: 120, mode: Approach::Countdown },
         probe: None,
         endpoints: vec![endpoint("ec2", 11), endpoint("dc1", 12)],

@@ -288,6 +288,54 @@ fn each_mistake_in_a_probe_is_told_with_its_place() {
 }
 
 #[test]
+fn pools_of_a_group_agree() {
+    let pool = |name: &str, more: &str, endpoints: [&str; 2]| {
+        let [a, b] = endpoints;
+        format!(
+            "[[pool]]\nname = \"{name}.example.org\"\ngroup = \"web\"\n{more}endpoint = [\n\
+             {{ site = {a}, address = [\"127.0.0.1\"] }},\n{{ site = {b}, address = [\"127.0.0.2\"] }}]\n"
+        )
+    };
+    let full = ["\"a\", weight = 7, role = \"spare\"", "\"b\", weight = 3"];
+    let settings = taken(&format!(
+        "{HEAD}{}{}",
+        pool("x", "policy = \"failover\"\n", full),
+        pool("y", "", ["\"b\"", "\"a\", weight = 7"])
+    ));
+    for pool in &settings.pools {
+        let endpoints: Vec<_> = pool.endpoints.iter().map(|e| (e.site.as_str(), e.weight.get(), e.role)).collect();
+        assert_eq!(endpoints, [("a", 7, Role::Spare), ("b", 3, Role::Never)], "in the order of the first pool");
+        assert_eq!((pool.policy, pool.selection.group.as_deref()), (Policy::Failover, Some("web")));
+    }
+    for (more, endpoints, expected) in [
+        (
+            "",
+            ["\"b\", weight = 4", "\"a\""],
+            "14:10: error: the weight of site \"b\" is 4 here, and 3 in group \"web\" on line 9 (say it in one pool of the group, or alike in all)",
+        ),
+        (
+            "policy = \"random\"\n",
+            ["\"a\"", "\"b\""],
+            "11:8: error: the policy is random here, and sticky in group \"web\" on line 4 (say it in one pool of the group, or alike in all)",
+        ),
+        (
+            "",
+            ["\"a\"", "\"c\""],
+            "11:8: error: pool \"y.example.org\" has the sites a, c, and pool \"x.example.org\" of the same group \"web\" has a, b (pools of a group have the same sites)",
+        ),
+    ] {
+        let head = format!(
+            "site = [{{ name = \"a\" }}, {{ name = \"b\" }}, {{ name = \"c\" }}]\n{}",
+            HEAD.lines().next().unwrap()
+        );
+        let text = format!("{head}\n{}{}", pool("x", "policy = \"sticky\"\n", full), pool("y", more, endpoints));
+        assert_eq!(told(&text), [format!("w.toml:{expected}")]);
+    }
+    let said = told(&format!("{HEAD}{}", pool("x", "", ["\"a\"", "\"b\", weight = 1"])));
+    assert_eq!(said, ["w.toml:7:10: error: no pool of group \"web\" says the weight of site \"a\""]);
+}
+
+#[test]
 fn each_mistake_in_a_pool_is_told_with_its_place() {
     for (lines, expected) in [
         ("policy = \"all\"", "5:10: error: \"policy\" must be \"sticky\", \"random\" or \"failover\", not \"all\""),

@@ -109,8 +109,9 @@ fn zones(zones: &[ZoneStatus], now: Timestamp, paint: Paint) -> String {
 fn show_pool(pool: &PoolStatus, now: Timestamp, paint: Paint) -> String {
     let types: Vec<String> = pool.types.iter().map(ToString::to_string).collect();
     let ttl = pool.ttl;
+    let group = pool.group.as_ref().map_or_else(String::new, |group| format!("  group {group}"));
     let mut text = format!(
-        "{}  {}  {}  TTL {} (normal {}, low {})\n",
+        "{}  {}{group}  {}  TTL {} (normal {}, low {})\n",
         paint.on(Tone::Strong, &pool.name.to_string()),
         pool.policy,
         types.join(" "),

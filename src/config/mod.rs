@@ -9,6 +9,7 @@
 //! diagnostics to people. Relative paths stay as written: they are taken from the working directory.
 
 mod against_zones;
+mod groups;
 mod pools;
 mod reader;
 mod render;

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::Range;
 
+use super::groups::{self, Read, Said};
 use super::reader::{Table, Value, guess};
 use super::sections::{Probe, Zones};
 use super::source::Source;
-use super::values;
+use super::values::{self, LABEL, label};
 use crate::diagnostic::Place;
 use crate::dns::{Name, Rtype, Ttl};
-use crate::steering::pool::{Endpoint, Policy, Role, Settings, Weight};
+use crate::steering::pool::{Endpoint, Policy, Role, Selection, Settings, Weight};
 use crate::steering::ttl::{Approach, TtlPolicy};
 use crate::zone::master::parse_rdata;
 
@@ -23,12 +24,12 @@ pub(super) struct Surroundings<'f> {
 
 /// `[[pool]]`: each with the place of its name.
 pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Source) -> (Vec<Settings>, Vec<Place>) {
-    let mut pools: Vec<(Settings, Range<usize>)> = Vec::new();
+    let mut pools: Vec<Read> = Vec::new();
     let mut seen: HashMap<Name, usize> = HashMap::new(); // the line of each name
     let mut used = BTreeSet::new();
     for mut table in section.map_or_else(Vec::new, |s| s.tables("[[pool]]", src)) {
         let (name, endpoints) = (table.require("name", src), table.require("endpoint", src));
-        let [policy, ttl, probe] = ["policy", "ttl", "probe"].map(|key| table.get(key));
+        let [policy, group, ttl, probe] = ["policy", "group", "ttl", "probe"].map(|key| table.get(key));
         table.finish(src);
 
         let name = name.and_then(|v| Some((values::name(&v, src)?, v.span)));
@@ -44,22 +45,28 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
             check_zone(name, at, around.zones, src);
         }
         let policies = [("sticky", Policy::Sticky), ("random", Policy::Random), ("failover", Policy::Failover)];
-        let policy = policy.and_then(|v| v.one_of(&policies, src)).unwrap_or_default();
+        let policy = policy.and_then(|v| v.one_of(&policies, src));
+        let group = group.and_then(|v| v.parsed(LABEL, src, |text| Some(text.to_owned()).filter(|t| label(t))));
         let ttl = ttl_policy(ttl, src);
         used.extend(probe.as_ref().and_then(Value::as_text));
         let probe = probe.and_then(|v| probe_name(&v, around, src));
-        let endpoints = endpoints.and_then(|v| endpoints_of(&v, name.as_ref().map(|(n, _)| n), around.sites, src));
+        let pool_name = name.as_ref().map(|(n, _)| n);
+        let endpoints = endpoints.and_then(|v| endpoints_of(&v, pool_name, group.is_some(), around.sites, src));
         if let (Some(endpoints), Some((name, at))) = (endpoints, name) {
-            let (endpoints, sites): (Vec<_>, Vec<_>) = endpoints.into_iter().unzip();
-            let pool = Settings { name, policy, ttl, probe, endpoints };
-            check_together(&pool, &at, &sites, around.zones, src);
-            pools.push((pool, at));
+            let (endpoints, said) = endpoints.into_iter().unzip();
+            let selection = Selection { group };
+            let settings = Settings { name, policy: policy.unwrap_or_default(), selection, ttl, probe, endpoints };
+            pools.push(Read { settings, at, policy_said: policy.is_some(), said });
         }
+    }
+    groups::agree(&mut pools, src);
+    for pool in &pools {
+        check_together(pool, around.zones, src);
     }
     for (name, probe) in around.probes.iter().filter(|(name, _)| !used.contains(&name.as_str())) {
         src.warning(Some(probe.at.clone()), format!("no pool uses probe {name:?}"));
     }
-    pools.into_iter().map(|(pool, at)| (pool, src.place(at))).unzip()
+    pools.into_iter().map(|pool| (pool.settings, src.place(pool.at))).unzip()
 }
 
 /// A pool outside the zones served could never answer.
@@ -132,13 +139,15 @@ fn ttl_policy(value: Option<Value>, src: &mut Source) -> TtlPolicy {
     policy
 }
 
-/// The endpoints of a pool, each with the place of its site; `None` when one has a mistake, so that nothing is concluded from the rest.
+/// The endpoints of a pool, each with what was said of it; `None` when one has a mistake, so that nothing is concluded from
+/// the rest. Where they are `grouped`, another pool may say the weights.
 fn endpoints_of(
     value: &Value,
     pool: Option<&Name>,
+    grouped: bool,
     sites: &[String],
     src: &mut Source,
-) -> Option<Vec<(Endpoint, Range<usize>)>> {
+) -> Option<Vec<(Endpoint, Said)>> {
     let mut seen: Vec<(&str, usize)> = Vec::new();
     let mut read = Vec::new();
     let mut whole = true;
@@ -150,7 +159,9 @@ fn endpoints_of(
             whole = false;
             continue;
         };
-        let (site, weight) = (table.require("site", src), table.require("weight", src));
+        let site = table.require("site", src);
+        let weight = if grouped { table.get("weight") } else { table.require("weight", src) };
+        let weightless = grouped && weight.is_none();
         let role = table.get("role");
         let span = table.span();
         let (given, rdata) = rdata(&mut table, pool, src);
@@ -173,10 +184,14 @@ fn endpoints_of(
         }
         let site = site.and_then(|v| Some((site_name(&v, sites, src)?, v.span)));
         let weight = weight.and_then(|v| v.integer("a weight", 0..=Weight::MAX.get(), src)).and_then(Weight::new);
+        let weight_said = weight.is_some();
+        let weight = if weightless { Some(Weight::ZERO) } else { weight };
+        let role_said = role.is_some();
         let role = role.map_or(Some(Role::Never), |v| v.one_of(&[("never", Role::Never), ("spare", Role::Spare)], src));
         match (site, weight, role, rdata) {
-            (Some((site, site_at)), Some(weight), Some(role), Some(rdata)) if given => {
-                read.push((Endpoint { site, weight, role, rdata }, site_at));
+            (Some((site, at)), Some(weight), Some(role), Some(rdata)) if given => {
+                let said = Said { at, weight: weight_said, role: role_said };
+                read.push((Endpoint { site, weight, role, rdata }, said));
             }
             _ => whole = false,
         }
@@ -267,10 +282,11 @@ fn rdata(table: &mut Table, pool: Option<&Name>, src: &mut Source) -> (bool, Opt
 }
 
 /// What only shows when all endpoints are seen together.
-fn check_together(pool: &Settings, at: &Range<usize>, sites: &[Range<usize>], zones: &Zones, src: &mut Source) {
+fn check_together(read: &Read, zones: &Zones, src: &mut Source) {
+    let Read { settings: pool, at, .. } = read;
     let name = &pool.name;
-    let endpoints = || pool.endpoints.iter().zip(sites);
-    if pool.endpoints.iter().all(|e| e.weight == Weight::ZERO) {
+    let endpoints = || pool.endpoints.iter().zip(read.said.iter().map(|said| &said.at));
+    if pool.endpoints.iter().all(|e| e.weight == Weight::ZERO) && read.said.iter().all(|said| said.weight) {
         src.error(at.clone(), format!("the weights of pool \"{name}\" add up to nothing"));
     }
     let with_cname = pool.endpoints.iter().find(|e| gives(e, Rtype::CNAME));

@@ -13,6 +13,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::dns::Name;
 use crate::query::Records;
 use crate::steering::key::Salt;
+use crate::steering::pool::Settings;
 use crate::time::Timestamp;
 use crate::zone::compiled::{Overlay, compile};
 use crate::zone::{Contents, Zone, ZoneSet, master};
@@ -29,6 +30,8 @@ pub struct Catalog {
     pub records: Vec<Arc<Records>>,
     /// The salt of each pool.
     pub salts: Vec<Salt>,
+    /// For each pool the places of all pools of its group, its own among them.
+    pub groups: Vec<Arc<[usize]>>,
     /// Doubts about the configuration and the zones.
     pub warnings: Vec<Diagnostic>,
 }
@@ -125,8 +128,8 @@ impl Catalog {
             zones.iter().map(|z| (z.name.clone(), z.served.as_ref().map(|served| served.zone.clone()))),
         ));
         let records = settings.pools.iter().map(|pool| Arc::new(Records::new(pool))).collect();
-        let salts = settings.pools.iter().map(|pool| Salt::of(&pool.name.to_lowercase().to_string())).collect();
-        Ok(Self { settings: loaded.settings, zones, zone_set, records, salts, warnings })
+        let (salts, groups) = (settings.pools.iter().map(salt_of).collect(), groups(&settings.pools));
+        Ok(Self { settings: loaded.settings, zones, zone_set, records, salts, groups, warnings })
     }
 
     /// The zone whose apex is `name`.
@@ -138,6 +141,30 @@ impl Catalog {
     pub fn pool_index(&self, name: &Name) -> Option<usize> {
         self.settings.pools.iter().position(|p| p.name == *name)
     }
+}
+
+/// Pools of one group have one salt, so that they send one client to one site.
+fn salt_of(pool: &Settings) -> Salt {
+    match &pool.selection.group {
+        Some(group) => Salt::of(group),
+        None => Salt::of(&pool.name.to_lowercase().to_string()),
+    }
+}
+
+/// For each pool the places of those of its group.
+fn groups(pools: &[Settings]) -> Vec<Arc<[usize]>> {
+    let mut members: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (i, pool) in pools.iter().enumerate() {
+        if let Some(group) = &pool.selection.group {
+            members.entry(group).or_default().push(i);
+        }
+    }
+    let members: BTreeMap<&str, Arc<[usize]>> = members.into_iter().map(|(group, all)| (group, all.into())).collect();
+    let own = |(i, pool): (usize, &Settings)| {
+        let group = pool.selection.group.as_ref().and_then(|group| members.get(group.as_str()));
+        group.map_or_else(|| Arc::from([i]), Arc::clone)
+    };
+    pools.iter().enumerate().map(own).collect()
 }
 
 /// The pools whose child-most zone is `name`, by their place in the settings.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::control::error::{ControlError, Fault};
+use crate::control::groups::{others, spread};
 use crate::control::message::{
     Action, Condition, CutoverRequest, EndpointChange, FlipRequest, OverrideRequest, Pending, PoolChange,
 };
@@ -63,7 +64,7 @@ pub fn flip(
     if !faults.is_empty() {
         return Err(ControlError::Invalid(faults));
     }
-    refuse_waiting(state, weights.keys())?;
+    refuse_waiting(state, weights.keys().flat_map(|name| [name].into_iter().chain(others(state, name).map(|o| o.0))))?;
     let confirm_by = request.confirm_within_s.map(|s| now.after(s));
     let confirmed = if confirm_by.is_some() { None } else { Some(now) };
     let mut touched = BTreeMap::new();
@@ -78,6 +79,7 @@ pub fn flip(
         }
         touched.insert(name, pool);
     }
+    warnings.extend(spread(state, &mut touched)?);
     let mut pending = state.pending.clone();
     if let Some(confirm_by) = confirm_by {
         let pools = touched.keys().cloned().collect();
@@ -130,6 +132,7 @@ pub fn take_back(
         refuse_nothing(name, &pool)?;
         touched.insert(name.clone(), pool);
     }
+    let warnings = spread(state, &mut touched)?;
     // A pool that is set otherwise no longer waits; a flip over several pools waits on for the others.
     let pending = (state.pending.iter().cloned())
         .filter_map(|mut p| {
@@ -137,7 +140,7 @@ pub fn take_back(
             (!p.pools.is_empty()).then_some(p)
         })
         .collect();
-    Ok(Proposal { action: by, touched, pending, warnings: Vec::new() })
+    Ok(Proposal { action: by, touched, pending, warnings })
 }
 
 /// The flip of `generation` stays.
@@ -184,8 +187,9 @@ pub fn set_override(
     let confirmed = if pool.change.is_some_and(|c| c.confirmed.is_none()) { None } else { Some(now) };
     pool.change = Some(Change { at: now, confirmed });
     let action = Action::Override { pool: name.clone(), site: site.to_owned(), forced: request.forced };
-    let touched = [(name.clone(), pool)].into();
-    Ok(Proposal { action, touched, pending: state.pending.clone(), warnings: Vec::new() })
+    let mut touched = [(name.clone(), pool)].into();
+    let warnings = spread(state, &mut touched)?;
+    Ok(Proposal { action, touched, pending: state.pending.clone(), warnings })
 }
 
 /// Sets, moves or clears the planned instant of one pool.
@@ -207,8 +211,9 @@ pub fn set_cutover(
     }
     pool.cutover = request.at.map(|at| Cutover { at });
     let action = Action::Cutover { pool: name.clone(), cutover: request.at };
-    let touched = [(name.clone(), pool)].into();
-    Ok(Proposal { action, touched, pending: state.pending.clone(), warnings: Vec::new() })
+    let mut touched = [(name.clone(), pool)].into();
+    let warnings = spread(state, &mut touched)?;
+    Ok(Proposal { action, touched, pending: state.pending.clone(), warnings })
 }
 
 /// What a proposal does to the pools' weights and shares. Horizons are for the writer to fill in.

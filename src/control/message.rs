@@ -244,6 +244,9 @@ pub struct PoolStatus {
     pub name: Name,
     /// How an endpoint is chosen.
     pub policy: Policy,
+    /// The pools of one group have the same shares, and change together; `null`: it is in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// `normal`, `spare` or `fail-open`.
     pub mode: String,
     /// The types it steers.

@@ -31,6 +31,9 @@ pub struct State {
 /// The state of one pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolState {
+    /// Its group: pools of one have the same endpoints, share table and overrides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// In the order of the configuration; the share table's indices.
     pub endpoints: Vec<EndpointState>,
     /// Which points each endpoint has.
@@ -74,7 +77,21 @@ impl PoolState {
         let table = ShareTable::from_weights(&weights);
         let TtlPolicy { normal, low, .. } = settings.ttl;
         let (fingerprint, types) = (fingerprint(settings), settings.types());
-        Self { endpoints, table, cutover: None, change: None, normal, low, fingerprint, types }
+        let group = settings.selection.group.clone();
+        Self { group, endpoints, table, cutover: None, change: None, normal, low, fingerprint, types }
+    }
+
+    /// Takes over what pools of a group have in common from another one, whose endpoints are at the same sites in the same
+    /// order.
+    pub fn follow(&mut self, lead: &Self) {
+        self.endpoints.clone_from(&lead.endpoints);
+        self.table.clone_from(&lead.table);
+        self.cutover = lead.cutover.or(self.cutover);
+    }
+
+    /// Whether it has in common what pools of a group have.
+    pub fn agrees(&self, other: &Self) -> bool {
+        self.endpoints == other.endpoints && self.table == other.table
     }
 
     /// Its weights, by endpoint.
@@ -137,6 +154,21 @@ pub enum Removal {
         /// Its share, as text.
         share_percent: String,
     },
+    /// The pool joins a group that does not give clients an endpoint.
+    #[error(
+        "pool {pool}: the group {group} gives nobody {site}, which is given {share_percent} % of this pool's answers now; \
+         flip first, or say --force"
+    )]
+    Joining {
+        /// The pool.
+        pool: Name,
+        /// The group.
+        group: String,
+        /// The endpoint's site.
+        site: SiteName,
+        /// Its share, as text.
+        share_percent: String,
+    },
     /// A pool that is being answered would be gone.
     #[error(
         "the configuration lacks the pool {pool}, whose endpoints are answered now; say --force to let the zone answer for it"
@@ -170,30 +202,37 @@ pub fn reconcile(
     now: Timestamp,
 ) -> Result<BTreeMap<Name, PoolState>, Vec<Removal>> {
     let mut refused = Vec::new();
-    let mut pools = BTreeMap::new();
-    for pool in settings {
-        let new = match state.pools.get(&pool.name) {
-            None => PoolState::initial(pool),
-            Some(old) => carry_over(old, pool, now),
-        };
-        if let Some(old) = state.pools.get(&pool.name) {
+    let carried = |pool: &Settings| {
+        let old = state.pools.get(&pool.name);
+        (pool.name.clone(), old.map_or_else(|| PoolState::initial(pool), |old| carry_over(old, pool)))
+    };
+    let mut pools: BTreeMap<Name, PoolState> = settings.iter().map(carried).collect();
+    gather(state, settings, &mut pools);
+    for (name, new) in &mut pools {
+        if let Some(old) = state.pools.get(name) {
             for (i, endpoint) in old.endpoints.iter().enumerate() {
-                let given =
-                    endpoint.weight > Weight::ZERO || answered.contains(&(pool.name.clone(), endpoint.site.clone()));
-                let stays = new.endpoint(&endpoint.site).is_some_and(|i| new.may_answer(i));
-                if !force && given && old.may_answer(i) && !stays {
-                    refused.push(Removal::Endpoint {
-                        pool: pool.name.clone(),
-                        site: endpoint.site.clone(),
-                        share_percent: format!("{:.2}", old.table.share(i) * 100.0),
+                let given = endpoint.weight > Weight::ZERO || answered.contains(&(name.clone(), endpoint.site.clone()));
+                let here = new.endpoint(&endpoint.site);
+                if !force && given && old.may_answer(i) && !here.is_some_and(|i| new.may_answer(i)) {
+                    let (pool, site) = (name.clone(), endpoint.site.clone());
+                    let share_percent = format!("{:.2}", old.table.share(i) * 100.0);
+                    refused.push(match &new.group {
+                        Some(group) if here.is_some() && old.group.as_ref() != Some(group) => {
+                            Removal::Joining { pool, group: group.clone(), site, share_percent }
+                        }
+                        _ => Removal::Endpoint { pool, site, share_percent },
                     });
                 }
             }
+            if new.fingerprint != old.fingerprint || new.table.moved(&old.table) > 0.0 {
+                // A flip that waits is not confirmed by this.
+                let confirmed = if old.change.is_some_and(|c| c.confirmed.is_none()) { None } else { Some(now) };
+                new.change = Some(Change { at: now, confirmed });
+            }
         }
         if new.leaves_nothing() {
-            refused.push(Removal::Nothing { pool: pool.name.clone() });
+            refused.push(Removal::Nothing { pool: name.clone() });
         }
-        pools.insert(pool.name.clone(), new);
     }
     for name in state.pools.keys().filter(|_| !force) {
         if !pools.contains_key(name) {
@@ -203,7 +242,29 @@ pub fn reconcile(
     if refused.is_empty() { Ok(pools) } else { Err(refused) }
 }
 
-fn carry_over(old: &PoolState, settings: &Settings, now: Timestamp) -> PoolState {
+/// Gives the pools of each group one state: that of the first one that was in the group before, else of the first that was
+/// there before, else of the first.
+fn gather(state: &State, settings: &[Settings], pools: &mut BTreeMap<Name, PoolState>) {
+    let mut groups: BTreeMap<&str, Vec<&Name>> = BTreeMap::new();
+    for pool in settings {
+        if let Some(group) = &pool.selection.group {
+            groups.entry(group).or_default().push(&pool.name);
+        }
+    }
+    for (group, members) in groups {
+        let old = |name: &&&Name| state.pools.get(**name);
+        let was_in_it = |name: &&&Name| old(name).is_some_and(|o| o.group.as_deref() == Some(group));
+        let lead = members.iter().find(was_in_it).or_else(|| members.iter().find(|name| old(name).is_some()));
+        let lead = pools[*lead.unwrap_or(&members[0])].clone();
+        for name in members {
+            if let Some(pool) = pools.get_mut(name) {
+                pool.follow(&lead);
+            }
+        }
+    }
+}
+
+fn carry_over(old: &PoolState, settings: &Settings) -> PoolState {
     let endpoints: Vec<EndpointState> = settings
         .endpoints
         .iter()
@@ -225,19 +286,17 @@ fn carry_over(old: &PoolState, settings: &Settings, now: Timestamp) -> PoolState
     let table = if unmoved { old.table.clone() } else { old.table.with_indices(&map, &weights) };
     let TtlPolicy { normal, low, .. } = settings.ttl;
     let (fingerprint, types) = (fingerprint(settings), settings.types());
-    let mut change = old.change;
-    if fingerprint != old.fingerprint || (!unmoved && table.moved(&old.table) > 0.0) {
-        // A flip that waits is not confirmed by this.
-        let confirmed = if change.is_some_and(|c| c.confirmed.is_none()) { None } else { Some(now) };
-        change = Some(Change { at: now, confirmed });
-    }
-    PoolState { endpoints, table, cutover: old.cutover, change, normal, low, fingerprint, types }
+    let group = settings.selection.group.clone();
+    PoolState { group, endpoints, table, cutover: old.cutover, change: old.change, normal, low, fingerprint, types }
 }
 
-/// Of all that decides an answer and is not state: policy, sites, roles, RDATA.
+/// Of all that decides an answer and is not state: policy, group, sites, roles, RDATA.
 fn fingerprint(settings: &Settings) -> u64 {
     let mut hasher = SipHasher13::new();
     settings.policy.to_string().hash(&mut hasher);
+    if let Some(group) = &settings.selection.group {
+        group.hash(&mut hasher); // its salt says where clients fall
+    }
     for endpoint in &settings.endpoints {
         (&endpoint.site, endpoint.role.to_string(), &endpoint.rdata).hash(&mut hasher);
     }
@@ -247,7 +306,7 @@ fn fingerprint(settings: &Settings) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steering::pool::{Endpoint, Policy};
+    use crate::steering::pool::{Endpoint, Policy, Selection};
     use crate::steering::ttl::Approach;
 
     const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -268,6 +327,7 @@ mod tests {
         Settings {
             name: "www.example.org".parse().unwrap(),
             policy: Policy::Sticky,
+            selection: Selection::default(),
             ttl,
             probe: None,
             endpoints: weights.iter().map(endpoint).collect(),
@@ -320,5 +380,50 @@ mod tests {
             reconcile(&nothing, &[pool(&[("dc1", 100)])], &Answered::new(), true, NOW).unwrap_err(),
             [Removal::Nothing { pool: name }]
         );
+    }
+
+    fn grouped(name: &str, weights: &[(&str, u32)]) -> Settings {
+        let selection = Selection { group: Some("web".to_owned()) };
+        Settings { name: name.parse().unwrap(), selection, ..pool(weights) }
+    }
+
+    #[test]
+    fn who_joins_a_group_takes_its_shares() {
+        let (www, api): (Name, Name) = ("www.example.org".parse().unwrap(), "api.example.org".parse().unwrap());
+        let mut before = state(&grouped("www.example.org", &[("ec2", 30), ("dc1", 70)]));
+        let [ec2, dc1] = [("ec2", 100), ("dc1", 0)];
+        let alone = pool(&[ec2, dc1]);
+        before.pools.insert(api.clone(), PoolState::initial(&Settings { name: api.clone(), ..alone }));
+        let file = [grouped("api.example.org", &[ec2, dc1]), grouped("www.example.org", &[ec2, dc1])];
+        let new = reconcile(&before, &file, &Answered::new(), false, NOW).unwrap();
+        assert!(new[&api].agrees(&new[&www]) && new[&www].agrees(&before.pools[&www]), "the one that was in it leads");
+        let changes = [&api, &www].map(|name| new[name].change);
+        assert_eq!(changes, [Some(Change { at: NOW, confirmed: Some(NOW) }), None]);
+
+        before.pools.insert(www.clone(), PoolState::initial(&grouped("www.example.org", &[("ec2", 0), ("dc1", 1)])));
+        let refused = reconcile(&before, &file, &Answered::new(), false, NOW).unwrap_err();
+        assert!(refused[0].to_string().contains("the group web gives nobody ec2"), "{}", refused[0]);
+        assert!(reconcile(&before, &file, &Answered::new(), true, NOW).unwrap()[&api].agrees(&before.pools[&www]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn pools_of_a_group_never_differ(
+            weights in proptest::collection::vec((0u32..3, 0u32..3, proptest::bool::ANY), 1..5), configured in (1u32..3, 0u32..3)
+        ) {
+            let name = |i: usize| format!("p{i}.example.org");
+            let mut before = State::default();
+            for (i, (a, b, member)) in weights.iter().enumerate() {
+                let sites = [("a", *a), ("b", *b)];
+                let old = if *member { grouped(&name(i), &sites) } else { pool(&sites) };
+                before.pools.insert(name(i).parse().unwrap(), PoolState::initial(&old));
+            }
+            let sites = [("a", configured.0), ("b", configured.1)];
+            let file: Vec<_> = (0..=weights.len()).map(|i| grouped(&name(i), &sites)).collect();
+            if let Ok(new) = reconcile(&before, &file, &Answered::new(), true, NOW) {
+                let first = new.values().next().unwrap();
+                proptest::prop_assert!(new.values().all(|pool| pool.agrees(first) && !pool.leaves_nothing()));
+            }
+        }
     }
 }

@@ -184,10 +184,12 @@ impl Writer {
         self.publish_pools(pools);
     }
 
-    /// Publishes anew only one pool; all else is shared with the snapshot before.
-    fn publish_pool(&mut self, index: usize) {
+    /// Publishes anew only the pools of one group; all else is shared with the snapshot before.
+    fn publish_group(&mut self, group: &[usize]) {
         let mut pools = self.published.load().pools.clone();
-        pools[index] = Arc::new(self.pool(index));
+        for &index in group {
+            pools[index] = Arc::new(self.pool(index));
+        }
         self.publish_pools(pools);
     }
 
@@ -224,9 +226,13 @@ impl Writer {
     fn selector(&self, index: usize) -> Selector {
         let settings = &self.catalog.settings.pools[index];
         let state = &self.state.pools[&settings.name];
+        // A site that is down for one pool of a group is down for all: a client has one site.
         let healthy = |i: usize| {
-            let checked = self.health.get(&(settings.name.clone(), state.endpoints[i].site.clone()));
-            checked.is_none_or(|c| c.health.is_up())
+            let site = &state.endpoints[i].site;
+            self.catalog.groups[index].iter().all(|&member| {
+                let pool = &self.catalog.settings.pools[member].name;
+                self.health.get(&(pool.clone(), site.clone())).is_none_or(|c| c.health.is_up())
+            })
         };
         Selector::new(settings.policy, Arc::new(state.table.clone()), &state.candidates(healthy))
     }

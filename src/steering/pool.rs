@@ -17,6 +17,8 @@ pub struct Settings {
     pub name: Name,
     /// How an endpoint is chosen.
     pub policy: Policy,
+    /// What else the choice goes by.
+    pub selection: Selection,
     /// Normal and low TTL, and how a cutover counts down.
     pub ttl: TtlPolicy,
     /// The probe that tells the endpoints' health, by name; none = always up.
@@ -33,6 +35,13 @@ impl Settings {
         types.dedup();
         types
     }
+}
+
+/// What a pool's choice goes by, beside policy, weights and health.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The group that it belongs to: its pools have the same policy, sites, roles and state, endpoints in one order.
+    pub group: Option<String>,
 }
 
 /// One choice in a pool.

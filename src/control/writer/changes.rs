@@ -143,7 +143,7 @@ impl Writer {
         }
         check_condition(origin.condition, self.state.generation, false)?;
         let proposal = decide::set_override(&self.state, pool, site, &request, now)?;
-        let answer = self.change_answer(now);
+        let answer = ChangeAnswer { warnings: proposal.warnings.clone(), ..self.change_answer(now) };
         self.make(&origin, request.reason, proposal, now, repeat(&origin, &change, &answer, now)).await?;
         Ok(answer)
     }
@@ -161,16 +161,11 @@ impl Writer {
         }
         check_condition(origin.condition, self.state.generation, false)?;
         let proposal = decide::set_cutover(&self.state, pool, &request, now)?;
-        let mut answer = self.change_answer(now);
-        let cutover = request.at.map(|at| Cutover { at });
-        let policy = self.catalog.settings.pools.iter().find(|p| p.name == *pool).map(|p| p.ttl);
-        if let (Some(cutover), Some(policy)) = (cutover, policy) {
-            let (planned, changed) = (self.state.pools[pool].cutover, self.change_of(pool));
-            let largest = largest_ttl(&policy, planned.as_ref(), changed.as_ref(), now);
-            let given = self.horizons.known(pool).values().flat_map(BTreeMap::values).max().copied();
-            let clear = caches_clear_at(&cutover, now, largest, given);
-            answer.caches_clear_at = Some(clear);
-            if clear > cutover.at {
+        let mut answer = ChangeAnswer { warnings: proposal.warnings.clone(), ..self.change_answer(now) };
+        if let Some(cutover) = request.at.map(|at| Cutover { at }) {
+            let clear = proposal.touched.keys().filter_map(|pool| self.caches_clear_at(pool, cutover, now)).max();
+            answer.caches_clear_at = clear;
+            if let Some(clear) = clear.filter(|clear| *clear > cutover.at) {
                 answer.warnings.push(format!(
                     "{} is too early: answers given until now live for up to {} s; caches will be clear at {clear}",
                     cutover.at,
@@ -178,9 +173,19 @@ impl Writer {
                 ));
             }
         }
+        let touched: Vec<Name> = proposal.touched.keys().cloned().collect();
         self.make(&origin, request.reason, proposal, now, repeat(&origin, &change, &answer, now)).await?;
-        self.told_late.retain(|told| told != pool);
+        self.told_late.retain(|told| !touched.contains(told));
         Ok(answer)
+    }
+
+    /// When no cache holds an answer of `pool` with a TTL above `low`, if `cutover` is set now.
+    fn caches_clear_at(&self, pool: &Name, cutover: Cutover, now: Timestamp) -> Option<Timestamp> {
+        let policy = self.catalog.settings.pools.iter().find(|p| p.name == *pool)?.ttl;
+        let (planned, changed) = (self.state.pools.get(pool)?.cutover, self.change_of(pool));
+        let largest = largest_ttl(&policy, planned.as_ref(), changed.as_ref(), now);
+        let given = self.horizons.known(pool).values().flat_map(BTreeMap::values).max().copied();
+        Some(caches_clear_at(&cutover, now, largest, given))
     }
 
     pub(super) async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, ControlError> {
@@ -489,7 +494,17 @@ impl Writer {
         for pending in &self.state.pending {
             let sites = |p: &PoolState| p.endpoints.iter().map(|e| e.site.clone()).collect::<Vec<_>>();
             let answers = |p: &PoolState| (sites(p), p.fingerprint);
-            let same = |name: &&Name| self.state.pools.get(*name).map(answers) == pools.get(*name).map(answers);
+            let members = |all: &BTreeMap<Name, PoolState>, name: &Name| {
+                let group = all.get(name).and_then(|pool| pool.group.clone());
+                all.iter()
+                    .filter(|(_, p)| group.is_some() && p.group == group)
+                    .map(|(n, _)| n.clone())
+                    .collect::<Vec<_>>()
+            };
+            let same = |name: &&Name| {
+                self.state.pools.get(*name).map(answers) == pools.get(*name).map(answers)
+                    && members(&self.state.pools, name) == members(&pools, name)
+            };
             if let Some(pool) = pending.pools.iter().find(|name| !same(name)) {
                 return Err(ControlError::Conflict(format!(
                     "pool {pool}: its endpoints can't change while the flip of generation {} waits to be confirmed",

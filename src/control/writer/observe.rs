@@ -82,8 +82,13 @@ impl Writer {
             tracing::warn!(%pool, site, seen, %mode, answered, "{site} is down");
         }
         if changed {
-            self.health_changes.insert(report.pool.clone(), Change { at: now, confirmed: Some(now) });
-            self.publish_pool(index);
+            let catalog = self.catalog.clone();
+            let group = &catalog.groups[index];
+            for &member in &**group {
+                let pool = catalog.settings.pools[member].name.clone();
+                self.health_changes.insert(pool, Change { at: now, confirmed: Some(now) });
+            }
+            self.publish_group(group);
         }
     }
 

@@ -109,6 +109,7 @@ impl Writer {
         PoolStatus {
             name: settings.name.clone(),
             policy: settings.policy,
+            group: settings.selection.group.clone(),
             mode: pool.selector.mode().to_string(),
             types: records.types().to_vec(),
             ttl: TtlStatus {
