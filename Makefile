@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run build test check fmt soak bench peers fuzz
+.PHONY: help run build test check fmt soak bench figures peers fuzz
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -44,6 +44,10 @@ bench:
 peers: build
 	benches/peers/dns.py
 	benches/peers/disturb.py
+
+## make figures  the figures of docs/steering.md, at full size
+figures:
+	$(CARGO) test --release --test figures -- --nocapture --test-threads 1
 
 ## make fuzz     random input against what reads packets and files, for many cases
 fuzz:
