@@ -34,10 +34,10 @@ pub fn catalog(folder: &Path, pools: &[&str], weights: [u32; 3]) -> Catalog {
             "[[pool]]\nname = \"{pool}\"\ngroup = \"web\"\nttl = {{ normal = \"1h\", low = \"60s\" }}\nendpoint = [\n"
         );
         for ((site, weight), number) in SITES.iter().zip(weights).zip(1..) {
-            let _ = write!(
+            let _ = writeln!(
                 config,
                 "{{ site = \"{site}\", address = [\"192.0.2.{number}\", \"2001:db8::{number}\"], \
-                 https = [\"1 . ipv4hint=192.0.2.{number}\"], weight = {weight} }},\n"
+                 https = [\"1 . ipv4hint=192.0.2.{number}\"], weight = {weight} }},"
             );
         }
         config += "]\n";
