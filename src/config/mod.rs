@@ -5,11 +5,12 @@
 //! would stop at the first mistake. A default stands where its key is read, with its reason.
 //!
 //! [`parse`] needs nothing but the text (and asks the machine for its host name and number of cores, where the file
-//! leaves those open). What only the zones' contents can tell is told by [`check_against_zones`]. [`render()`] shows
+//! leaves those open, and for the secrets in files of their own). What only the zones' contents can tell is told by [`check_against_zones`]. [`render()`] shows
 //! diagnostics to people. Relative paths stay as written: they are taken from the working directory.
 
 mod against_zones;
 mod groups;
+mod keys;
 mod pools;
 mod reader;
 mod render;
@@ -23,10 +24,12 @@ pub use render::render;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
 use crate::diagnostic::{Diagnostic, Place, Severity};
+use crate::dns::tsig::KeyRing;
 use crate::query::cookies::Secret;
 use crate::steering::pool::SiteName;
 use crate::{api, probe, server, steering, zone};
@@ -46,8 +49,10 @@ pub struct Settings {
     pub state: PathBuf,
     /// Where the API listens.
     pub api: api::Settings,
+    /// TSIG keys.
+    pub keys: Arc<KeyRing>,
     /// Zones to serve; no name twice.
-    pub zones: Vec<zone::Settings>,
+    pub zones: Arc<[zone::Settings]>,
     /// The sites, in the order of the file; none twice.
     pub sites: Vec<SiteName>,
     /// Probes by name.
@@ -139,20 +144,25 @@ pub fn parse(text: &str, file: &Path) -> Result<Loaded, Vec<Diagnostic>> {
 
 /// All sections; what is wrong stands in `src`, and is left out or has its default here.
 fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Place>) {
-    let written = ["server", "api", "log", "zone", "site", "probe", "pool"].map(|key| file.get(key));
+    let written = ["server", "api", "log", "tsig", "zone", "site", "probe", "pool"].map(|key| file.get(key));
     file.finish(src);
-    let [server, api, log, zones, sites, probes, pools] = written;
+    let [server, api, log, keys, zones, sites, probes, pools] = written;
 
     let (server, name, cookie_secrets, state) = sections::server(server, src);
     let api = sections::api(api, &state, src);
     let log = sections::log(log, src);
-    let zones = sections::zones(zones, src);
+    let keys = keys::keys(keys, src);
+    let zones = sections::zones(zones, &keys, src);
     let sites = sections::sites(sites, src);
     let probes = sections::probes(probes, src);
     let surroundings = pools::Surroundings { zones: &zones, sites: &sites, probes: &probes };
     let (pools, pool_places) = pools::pools(pools, &surroundings, src);
 
-    let (zones, zone_places) = zones.served.into_iter().map(|(zone, file)| (zone, src.place(file))).unzip();
+    let (zones, zone_places): (Vec<_>, _) =
+        zones.served.into_iter().map(|(zone, file)| (zone, src.place(file))).unzip();
     let probes = probes.into_iter().filter_map(|(name, probe)| Some((name, probe.settings?))).collect();
-    (Settings { server, name, cookie_secrets, state, api, zones, sites, probes, pools, log }, zone_places, pool_places)
+    let keys = Arc::new(keys.ring);
+    let settings =
+        Settings { server, name, cookie_secrets, state, api, keys, zones: zones.into(), sites, probes, pools, log };
+    (settings, zone_places, pool_places)
 }

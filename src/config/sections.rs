@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use super::keys::{self, Keys};
 use super::reader::{Table, Value};
 use super::source::Source;
 use super::values::{self, LABEL, label};
@@ -75,7 +76,7 @@ fn secrets(value: &Value, src: &mut Source) -> Vec<Secret> {
         // A secret is not quoted, not even a wrong one.
         match element.text(WHAT, src).map(Secret::parse) {
             Some(Some(secret)) => secrets.push(secret),
-            Some(None) => _ = src.error(element.span, "a secret for cookies has 32 hexadecimal digits"),
+            Some(None) => src.error(element.span, "a secret for cookies has 32 hexadecimal digits").secret(),
             None => {}
         }
     }
@@ -100,7 +101,7 @@ fn host_name() -> Option<String> {
     Some(name.trim_end().to_owned())
 }
 
-fn path(value: &Value, what: &str, src: &mut Source) -> Option<PathBuf> {
+pub(super) fn path(value: &Value, what: &str, src: &mut Source) -> Option<PathBuf> {
     value.parsed(what, src, |text| Some(PathBuf::from(text)).filter(|_| !text.is_empty() && !text.contains('\0')))
 }
 
@@ -163,7 +164,7 @@ impl Zones {
 }
 
 /// `[[zone]]`.
-pub(super) fn zones(section: Option<Value>, src: &mut Source) -> Zones {
+pub(super) fn zones(section: Option<Value>, known: &Keys, src: &mut Source) -> Zones {
     let mut zones = Zones { served: Vec::new(), lines: HashMap::new(), complete: true };
     let Some(section) = section else {
         src.warning(None, "there is no [[zone]], so every query is refused");
@@ -173,8 +174,10 @@ pub(super) fn zones(section: Option<Value>, src: &mut Source) -> Zones {
     zones.complete = !tables.is_empty();
     for mut table in tables {
         let (name, file) = (table.require("name", src), table.require("file", src));
+        let allow_transfer = table.get("allow-transfer");
         table.finish(src);
         let name = name.and_then(|v| Some((values::name(&v, src)?, v.span)));
+        let allow_transfer = allow_transfer.map(|v| keys::access(&v, known, src)).unwrap_or_default();
         let file = file.and_then(|v| Some((path(&v, "a file", src)?, v.span)));
         let Some((name, at)) = name else {
             zones.complete = false;
@@ -186,7 +189,7 @@ pub(super) fn zones(section: Option<Value>, src: &mut Source) -> Zones {
         }
         zones.lines.insert(name.clone(), src.line(at.start));
         let (file, at) = file.unwrap_or((PathBuf::new(), at)); // told; the name still counts as served
-        zones.served.push((zone::Settings { name, file }, at));
+        zones.served.push((zone::Settings { name, file, allow_transfer }, at));
     }
     zones
 }

@@ -115,6 +115,15 @@ impl Told<'_> {
         }
     }
 
+    /// What was written is a secret: excerpts show only how long it is.
+    pub(super) fn secret(self) {
+        if let Some(place) = self.0.and_then(|diagnostic| diagnostic.place.as_mut()) {
+            let within = place.column - 1..place.column - 1 + place.length;
+            let hide = |(at, c)| if within.contains(&at) { '*' } else { c };
+            place.source = place.source.chars().enumerate().map(hide).collect();
+        }
+    }
+
     /// Says what would be right, if that is known.
     pub(super) fn maybe_help(self, help: Option<String>) {
         if let Some(help) = help {

@@ -88,7 +88,7 @@ impl Catalog {
         let settings = &loaded.settings;
         let mut warnings = loaded.warnings.clone();
         let mut zones: Vec<ReadZone> = Vec::new();
-        for zone in &settings.zones {
+        for zone in &*settings.zones {
             let old = before.and_then(|c| c.zone(&zone.name)).and_then(|z| z.served.as_ref());
             let (contents, state, problem) = match master::load(&zone.file, &zone.name) {
                 Ok(read) => {

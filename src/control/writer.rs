@@ -199,6 +199,8 @@ impl Writer {
             serial: self.serial,
             generation: self.state.generation,
             zones: self.catalog.zone_set.clone(),
+            zone_settings: self.catalog.settings.zones.clone(),
+            keys: self.catalog.settings.keys.clone(),
             pools,
             nsid: self.catalog.settings.name.as_bytes().into(),
             cookies: Some(Cookies::new(&self.catalog.settings.cookie_secrets)),

@@ -44,6 +44,35 @@ impl Name {
         }
     }
 
+    /// Reads the name at `at` of a message, maybe compressed (RFC 1035, 4.1.4); `None` when it is none, or leads in a circle.
+    pub fn from_message(message: &[u8], mut at: usize) -> Option<Self> {
+        let mut wire = Vec::with_capacity(32);
+        let mut bound = at; // a pointer leads to before the labels that it ends, so there is no circle
+        loop {
+            match *message.get(at)? {
+                high @ 0xc0.. => {
+                    at = usize::from(high & 0x3f) << 8 | usize::from(*message.get(at + 1)?);
+                    if at >= bound {
+                        return None;
+                    }
+                    bound = at;
+                }
+                length @ 0..=63 => {
+                    let label = message.get(at..=at + usize::from(length))?;
+                    if wire.len() + label.len() > MAX_NAME_OCTETS {
+                        return None;
+                    }
+                    wire.extend_from_slice(label);
+                    at += label.len();
+                    if length == 0 {
+                        return Some(Self(wire.into()));
+                    }
+                }
+                _ => return None,
+            }
+        }
+    }
+
     /// Reads a name as master files write it (RFC 1035, 5.1): `\DDD` and `\X` escapes; without a dot at the end it is
     /// relative to `origin`, or absolute when there is none. `@` is the origin.
     ///
@@ -344,6 +373,17 @@ mod tests {
         assert_eq!(name(r"a\.b.c\032d").wire(), b"\x03a.b\x03c d\0");
         assert_eq!(Name::parse("www", Some(&name("example.org"))).unwrap(), name("www.example.org"));
         assert_eq!(Name::parse("@", Some(&name("example.org"))).unwrap(), name("example.org"));
+    }
+
+    #[test]
+    fn names_of_a_message_follow_pointers_backwards() {
+        let message = b"\0\x03org\0\x03www\xc0\x01\xc0\x06\xc0\x0e\xc0\xff\x80";
+        assert_eq!(Name::from_message(message, 1), Some(name("org")));
+        assert_eq!(Name::from_message(message, 6), Some(name("www.org")));
+        assert_eq!(Name::from_message(message, 12), Some(name("www.org")));
+        for (at, why) in [(14, "to itself"), (16, "forward"), (18, "no label"), (19, "the end")] {
+            assert_eq!(Name::from_message(message, at), None, "{why}");
+        }
     }
 
     #[test]

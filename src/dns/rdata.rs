@@ -99,6 +99,12 @@ fn read(rtype: Rtype, tokens: &mut Tokens<'_>, origin: &Name, wire: &mut Vec<u8>
     if wire.len() > MAX_RDATA_OCTETS { Err(RdataFault::TooLong { octets: wire.len() }) } else { Ok(()) }
 }
 
+/// The octets that `text` stands for in base64 (RFC 4648, 4); `None` when it is none. Blanks are passed over.
+pub fn base64(text: &str) -> Option<Vec<u8>> {
+    let mut octets = Vec::new();
+    encoding::BASE64.decode(text.split_ascii_whitespace().map(str::as_bytes), &mut octets).map(|()| octets)
+}
+
 /// Reads what stands behind `\#` (RFC 3597, 5).
 fn read_generic(tokens: &mut Tokens<'_>, wire: &mut Vec<u8>) -> Result<(), RdataFault> {
     let told: u16 = tokens.number("length in octets")?;

@@ -25,7 +25,7 @@ pub const CLASS_IN: u16 = 1;
 /// QCLASS ANY.
 pub const CLASS_ANY: u16 = 255;
 
-/// The RCODE of a response (RFC 1035, 4.1.1; YXDOMAIN: RFC 2136, 2.2; BADVERS: RFC 6891, 9).
+/// The RCODE of a response (RFC 1035, 4.1.1; from YXDOMAIN to NOTZONE: RFC 2136, 2.2; BADVERS: RFC 6891, 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is the mnemonic of the registry")]
 #[repr(u8)]
@@ -37,12 +37,16 @@ pub enum Rcode {
     NotImp = 4,
     Refused = 5,
     YxDomain = 6,
+    YxRrset = 7,
+    NxRrset = 8,
+    NotAuth = 9,
+    NotZone = 10,
     BadVers = 16,
 }
 
 impl Rcode {
     /// All of them, in the order of [`Rcode::index`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::NoError,
         Self::FormErr,
         Self::ServFail,
@@ -50,20 +54,28 @@ impl Rcode {
         Self::NotImp,
         Self::Refused,
         Self::YxDomain,
+        Self::YxRrset,
+        Self::NxRrset,
+        Self::NotAuth,
+        Self::NotZone,
         Self::BadVers,
     ];
 
     /// Its place in [`Rcode::ALL`].
     pub const fn index(self) -> usize {
         match self {
-            Self::BadVers => 7,
+            Self::BadVers => 11,
             plain => plain as usize,
         }
     }
 
     /// The mnemonic.
     pub const fn name(self) -> &'static str {
-        ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "BADVERS"][self.index()]
+        const NAMES: [&str; Rcode::ALL.len()] = [
+            "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET",
+            "NOTAUTH", "NOTZONE", "BADVERS",
+        ];
+        NAMES[self.index()]
     }
 }
 
@@ -180,8 +192,13 @@ fn find_edns(mut rest: &[u8], before: usize, additional: usize) -> Result<Option
     Ok(found)
 }
 
+/// Octets of the question, its name maybe compressed, that `wire` begins with.
+pub fn skip_question(wire: &[u8]) -> Option<usize> {
+    skip_name(wire).map(|name| name + 4).filter(|octets| *octets <= wire.len())
+}
+
 /// Octets of the name, maybe compressed, that `wire` begins with.
-fn skip_name(wire: &[u8]) -> Option<usize> {
+pub fn skip_name(wire: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         match *wire.get(at)? {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::dns::tsig::KeyRing;
 use crate::query::{Cookies, Pool};
-use crate::zone::ZoneSet;
+use crate::zone::{self, ZoneSet};
 
 /// Zones, and all that steers them, of one generation. `control` publishes it whole; nothing in it changes any more.
 #[derive(Debug, Default)]
@@ -14,6 +15,10 @@ pub struct Snapshot {
     pub generation: u64,
     /// The zones served, compiled with the slots of `pools` as overlay.
     pub zones: Arc<ZoneSet>,
+    /// What is allowed with each zone, in the order of `zones`.
+    pub zone_settings: Arc<[zone::Settings]>,
+    /// The keys that requests may be signed with.
+    pub keys: Arc<KeyRing>,
     /// By slot.
     pub pools: Box<[Arc<Pool>]>,
     /// The server's identity (RFC 5001).

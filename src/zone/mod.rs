@@ -3,6 +3,7 @@
 //! [`master`] reads a file into [`Contents`]; [`compiled`] makes the immutable form that queries read. No sockets here,
 //! and nothing of steering: a compiled zone knows only that some types at some owner names are *overlaid* by a slot number.
 
+pub mod access;
 pub mod compiled;
 pub mod contents;
 pub mod diff;
@@ -10,6 +11,7 @@ pub mod master;
 pub mod prepared;
 pub mod set;
 
+pub use access::AccessList;
 pub use compiled::Zone;
 pub use contents::{Contents, Rrset};
 pub use diff::{Diff, Record};
@@ -26,4 +28,6 @@ pub struct Settings {
     pub name: Name,
     /// The master file.
     pub file: PathBuf,
+    /// Who may have it whole (AXFR, IXFR).
+    pub allow_transfer: AccessList,
 }
