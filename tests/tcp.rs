@@ -1,12 +1,13 @@
 //! DNS over TCP, as clients behave and misbehave:
 //! - many queries in one write get all their answers, in order (RFC 7766, 6.2.1.1);
 //! - a client that has closed its half still gets them;
+//! - so do requests that another thread serves, beside queries on the same connection and over UDP;
 //! - one that does not take its answers is reset within the horizon's transit time, and nobody else waits for it.
 
 mod support;
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -30,12 +31,18 @@ fn connect(server: &Server) -> TcpStream {
     stream
 }
 
-/// Reads one response; its id.
-fn read_id(stream: &mut TcpStream) -> u16 {
+/// Reads one response.
+fn read_response(stream: &mut TcpStream) -> Vec<u8> {
     let mut length = [0; 2];
     stream.read_exact(&mut length).unwrap();
     let mut response = vec![0; u16::from_be_bytes(length) as usize];
     stream.read_exact(&mut response).unwrap();
+    response
+}
+
+/// Reads one response; its id.
+fn read_id(stream: &mut TcpStream) -> u16 {
+    let response = read_response(stream);
     assert_eq!(&response[2..4], [0x85, 0], "an authoritative answer");
     u16::from_be_bytes([response[0], response[1]])
 }
@@ -49,6 +56,46 @@ fn what_is_asked_in_one_write_is_answered_in_order() {
     for id in 0..500 {
         assert_eq!(read_id(&mut stream), id);
     }
+}
+
+/// A query with this id, QTYPE and OPCODE, its length before it.
+fn framed_as(id: u16, rtype: u8, opcode: u8) -> Vec<u8> {
+    let mut query = framed(id);
+    query[4] |= opcode << 3;
+    let at = query.len() - 3;
+    query[at] = rtype;
+    query
+}
+
+#[test]
+fn requests_are_answered_beside_queries() {
+    let server = server();
+    let mut stream = connect(&server);
+    for round in 0..20 {
+        let base = round * 10;
+        let requests =
+            [framed_as(base, 252, 0), framed(base + 1), framed_as(base + 2, 6, 4), framed_as(base + 3, 251, 0)];
+        stream.write_all(&requests.concat()).unwrap();
+        let mut seen: Vec<(u16, u8)> = (0..4)
+            .map(|_| {
+                let response = read_response(&mut stream);
+                (u16::from_be_bytes([response[0], response[1]]), response[3] & 0xf)
+            })
+            .collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [(base, 5), (base + 1, 0), (base + 2, 4), (base + 3, 5)], "REFUSED, NOERROR, NOTIMP, REFUSED");
+    }
+    stream.write_all(&framed_as(7, 252, 0)).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_response(&mut stream)[..2], [0, 7], "also to who has closed its half");
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    udp.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    udp.send_to(&framed_as(9, 6, 4)[2..], server.dns[0]).unwrap();
+    let mut response = [0; 512];
+    let (octets, from) = udp.recv_from(&mut response).unwrap();
+    assert_eq!((from, response[1], response[3] & 0xf), (server.dns[0], 9, 4), "NOTIMP, {octets} octets");
 }
 
 #[test]

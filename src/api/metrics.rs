@@ -120,6 +120,12 @@ impl Page {
             [(vec![], sum(Counters::silent_count))],
         );
         self.counter(
+            "waypost_requests_turned_away_total",
+            "Transfers, updates, NOTIFY and signed queries that found too many waiting before them: TCP gets SERVFAIL, UDP \
+             nothing.",
+            [(vec![], sum(Counters::turned_away_count))],
+        );
+        self.counter(
             "waypost_steered_total",
             "Responses that a pool decided; the others come from zones alone.",
             [(vec![], sum(Counters::steered_count))],

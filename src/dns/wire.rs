@@ -4,8 +4,10 @@
 //! a response says is decided in `query`; here is only how it is spelt. The OPT record has a file of its own (`edns`).
 
 mod edns;
+pub mod request;
 
 pub use edns::{ClientSubnet, Cookie, Edns, ExtendedError, OptReply};
+pub use request::is_request;
 
 use crate::dns::{Rtype, Ttl};
 

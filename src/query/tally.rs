@@ -29,6 +29,7 @@ pub struct Counters {
     by_rcode: [AtomicU64; Rcode::ALL.len()],
     truncated: AtomicU64,
     silent: AtomicU64,
+    turned_away: AtomicU64,
     steered: AtomicU64,
 }
 
@@ -60,6 +61,10 @@ impl Counters {
     pub(super) fn silent(&self) {
         bump(&self.silent);
     }
+    /// Counts a request that found no place in the queue.
+    pub fn turned_away(&self) {
+        bump(&self.turned_away);
+    }
     pub(super) fn truncated(&self) {
         bump(&self.truncated);
     }
@@ -87,6 +92,11 @@ impl Counters {
     /// Packets that got no answer: too short, or themselves responses.
     pub fn silent_count(&self) -> u64 {
         self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Requests (transfers, updates, NOTIFY, signed queries) that found too many waiting before them.
+    pub fn turned_away_count(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
     }
 
     /// Responses that a pool decided.

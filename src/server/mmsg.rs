@@ -6,7 +6,7 @@
 
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::net::{IpAddr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use socket2::Socket;
@@ -29,6 +29,63 @@ struct Control([u8; CONTROL_OCTETS]);
 #[derive(Clone, Copy)]
 #[repr(align(8))]
 struct Peer([u8; size_of::<libc::sockaddr_storage>()]);
+
+/// A packet as received: its octets, and the way back to who sent it.
+pub(super) struct Packet<'b> {
+    pub(super) octets: &'b [u8],
+    peer: &'b Peer,
+    peer_octets: libc::socklen_t,
+    control: &'b Control,
+    control_octets: usize,
+}
+
+impl Packet<'_> {
+    /// Who sent it; `None` for what is neither IPv4 nor IPv6.
+    pub(super) fn client(&self) -> Option<SocketAddr> {
+        let peer = &self.peer.0;
+        let port = u16::from_be_bytes([peer[2], peer[3]]);
+        let ip = match i32::from(u16::from_ne_bytes([peer[0], peer[1]])) {
+            libc::AF_INET => IpAddr::from([peer[4], peer[5], peer[6], peer[7]]),
+            libc::AF_INET6 => IpAddr::V6(Ipv6Addr::from(*peer[8..].first_chunk::<16>()?)),
+            _ => return None,
+        };
+        Some(SocketAddr::new(ip, port))
+    }
+
+    /// The way back, to be kept for longer than the batch.
+    pub(super) fn way_back(&self) -> WayBack {
+        let mut control = *self.control;
+        forget_interface(&mut control, self.control_octets);
+        WayBack { peer: *self.peer, peer_octets: self.peer_octets, control, control_octets: self.control_octets }
+    }
+}
+
+/// To whom an answer goes, and from which address it leaves.
+pub(super) struct WayBack {
+    peer: Peer,
+    peer_octets: libc::socklen_t,
+    control: Control,
+    control_octets: usize,
+}
+
+impl WayBack {
+    /// Sends one message; where the socket's buffer is full, it is lost, as datagrams may be.
+    pub(super) fn send(&mut self, socket: &UdpSocket, octets: &[u8]) -> io::Result<()> {
+        let mut slice = libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() };
+        // SAFETY: a plain C struct for which all zeroes is a valid value.
+        let mut header: libc::msghdr = unsafe { mem::zeroed() };
+        header.msg_iov = &raw mut slice;
+        header.msg_iovlen = 1;
+        header.msg_name = (&raw mut self.peer).cast();
+        header.msg_namelen = self.peer_octets;
+        header.msg_control = self.control.0.as_mut_ptr().cast();
+        header.msg_controllen = self.control_octets;
+        // SAFETY: the header points at octets, peer and ancillary data that outlive the call, with their true sizes; the
+        // kernel only reads them.
+        let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
+        if sent >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
 
 /// One batch of queries and of their answers.
 pub(super) struct Batch {
@@ -114,16 +171,22 @@ impl Batch {
         Ok(self.received_count)
     }
 
-    /// Has `answer(client, query, out)` answer each packet received; `None` sends nothing back.
-    pub(super) fn answer_each(&mut self, mut answer: impl FnMut(IpAddr, &[u8], &mut [u8]) -> Option<usize>) {
+    /// Has `answer(packet, out)` answer each packet received; `None` sends nothing back.
+    pub(super) fn answer_each(&mut self, mut answer: impl FnMut(&Packet<'_>, &mut [u8]) -> Option<usize>) {
         for i in 0..self.received_count {
             let received = &self.received[i];
             let length = received.msg_len as usize;
             if received.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 || length > QUERY_OCTETS {
                 continue;
             }
-            let Some(client) = self.client(i) else { continue };
-            let Some(octets) = answer(client, &self.queries[i][..length], &mut self.answers[i]) else { continue };
+            let packet = Packet {
+                octets: &self.queries[i][..length],
+                peer: &self.peers[i],
+                peer_octets: received.msg_hdr.msg_namelen,
+                control: &self.controls[i],
+                control_octets: received.msg_hdr.msg_controllen,
+            };
+            let Some(octets) = answer(&packet, &mut self.answers[i]) else { continue };
             let (name_octets, control_octets) = (received.msg_hdr.msg_namelen, received.msg_hdr.msg_controllen);
             forget_interface(&mut self.controls[i], control_octets);
             self.answer_slices[i].iov_len = octets.min(EDNS_UDP_OCTETS as usize);
@@ -157,16 +220,6 @@ impl Batch {
             }
         }
         refused
-    }
-
-    /// Who sent packet `i`; `None` for what is neither IPv4 nor IPv6.
-    fn client(&self, i: usize) -> Option<IpAddr> {
-        let peer = &self.peers[i].0;
-        match i32::from(u16::from_ne_bytes([peer[0], peer[1]])) {
-            libc::AF_INET => Some(IpAddr::from([peer[4], peer[5], peer[6], peer[7]])),
-            libc::AF_INET6 => peer[8..].first_chunk::<16>().map(|octets| IpAddr::V6(Ipv6Addr::from(*octets))),
-            _ => None,
-        }
     }
 }
 
@@ -235,10 +288,14 @@ mod tests {
         let mut left = clients.len();
         while left > 0 {
             left -= batch.receive(&server).unwrap();
-            batch.answer_each(|client, query, out| {
-                assert_eq!(client, IpAddr::from([127, 0, 0, 1]));
-                out[..2].copy_from_slice(&[query[0], 7]);
-                (query[0] != 1).then_some(2)
+            batch.answer_each(|packet, out| {
+                assert_eq!(packet.client().unwrap().ip(), IpAddr::from([127, 0, 0, 1]));
+                out[..2].copy_from_slice(&[packet.octets[0], 7]);
+                if packet.octets[0] == 2 {
+                    packet.way_back().send(&server, &out[..2]).unwrap();
+                    return None;
+                }
+                (packet.octets[0] != 1).then_some(2)
             });
             batch.send(&server).unwrap();
         }

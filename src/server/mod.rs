@@ -2,11 +2,14 @@
 //!
 //! UDP: one blocking thread and one `SO_REUSEPORT` socket for each worker and listen address, batches by
 //! `recvmmsg`/`sendmmsg`. TCP: one thread with its own runtime for all connections. TLS, QUIC and HTTPS: another. Each is one worker of
-//! [`Readers`]. Nothing here waits for anything but its socket.
+//! [`Readers`]. None of them waits for anything but its socket: what more than the snapshot is needed for, such as a zone transfer,
+//! they hand to the thread of `requests`.
 
 mod draws;
 pub mod encrypted;
 mod mmsg;
+mod requests;
+mod stream;
 mod tcp;
 mod udp;
 
@@ -95,7 +98,7 @@ impl Listeners {
 
     /// How many workers will read: the rows that [`Readers`] needs.
     pub fn workers(&self) -> usize {
-        self.udp.len() + 1 + usize::from(self.encrypted.is_some())
+        self.udp.len() + 2 + usize::from(self.encrypted.is_some())
     }
 
     /// Begins to answer from what is `published`, until `stop`.
@@ -109,15 +112,19 @@ impl Listeners {
         stop: &CancellationToken,
     ) -> io::Result<Serving> {
         let mut threads = Vec::new();
+        let (requests, queue) = requests::queue();
         for (worker, socket) in self.udp.into_iter().enumerate() {
             let reader = Reader::new(readers.clone(), worker, published.clone());
-            let stop = stop.clone();
-            let name = format!("udp-{worker}");
-            threads.push(std::thread::Builder::new().name(name).spawn(move || udp::serve(&socket, reader, &stop))?);
+            let (socket, requests, stop) = (Arc::new(socket), requests.clone(), stop.clone());
+            let serve = move || udp::serve(&socket, reader, &requests, &stop);
+            threads.push(std::thread::Builder::new().name(format!("udp-{worker}")).spawn(serve)?);
         }
         let reader = Reader::new(readers.clone(), threads.len(), published.clone());
         let (listeners, until) = (self.tcp, stop.clone());
-        threads.push(spawn("tcp", move || tcp::serve(listeners, reader, until))?);
+        threads.push(spawn("tcp", move || tcp::serve(listeners, reader, requests, until))?);
+        let reader = Reader::new(readers.clone(), threads.len(), published.clone());
+        let until = stop.clone();
+        threads.push(spawn("requests", move || requests::serve(queue, reader, until))?);
         if let Some(listeners) = self.encrypted {
             let reader = Reader::new(readers.clone(), threads.len(), published.clone());
             let until = stop.clone();

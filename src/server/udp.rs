@@ -2,31 +2,35 @@
 
 use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::dns::wire::is_request;
 use crate::query::{Context, Reader, Transport, answer};
 use crate::server::draws::Draws;
 use crate::server::mmsg::Batch;
+use crate::server::requests::{Datagram, Queue, Request, Way};
 use crate::time::Timestamp;
 
 /// How long a worker waits for a packet before it looks whether it should stop.
 pub(super) const STOP_CHECK: Duration = Duration::from_millis(250);
 
 /// Answers until `stop`. A panic costs the batch in hand, not the worker.
-pub(super) fn serve(socket: &UdpSocket, mut reader: Reader, stop: &CancellationToken) {
+pub(super) fn serve(socket: &Arc<UdpSocket>, mut reader: Reader, requests: &Queue, stop: &CancellationToken) {
     let mut batch = Batch::new();
     let mut draws = Draws::new();
     while !stop.is_cancelled() {
-        let served = catch_unwind(AssertUnwindSafe(|| serve_batch(socket, &mut batch, &mut reader, &mut draws)));
+        let served =
+            catch_unwind(AssertUnwindSafe(|| serve_batch(socket, &mut batch, &mut reader, requests, &mut draws)));
         if served.is_err() {
             tracing::error!("a panic while answering over UDP; the packets in hand are lost, answering goes on");
         }
     }
 }
 
-fn serve_batch(socket: &UdpSocket, batch: &mut Batch, reader: &mut Reader, draws: &mut Draws) {
+fn serve_batch(socket: &Arc<UdpSocket>, batch: &mut Batch, reader: &mut Reader, requests: &Queue, draws: &mut Draws) {
     match batch.receive(socket) {
         Ok(0) => return reader.read(|_, _| ()), // to keep no old snapshot when nobody asks
         Ok(_) => {}
@@ -39,9 +43,17 @@ fn serve_batch(socket: &UdpSocket, batch: &mut Batch, reader: &mut Reader, draws
     }
     let now = Timestamp::now();
     reader.read(|snapshot, tally| {
-        batch.answer_each(|client, packet, out| {
-            let context = Context { client, now, draw: draws.next(), transport: Transport::Udp };
-            answer(snapshot, &context, tally, packet, out)
+        batch.answer_each(|packet, out| {
+            let client = packet.client()?;
+            if is_request(packet.octets) {
+                let way = Way::Datagram(Box::new(Datagram { socket: socket.clone(), back: packet.way_back() }));
+                if requests.put(Request { message: packet.octets.into(), client, way }).is_err() {
+                    tally.counters.turned_away(); // who asked asks again
+                }
+                return None;
+            }
+            let context = Context { client: client.ip(), now, draw: draws.next(), transport: Transport::Udp };
+            answer(snapshot, &context, tally, packet.octets, out)
         });
         if let Err(error) = batch.send(socket) {
             tracing::debug!(%error, "an answer could not be sent over UDP");
