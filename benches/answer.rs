@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use divan::{Bencher, black_box};
 use waypost::dns::{Name, Rtype, Ttl};
+use waypost::query::demand::Sketch;
 use waypost::query::{Context, Counters, Pool, Records, Snapshot, Tally, Transport, answer};
 use waypost::steering::horizon::Recorder;
 use waypost::steering::key::{Salt, endpoint_id};
@@ -99,7 +100,7 @@ fn query(name: &str, rtype: Rtype) -> Vec<u8> {
 fn one(bencher: Bencher<'_, '_>, question: &str) {
     let (name, rtype) = question.split_once(' ').unwrap();
     let (snapshot, packet) = (snapshot(), query(name, Rtype::parse(rtype).unwrap()));
-    let counters = Counters::default();
+    let counters = Counters::with_demand(Sketch::new(1, 7));
     let tally = Tally { worker: Some(0), counters: &counters };
     let mut out = [0u8; 1232];
     let mut client = 0u32;

@@ -16,6 +16,7 @@ use queries::{Mode, oddities, opt, packet, questions};
 use waypost::dns::wire::TCP_OCTETS;
 use waypost::dns::{Name, Rtype, Ttl};
 use waypost::query::cookies::Secret;
+use waypost::query::demand::Sketch;
 use waypost::query::{Context, Cookies, Counters, Pool, Records, Snapshot, Tally, Transport, answer};
 use waypost::steering::horizon::Recorder;
 use waypost::steering::key::{Salt, endpoint_id};
@@ -120,7 +121,7 @@ fn snapshot() -> Snapshot {
 #[test]
 fn no_answer_allocates() {
     let snapshot = snapshot();
-    let counters = Counters::default();
+    let counters = Counters::with_demand(Sketch::new(1, 7));
     let mut out = vec![0; TCP_OCTETS];
     let mut answered = 0;
     let mut ask = |text: &str, packet: &[u8], transport: Transport| {

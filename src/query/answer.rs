@@ -117,7 +117,7 @@ pub fn answer(
         Flags { authoritative: answer.authoritative, truncated: true, rcode: answer.rcode }
     });
     if answer.given_count > 0 {
-        tally.counters.steered();
+        tally.counters.steered(answer.client.as_ref(), context.now);
         if let Some(worker) = tally.worker {
             for given in answer.given[..answer.given_count].iter().flatten() {
                 given.pool.recorder.record(worker, given.slot, expires(context.now, given.ttl));

@@ -5,6 +5,7 @@
 
 mod answer;
 pub mod cookies;
+pub mod demand;
 pub mod pool;
 pub mod readers;
 pub mod snapshot;

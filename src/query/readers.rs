@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
+use crate::query::demand::{Sketch, merged};
 use crate::query::snapshot::Snapshot;
 use crate::query::tally::{Counters, Tally};
+use crate::steering::demand::Demand;
+use crate::time::Timestamp;
 
 /// Between two reads.
 const IDLE: u64 = u64::MAX;
@@ -34,7 +37,9 @@ struct Row {
 impl Readers {
     /// For `workers` workers.
     pub fn new(workers: usize) -> Arc<Self> {
-        let row = |_| Row { serial: AtomicU64::new(IDLE), counters: Counters::default() };
+        let seed = getrandom::u64().unwrap_or(0); // then keys that share a line could be chosen, to be told apart less
+        let counters = || Counters::with_demand(Sketch::new(workers, seed));
+        let row = |_| Row { serial: AtomicU64::new(IDLE), counters: counters() };
         Arc::new(Self { rows: (0..workers).map(row).collect() })
     }
 
@@ -46,6 +51,11 @@ impl Readers {
     /// Each worker's counters.
     pub fn counters(&self) -> impl Iterator<Item = &Counters> {
         self.rows.iter().map(|row| &row.counters)
+    }
+
+    /// Who asks how much, over all workers, who count since `since`.
+    pub fn demand(&self, since: Timestamp, now: Timestamp) -> Demand {
+        merged(self.counters().filter_map(Counters::demand), since, now)
     }
 
     /// Whether no worker answers from a snapshot older than `serial` any more, given that it has been published.

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::dns::Rtype;
 use crate::dns::wire::Rcode;
+use crate::query::demand::Sketch;
+use crate::steering::key::ClientKey;
+use crate::time::Timestamp;
 
 /// The QTYPEs that are counted by name; all others together.
 const TYPES: [Rtype; 12] = [
@@ -31,6 +34,7 @@ pub struct Counters {
     silent: AtomicU64,
     turned_away: AtomicU64,
     steered: AtomicU64,
+    demand: Option<Sketch>,
 }
 
 /// One worker's place to count: its counters, and its row in the horizon recorders.
@@ -68,9 +72,23 @@ impl Counters {
     pub(super) fn truncated(&self) {
         bump(&self.truncated);
     }
+    /// An answer that a pool decided, for `client`.
     #[inline]
-    pub(super) fn steered(&self) {
+    pub(super) fn steered(&self, client: Option<&ClientKey>, now: Timestamp) {
         bump(&self.steered);
+        if let (Some(demand), Some(client)) = (&self.demand, client) {
+            demand.count(client, now);
+        }
+    }
+
+    /// Counters that keep a sketch of demand too.
+    pub fn with_demand(sketch: Sketch) -> Self {
+        Self { demand: Some(sketch), ..Self::default() }
+    }
+
+    /// Who asks how much.
+    pub fn demand(&self) -> Option<&Sketch> {
+        self.demand.as_ref()
     }
 
     /// Queries by QTYPE (`other` for those not named), in the order of the alphabet but `other` last.

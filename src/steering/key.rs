@@ -24,6 +24,9 @@ pub fn point(salt: &Salt, key: &ClientKey) -> u64 {
     sip::SipHasher13::new_with_keys(salt.keys.0, salt.keys.1).hash(&octets)
 }
 
+/// The longest prefix that fits into one number with its family and length.
+const PACKED_BITS: u8 = 56;
+
 /// What separates the points of one group from another's: two SipHash keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Salt {
@@ -49,7 +52,7 @@ pub fn endpoint_id(site: &str) -> u64 {
 
 /// Spreads the bits of `x` over the whole word, one to one (the finalizer of SplitMix64). What is derived from a point
 /// by this says nothing about the interval of the share table that the point lies in.
-pub(super) const fn mix(x: u64) -> u64 {
+pub(crate) const fn mix(x: u64) -> u64 {
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
@@ -87,6 +90,29 @@ impl ClientKey {
     /// The prefix's length in bits: the scope of an answer that depends on an ECS prefix (RFC 7871, 7.2.1).
     pub const fn prefix_len(&self) -> u8 {
         self.length
+    }
+
+    /// As one number, never 0: a bit that says so, the family, 6 bits of length, 56 bits of prefix. `None` for prefixes of
+    /// more than 56 bits, which answers are not made for.
+    pub fn packed(&self) -> Option<u64> {
+        if self.length > PACKED_BITS {
+            return None;
+        }
+        let mut prefix = [0; 8];
+        prefix[1..].copy_from_slice(&self.octets[1..8]);
+        let family = u64::from(self.octets[0] == 6);
+        Some(1 << 63 | family << 62 | u64::from(self.length) << 56 | u64::from_be_bytes(prefix))
+    }
+
+    /// The key that [`ClientKey::packed`] made this of; `None` for any other number.
+    pub fn unpacked(number: u64) -> Option<Self> {
+        let prefix = number.to_be_bytes();
+        let length = prefix[0] & 0x3f;
+        let mut octets = [0; 17];
+        octets[0] = if prefix[0] & 0x40 == 0 { 4 } else { 6 };
+        octets[1..8].copy_from_slice(&prefix[1..]);
+        let key = Self { octets, length };
+        (key.packed() == Some(number)).then_some(key)
     }
 
     fn v4(address: Ipv4Addr, length: u8) -> Self {
@@ -166,6 +192,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_key_packed_is_the_same_unpacked(a: u128, length in 0u8..=128, number: u64) {
+            for key in [
+                ClientKey::of_subnet(Ipv6Addr::from_bits(a | 1 << 127).into(), length),
+                ClientKey::of_subnet(Ipv4Addr::from_bits(a as u32).into(), length.min(32)),
+            ] {
+                match key.packed() {
+                    Some(packed) => prop_assert!(packed != 0 && ClientKey::unpacked(packed) == Some(key)),
+                    None => prop_assert!(length > 56),
+                }
+            }
+            prop_assert!(ClientKey::unpacked(number).is_none_or(|key| key.packed() == Some(number)));
+        }
+
         #[test]
         fn bits_beyond_the_prefix_do_not_count(a: u32, noise: u32, length in 0u8..=32) {
             let kept = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);

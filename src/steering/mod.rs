@@ -10,11 +10,13 @@
 //! - *weight* ([`pool::Weight`]): the share of resolver demand that an endpoint is given, relative to the others'.
 //! - *share table* ([`share::ShareTable`]): which part of the points 0..2^64 each endpoint has.
 //! - *client key* ([`key::ClientKey`]): what an answer sticks to. *Point*: where its hash falls.
+//! - *demand* ([`demand`]): how much of the queries each client key asks; *load*: the same by point.
 //! - *observation*, *health* ([`health`]): the outcome of one probe; up or down since when.
 //! - *override* ([`pool::Override`]): an operator's word over health.
 //! - *cutover* ([`ttl::Cutover`]): the planned instant of a change; it steers TTLs only.
 //! - *cache horizon* ([`horizon`]): after it no cache that obeys TTLs holds an answer that named an endpoint.
 
+pub mod demand;
 pub mod flip;
 pub mod health;
 pub mod horizon;
