@@ -13,6 +13,7 @@ mod handle;
 pub mod horizons;
 pub mod message;
 mod numbers;
+pub mod reconcile;
 pub mod records;
 pub mod state;
 mod writer;

@@ -14,8 +14,9 @@ use crate::control::message::{
     Action, AuditEntry, ChangeAnswer, CutoverRequest, EndpointChange, FlipAnswer, FlipRequest, Origin, OverrideRequest,
     PoolChange, ReasonRequest, ReloadWish, RestoreRequest,
 };
+use crate::control::reconcile::reconcile;
 use crate::control::records::{self, Past, RecordError, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
-use crate::control::state::{PoolState, State, reconcile};
+use crate::control::state::{PoolState, State};
 use crate::control::writer::copies::zone_copies;
 use crate::control::writer::view::{tell_zones, warn_of};
 use crate::control::writer::{ReloadRequest, Reloaded, SELF, Writer};

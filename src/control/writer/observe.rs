@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::control::reconcile::Answered;
 use crate::control::records::Remembered;
-use crate::control::state::Answered;
 use crate::control::writer::{Checked, Writer};
 use crate::dns::Rtype;
 use crate::probe::{Probes, Report, Target};
