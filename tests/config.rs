@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use waypost::config::{LogFormat, Settings, load, parse, render};
 use waypost::dns::{Rtype, Ttl};
 use waypost::probe::Kind;
-use waypost::steering::pool::{Policy, Role};
+use waypost::steering::pool::{Policy, Role, SiteState};
 use waypost::steering::ttl::Approach;
 
 /// The example of the design.
@@ -80,7 +80,8 @@ fn the_sample_of_the_design_loads_as_it_stands() {
     assert_eq!(settings.api.token_file, Path::new("state/admin.token"));
     assert_eq!((settings.log.format, settings.log.level.as_str()), (LogFormat::Text, "info"));
     assert_eq!(settings.zones[0].file, Path::new("zones/example.org.zone"));
-    assert_eq!(settings.sites, ["ec2", "dc1"]);
+    let sites: Vec<_> = settings.sites.iter().map(|s| (s.name.as_str(), s.state)).collect();
+    assert_eq!(sites, [("ec2", SiteState::Active), ("dc1", SiteState::Active)]);
     let probe = &settings.probes["web"];
     assert_eq!(probe.kind, Kind::Http { port: 8080, path: "/healthz".to_owned(), host: None });
     assert_eq!((probe.interval, probe.timeout), (Duration::from_secs(5), Duration::from_secs(2)));
@@ -144,7 +145,7 @@ fn each_mistake_in_the_sections_is_told_with_its_place() {
     for (lines, expected) in [
         (
             "[sever]",
-            "4:2: error: unknown key \"sever\" (did you mean \"server\"? known here: server, api, log, zone, site, probe, pool)",
+            "4:2: error: unknown key \"sever\" (did you mean \"server\"? known here: server, api, log, tsig, zone, site, probe, pool)",
         ),
         (
             "[server]\nlisen = []",
@@ -222,6 +223,10 @@ fn each_mistake_in_the_sections_is_told_with_its_place() {
         (
             "[[site]]\nname = 1",
             "5:8: error: \"name\" must be 1 to 63 letters a-z, digits, \"-\", \"_\" or \".\", not 1",
+        ),
+        (
+            "[[site]]\nname = \"a\"\nstate = \"retierd\"",
+            "6:9: error: \"state\" must be \"active\", \"drained\" or \"retired\", not \"retierd\" (did you mean \"retired\"?)",
         ),
         ("a = 1\na = 2", "5:1: error: key \"a\" is written twice"),
     ] {

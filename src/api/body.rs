@@ -16,11 +16,11 @@ use crate::api::problem::Problem;
 use crate::api::words;
 use crate::control::Fault;
 use crate::control::message::{
-    CutoverRequest, FlipRequest, OverrideRequest, ReasonRequest, ReloadWish, RestoreRequest,
+    CutoverRequest, FlipRequest, OverrideRequest, ReasonRequest, ReloadWish, RestoreRequest, SiteRequest,
 };
 use crate::dns::Name;
 use crate::steering::flip::Percent;
-use crate::steering::pool::{Override, SiteName, Weight};
+use crate::steering::pool::{Override, SiteName, SiteState, Weight};
 use crate::time::Timestamp;
 
 /// The most octets of a body.
@@ -110,6 +110,14 @@ pub fn set_override(object: Map<String, Value>) -> Result<OverrideRequest, Vec<F
     let mut fields = Fields::of(object, &["override", "reason"]);
     let forced = fields.require("override", forced, "\"up\", \"down\" or \"obey\"");
     let request = OverrideRequest { forced: forced.unwrap_or_default(), reason: fields.take("reason", text) };
+    fields.end(request)
+}
+
+/// `PUT /sites/{name}`.
+pub fn site_state(object: Map<String, Value>) -> Result<SiteRequest, Vec<Fault>> {
+    let mut fields = Fields::of(object, &["state", "reason"]);
+    let state = fields.require("state", operator_state, "\"active\", \"drained\" or \"retired\"");
+    let request = SiteRequest { state: state.unwrap_or_default(), reason: fields.take("reason", text) };
     fields.end(request)
 }
 
@@ -284,6 +292,15 @@ fn forced(value: &Value) -> Result<Override, String> {
     }
 }
 
+fn operator_state(value: &Value) -> Result<SiteState, String> {
+    match value.as_str() {
+        Some("active") => Ok(SiteState::Active),
+        Some("drained") => Ok(SiteState::Drained),
+        Some("retired") => Ok(SiteState::Retired),
+        _ => Err(format!("{value} is no state of a site: \"active\", \"drained\" or \"retired\"")),
+    }
+}
+
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -402,6 +419,13 @@ mod tests {
         let faults = told(set_override(object_of(json!({"override": "off"}))).unwrap_err());
         assert_eq!(faults, ["/override: \"off\" is no override: \"up\", \"down\" or \"obey\""]);
         assert!(told(set_override(Map::new()).unwrap_err())[0].contains("missing"));
+    }
+
+    #[test]
+    fn a_site_is_in_one_of_three_states() {
+        assert_eq!(site_state(object_of(json!({"state": "drained"}))).unwrap().state, SiteState::Drained);
+        let faults = told(site_state(object_of(json!({"state": "off"}))).unwrap_err());
+        assert_eq!(faults, ["/state: \"off\" is no state of a site: \"active\", \"drained\" or \"retired\""]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use prometheus::{IntCounterVec, Opts, TextEncoder, core::Collector};
 use crate::control::StoreNumbers;
 use crate::control::message::{EndpointStatus, PoolStatus, Status, ZoneState};
 use crate::query::{Counters, Readers};
-use crate::steering::pool::Override;
+use crate::steering::pool::{Override, SiteState};
 
 /// The count of API requests. Clones count together.
 #[derive(Clone, Debug)]
@@ -168,6 +168,15 @@ impl Page {
             "waypost_pending_flips",
             "Flips that take themselves back unless they are confirmed.",
             [(vec![], status.pending.len() as f64)],
+        );
+        self.gauge(
+            "waypost_site_state",
+            "1 for the state that an operator gave the site: active, drained (not answered, weights kept), retired.",
+            status.sites.iter().flat_map(|site| {
+                [SiteState::Active, SiteState::Drained, SiteState::Retired].map(|state| {
+                    (vec![("site", site.name.clone()), ("state", state.to_string())], is(site.state == state))
+                })
+            }),
         );
         self.gauge(
             "waypost_zone_serial",
@@ -347,6 +356,7 @@ pub(crate) mod tests {
             "server": "ns1.example.org", "version": "0.1.0", "generation": 17,
             "started_at": "2027-01-15T07:00:00Z", "now": "2027-01-15T08:00:00Z", "listen": ["127.0.0.1:5300"],
             "zones": [{"name": "example.org", "state": "current", "serial": 2_027_011_501_u32, "names": 42, "loaded_at": null}],
+            "sites": [{"name": "ec2", "state": "active", "configured_state": "active", "pools": ["www.example.org"]}],
             "pools": [{
                 "name": "www.example.org", "policy": "sticky", "mode": "normal", "types": ["A"],
                 "ttl": {"normal": 3600, "low": 60, "served": 60},

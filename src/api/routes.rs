@@ -17,7 +17,7 @@ use crate::api::origin::origin;
 use crate::api::parameters::{Pairs, Parameters, Segments};
 use crate::api::problem::Problem;
 use crate::api::{Facts, body, ready};
-use crate::control::message::{AuditEntry, CutoverRequest, Explanation, Origin, PoolStatus, Status};
+use crate::control::message::{AuditEntry, CutoverRequest, Explanation, Origin, PoolStatus, SiteStatus, Status};
 use crate::control::{AuditQuery, Fault, Handle};
 use crate::dns::{Name, Rtype};
 use crate::time::Timestamp;
@@ -52,6 +52,8 @@ pub(super) fn routes(app: App) -> Router {
         .route("/api/v1/pools/{name}", get(pool))
         .route("/api/v1/pools/{name}/endpoints/{site}/override", put(set_override))
         .route("/api/v1/pools/{name}/cutover", put(set_cutover).delete(clear_cutover))
+        .route("/api/v1/sites", get(sites))
+        .route("/api/v1/sites/{name}", put(set_site))
         .route("/api/v1/flips", post(flip))
         .route("/api/v1/flips/{generation}/revert", post(revert))
         .route("/api/v1/flips/{generation}/confirm", post(confirm))
@@ -80,6 +82,8 @@ With the header Authorization: Bearer TOKEN:
   PUT    /api/v1/pools/NAME/endpoints/SITE/override    {"override": "up" | "down" | "obey"}
   PUT    /api/v1/pools/NAME/cutover                    {"at": "2027-01-15T08:00:00Z" | null}
   DELETE /api/v1/pools/NAME/cutover
+  GET    /api/v1/sites
+  PUT    /api/v1/sites/NAME                            {"state": "active" | "drained" | "retired"}
   POST   /api/v1/flips                                 {"pools": ["NAME"], "from": "SITE", "to": "SITE", "percent": 5}
                                                        {"weights": {"NAME": {"SITE": 95, "SITE": 5}}}
   POST   /api/v1/flips/GENERATION/revert
@@ -121,6 +125,24 @@ async fn pool(State(app): State<App>, Segments(written): Segments<String>) -> Re
             Err(Problem::new(StatusCode::NOT_FOUND, format!("there is no pool {name}; GET /api/v1/pools lists them")))
         }
     }
+}
+
+/// The answer of `GET /api/v1/sites`.
+#[derive(Serialize)]
+struct Sites {
+    generation: u64,
+    sites: Vec<SiteStatus>,
+}
+
+async fn sites(State(app): State<App>) -> Reply {
+    let Status { generation, sites, .. } = app.control.status().await?;
+    Ok(tagged(generation, &Sites { generation, sites }))
+}
+
+async fn set_site(State(app): State<App>, Segments(site): Segments<String>, headers: HeaderMap, body: Body) -> Reply {
+    let (origin, request) = change(&headers, body, body::site_state).await?;
+    let answer = app.control.set_site(origin, site, request).await?;
+    Ok(tagged(answer.generation, &answer))
 }
 
 async fn flip(State(app): State<App>, headers: HeaderMap, body: Body) -> Reply {

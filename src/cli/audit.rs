@@ -73,6 +73,7 @@ fn action(action: &Action) -> String {
         Action::Confirm { confirmed } => format!("generation {confirmed} confirmed"),
         Action::Restore { restored } => format!("back to the weights of generation {restored}"),
         Action::Override { pool, site, forced } => format!("override {pool} {site} {forced}"),
+        Action::Site { site, state } => format!("site {site} {state}"),
         Action::Cutover { pool, cutover: Some(at) } => format!("cutover of {pool} at {at}"),
         Action::Cutover { pool, cutover: None } => format!("cutover of {pool} cleared"),
         Action::Reload => "configuration read again".to_owned(),

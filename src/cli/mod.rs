@@ -19,6 +19,7 @@ mod render;
 mod restore;
 mod revert;
 pub mod serve;
+mod site;
 mod status;
 
 use std::io::{self, Write};
@@ -67,6 +68,7 @@ enum Command {
     Revert(revert::Args),
     Restore(restore::Args),
     Override(r#override::Args),
+    Site(site::Args),
     Cutover(cutover::Args),
     Reload(reload::Args),
     Audit(audit::Args),
@@ -94,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Revert(args) => revert::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Override(args) => r#override::run(&args),
+        Command::Site(args) => site::run(&args),
         Command::Cutover(args) => cutover::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Audit(args) => audit::run(&args),
@@ -149,6 +152,7 @@ mod tests {
             "waypost flip --weights www.example.org:ec2=95,dc1=5 --weights a.example:ec2=1",
             "waypost revert 18 --reason oops",
             "waypost override www.example.org ec2 down",
+            "waypost site ec2 drained --reason maintenance",
             "waypost cutover www.example.org --in 2h",
             "waypost cutover www.example.org --at 2027-01-15T08:00:00Z",
             "waypost cutover www.example.org --clear",
@@ -176,6 +180,7 @@ mod tests {
             "waypost cutover a.example",
             "waypost cutover a.example --clear --in 2h",
             "waypost override a.example ec2 off",
+            "waypost site ec2 off",
             "waypost explain a.example",
             "waypost revert eighteen",
         ] {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cli::client::{Client, Failure, ServerArgs};
 use crate::cli::render::{Paint, Table, Tone, about, printable, share, span, warnings, when};
 use crate::control::message::{EndpointStatus, HorizonStatus, PoolStatus, Status, ZoneState, ZoneStatus};
-use crate::steering::pool::{Override, Role};
+use crate::steering::pool::{Override, Role, SiteState};
 use crate::time::Timestamp;
 
 /// Show zones, pools, shares, health, TTLs and cache horizons
@@ -59,6 +59,10 @@ fn show(status: &Status, paint: Paint) -> String {
     if !status.zones.is_empty() {
         text.push('\n');
         text += &zones(&status.zones, status.now, paint);
+    }
+    for site in status.sites.iter().filter(|site| site.state != SiteState::Active) {
+        let lead = paint.on(Tone::Warning, &format!("site {} {}:", site.name, site.state));
+        let _ = writeln!(text, "\n{lead} it is not answered, whatever its weights, health and overrides");
     }
     for pool in &status.pools {
         text.push('\n');

@@ -31,7 +31,7 @@ use toml::de::DeTable;
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::dns::tsig::KeyRing;
 use crate::query::cookies::Secret;
-use crate::steering::pool::SiteName;
+use crate::steering::pool::Site;
 use crate::{api, probe, server, steering, zone};
 use reader::Table;
 use source::Source;
@@ -54,7 +54,7 @@ pub struct Settings {
     /// Zones to serve; no name twice.
     pub zones: Arc<[zone::Settings]>,
     /// The sites, in the order of the file; none twice.
-    pub sites: Vec<SiteName>,
+    pub sites: Vec<Site>,
     /// Probes by name.
     pub probes: BTreeMap<String, probe::Settings>,
     /// Pools; no name twice, each at or below a zone's apex, their sites and probes among those above.

@@ -11,14 +11,14 @@ use super::source::Source;
 use super::values::{self, LABEL, label};
 use crate::diagnostic::Place;
 use crate::dns::{Name, Rtype, Ttl};
-use crate::steering::pool::{Endpoint, Policy, Role, Selection, Settings, Weight};
+use crate::steering::pool::{Endpoint, Policy, Role, Selection, Settings, Site, Weight};
 use crate::steering::ttl::{Approach, TtlPolicy};
 use crate::zone::master::parse_rdata;
 
 /// What else the file says, for pools to refer to.
 pub(super) struct Surroundings<'f> {
     pub(super) zones: &'f Zones,
-    pub(super) sites: &'f [String],
+    pub(super) sites: &'f [Site],
     pub(super) probes: &'f BTreeMap<String, Probe>,
 }
 
@@ -145,7 +145,7 @@ fn endpoints_of(
     value: &Value,
     pool: Option<&Name>,
     grouped: bool,
-    sites: &[String],
+    sites: &[Site],
     src: &mut Source,
 ) -> Option<Vec<(Endpoint, Said)>> {
     let mut seen: Vec<(&str, usize)> = Vec::new();
@@ -199,10 +199,10 @@ fn endpoints_of(
     whole.then_some(read)
 }
 
-fn site_name(value: &Value, sites: &[String], src: &mut Source) -> Option<String> {
+fn site_name(value: &Value, sites: &[Site], src: &mut Source) -> Option<String> {
     let name = value.text("the name of a site", src)?;
-    if !sites.iter().any(|s| s == name) {
-        let known = guess(name, sites.iter().map(String::as_str));
+    if !sites.iter().any(|s| s.name == name) {
+        let known = guess(name, sites.iter().map(|s| s.name.as_str()));
         src.absence(value.span.clone(), format!("there is no [[site]] named {name:?}")).help(known);
         return None;
     }

@@ -18,6 +18,7 @@ use super::{LogFormat, LogSettings};
 use crate::dns::Name;
 use crate::query::cookies::Secret;
 use crate::steering::health::Thresholds;
+use crate::steering::pool::{Site, SiteState};
 use crate::{api, probe, server, zone};
 
 /// `[server]`: sockets, name, secrets of cookies, folder of the store.
@@ -194,26 +195,28 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, src: &mut Source) -> Z
     zones
 }
 
-/// `[[site]]`: their names, also those that are not well formed, so that pools which use them aren't told of it too.
-pub(super) fn sites(section: Option<Value>, src: &mut Source) -> Vec<String> {
-    let mut seen: Vec<(String, usize)> = Vec::new();
+/// `[[site]]`: all of them, also those whose name is not well formed, so that pools which use them aren't told of it too.
+pub(super) fn sites(section: Option<Value>, src: &mut Source) -> Vec<Site> {
+    let mut seen: Vec<(Site, usize)> = Vec::new();
     for mut table in section.map_or_else(Vec::new, |s| s.tables("[[site]]", src)) {
-        let name = table.require("name", src);
+        let (name, state) = (table.require("name", src), table.get("state"));
         table.finish(src);
+        let states = [("active", SiteState::Active), ("drained", SiteState::Drained), ("retired", SiteState::Retired)];
+        let state = state.and_then(|v| v.one_of(&states, src)).unwrap_or_default();
         let Some(name) = name else { continue };
         let Some(text) = name.text(LABEL, src) else { continue };
         if !label(text) {
             name.must_be(LABEL, src);
         }
-        match seen.iter().find(|(n, _)| n == text) {
+        match seen.iter().find(|(site, _)| site.name == text) {
             Some((_, line)) => {
                 let message = format!("site {text:?} is already written on line {line}");
                 src.error(name.span, message);
             }
-            None => seen.push((text.to_owned(), src.line(name.span.start))),
+            None => seen.push((Site { name: text.to_owned(), state }, src.line(name.span.start))),
         }
     }
-    seen.into_iter().map(|(name, _)| name).collect()
+    seen.into_iter().map(|(site, _)| site).collect()
 }
 
 /// A `[probe.NAME]` as read.

@@ -7,10 +7,10 @@ use crate::control::groups::{others, spread};
 use crate::control::message::{
     Action, Condition, CutoverRequest, EndpointChange, FlipRequest, OverrideRequest, Pending, PoolChange,
 };
-use crate::control::state::{PoolState, State};
+use crate::control::state::{EndpointState, PoolState, State};
 use crate::dns::Name;
 use crate::steering::flip::by_percent;
-use crate::steering::pool::{Settings, Weight};
+use crate::steering::pool::{Settings, SiteName, SiteState, Weight};
 use crate::steering::ttl::{Change, Cutover, largest_ttl};
 use crate::time::Timestamp;
 
@@ -24,6 +24,8 @@ pub struct Proposal {
     pub action: Action,
     /// The new states of the pools that it touches.
     pub touched: BTreeMap<Name, PoolState>,
+    /// What is said of a site.
+    pub site: Option<(SiteName, SiteState)>,
     /// The flips that still wait to be confirmed.
     pub pending: Vec<Pending>,
     /// What the operator should know.
@@ -71,6 +73,20 @@ pub fn flip(
     let mut warnings = Vec::new();
     for (name, weights) in weights {
         let mut pool = state.pools[&name].clone();
+        let gains = |(i, e): &(usize, &EndpointState)| weights[*i] > e.weight;
+        for (_, endpoint) in pool.endpoints.iter().enumerate().filter(gains) {
+            let site = &endpoint.site;
+            match endpoint.site_state {
+                SiteState::Active => {}
+                SiteState::Drained => warnings.push(format!(
+                    "pool {name}: {site} is drained: what it is given goes to the others until it is active"
+                )),
+                SiteState::Retired => {
+                    let why = format!("pool {name}: {site} is retired and is given nothing; make it active first");
+                    return Err(ControlError::Conflict(why));
+                }
+            }
+        }
         let table = pool.table.reweigh(&weights);
         set_weights(&mut pool, &weights, table, Change { at: now, confirmed });
         refuse_nothing(&name, &pool)?;
@@ -85,7 +101,7 @@ pub fn flip(
         let pools = touched.keys().cloned().collect();
         pending.push(Pending { generation: state.generation + 1, confirm_by, pools });
     }
-    Ok(Proposal { action: Action::Flip { confirm_by }, touched, pending, warnings })
+    Ok(Proposal { action: Action::Flip { confirm_by }, touched, site: None, pending, warnings })
 }
 
 /// Refuses to flip `pools` while a flip of one of them waits to be confirmed.
@@ -132,7 +148,11 @@ pub fn take_back(
         refuse_nothing(name, &pool)?;
         touched.insert(name.clone(), pool);
     }
-    let warnings = spread(state, &mut touched)?;
+    let mut warnings = spread(state, &mut touched)?;
+    for (name, pool) in &touched {
+        let idle = pool.endpoints.iter().filter(|e| e.weight > Weight::ZERO && e.site_state != SiteState::Active);
+        warnings.extend(idle.map(|e| format!("pool {name}: {} is {}: it is not answered", e.site, e.site_state)));
+    }
     // A pool that is set otherwise no longer waits; a flip over several pools waits on for the others.
     let pending = (state.pending.iter().cloned())
         .filter_map(|mut p| {
@@ -140,7 +160,7 @@ pub fn take_back(
             (!p.pools.is_empty()).then_some(p)
         })
         .collect();
-    Ok(Proposal { action: by, touched, pending, warnings })
+    Ok(Proposal { action: by, touched, site: None, pending, warnings })
 }
 
 /// The flip of `generation` stays.
@@ -165,7 +185,7 @@ pub fn confirm(
         }
     }
     let pending = state.pending.iter().filter(|p| p.generation != generation).cloned().collect();
-    Ok(Proposal { action: Action::Confirm { confirmed: generation }, touched, pending, warnings })
+    Ok(Proposal { action: Action::Confirm { confirmed: generation }, touched, site: None, pending, warnings })
 }
 
 /// An operator's word over the health of one endpoint.
@@ -183,13 +203,40 @@ pub fn set_override(
     let endpoint = pool.endpoint(site).ok_or_else(|| no_site(&pool, name, site))?;
     pool.endpoints[endpoint].forced = request.forced;
     refuse_nothing(name, &pool)?;
-    // A flip that waits is not confirmed by this.
-    let confirmed = if pool.change.is_some_and(|c| c.confirmed.is_none()) { None } else { Some(now) };
-    pool.change = Some(Change { at: now, confirmed });
+    pool.change = Some(unconfirmed_or(pool.change, now));
     let action = Action::Override { pool: name.clone(), site: site.to_owned(), forced: request.forced };
     let mut touched = [(name.clone(), pool)].into();
     let warnings = spread(state, &mut touched)?;
-    Ok(Proposal { action, touched, pending: state.pending.clone(), warnings })
+    Ok(Proposal { action, touched, site: None, pending: state.pending.clone(), warnings })
+}
+
+/// An operator's word over all endpoints of a site. Retiring it also gives its shares to the others.
+///
+/// # Errors
+/// Not found; a conflict when a pool would be left with nothing to answer, or when a flip of a pool whose weights change
+/// waits to be confirmed.
+pub fn set_site(state: &State, site: &str, to: SiteState, now: Timestamp) -> Result<Proposal, ControlError> {
+    if !state.sites.contains_key(site) {
+        let known: Vec<&str> = state.sites.keys().map(String::as_str).collect();
+        return Err(ControlError::NotFound(format!("no site {site:?}, only {}", known.join(", "))));
+    }
+    let mut touched = BTreeMap::new();
+    for (name, old) in &state.pools {
+        let Some(endpoint) = old.endpoint(site).filter(|i| old.endpoints[*i].site_state != to) else { continue };
+        let mut pool = old.clone();
+        pool.set_site(site, to);
+        refuse_nothing(name, &pool)?;
+        if pool.table != old.table {
+            refuse_waiting(state, [name].into_iter())?;
+        }
+        if pool.may_answer(endpoint) != old.may_answer(endpoint) {
+            pool.change = Some(unconfirmed_or(pool.change, now));
+        }
+        touched.insert(name.clone(), pool);
+    }
+    let action = Action::Site { site: site.to_owned(), state: to };
+    let site = Some((site.to_owned(), to));
+    Ok(Proposal { action, touched, site, pending: state.pending.clone(), warnings: Vec::new() })
 }
 
 /// Sets, moves or clears the planned instant of one pool.
@@ -213,7 +260,7 @@ pub fn set_cutover(
     let action = Action::Cutover { pool: name.clone(), cutover: request.at };
     let mut touched = [(name.clone(), pool)].into();
     let warnings = spread(state, &mut touched)?;
-    Ok(Proposal { action, touched, pending: state.pending.clone(), warnings })
+    Ok(Proposal { action, touched, site: None, pending: state.pending.clone(), warnings })
 }
 
 /// What a proposal does to the pools' weights and shares. Horizons are for the writer to fill in.
@@ -265,12 +312,18 @@ fn set_weights(pool: &mut PoolState, weights: &[Weight], table: crate::steering:
     pool.change = Some(change);
 }
 
+/// A change at `now` that needs no confirmation. A flip that waits for one is not confirmed by it.
+fn unconfirmed_or(before: Option<Change>, now: Timestamp) -> Change {
+    let waits = before.is_some_and(|change| change.confirmed.is_none());
+    Change { at: now, confirmed: if waits { None } else { Some(now) } }
+}
+
 fn refuse_nothing(name: &Name, pool: &PoolState) -> Result<(), ControlError> {
     if !pool.leaves_nothing() {
         return Ok(());
     }
     Err(ControlError::Conflict(format!(
-        "pool {name}: nothing would be left to answer: every endpoint with weight is overridden down, or none has weight"
+        "pool {name}: nothing would be left to answer: every endpoint with weight is overridden down or at a site that is drained or retired, or none has weight"
     )))
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::control::error::ControlError;
 use crate::control::message::{
     AuditEntry, ChangeAnswer, CutoverRequest, Explanation, FlipAnswer, FlipRequest, Origin, OverrideRequest,
-    ReasonRequest, ReloadWish, RestoreRequest, Status,
+    ReasonRequest, ReloadWish, RestoreRequest, SiteRequest, Status,
 };
 use crate::control::numbers::StoreNumbers;
 use crate::dns::{Name, Rtype};
@@ -29,6 +29,7 @@ pub(super) enum Command {
     Restore(Origin, RestoreRequest, Reply<FlipAnswer>),
     Confirm(Origin, u64, ReasonRequest, Reply<ChangeAnswer>),
     Override(Origin, Name, String, OverrideRequest, Reply<ChangeAnswer>),
+    Site(Origin, String, SiteRequest, Reply<ChangeAnswer>),
     Cutover(Origin, Name, CutoverRequest, Reply<ChangeAnswer>),
     Reload(Origin, ReloadWish, Reply<ChangeAnswer>),
     Status(Reply<Status>),
@@ -98,6 +99,11 @@ impl Handle {
         request: OverrideRequest,
     ) -> Result<ChangeAnswer, ControlError> {
         self.ask(|reply| Command::Override(origin, pool, site, request, reply)).await
+    }
+
+    /// Says an operator's word over `site`.
+    pub async fn set_site(&self, origin: Origin, site: String, r: SiteRequest) -> Result<ChangeAnswer, ControlError> {
+        self.ask(|reply| Command::Site(origin, site, r, reply)).await
     }
 
     /// Sets, moves or clears the cutover of `pool`.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dns::{Name, Rtype, Ttl};
 use crate::steering::flip::Percent;
-use crate::steering::pool::{Override, Policy, Role, SiteName, Weight};
+use crate::steering::pool::{Override, Policy, Role, SiteName, SiteState, Weight};
 use crate::time::Timestamp;
 
 /// Who says it, and on what ground: beside every change.
@@ -121,6 +121,17 @@ pub struct OverrideRequest {
     pub reason: Option<String>,
 }
 
+/// An operator's word over all endpoints of a site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SiteRequest {
+    /// `active`, `drained` or `retired`.
+    pub state: SiteState,
+    /// For the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// The planned instant of a change of one pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -197,6 +208,9 @@ pub struct Status {
     /// In the order of the configuration.
     pub zones: Vec<ZoneStatus>,
     /// In the order of the configuration.
+    #[serde(default)]
+    pub sites: Vec<SiteStatus>,
+    /// In the order of the configuration.
     pub pools: Vec<PoolStatus>,
     /// Flips that wait to be confirmed.
     pub pending: Vec<Pending>,
@@ -205,6 +219,19 @@ pub struct Status {
     pub store_problem: Option<String>,
     /// What the operator should know.
     pub warnings: Vec<String>,
+}
+
+/// A site and how it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteStatus {
+    /// Its name.
+    pub name: SiteName,
+    /// The operator's word.
+    pub state: SiteState,
+    /// The configuration's, which counts at the first start only.
+    pub configured_state: SiteState,
+    /// The pools that have an endpoint there.
+    pub pools: Vec<Name>,
 }
 
 /// A zone and how it is served.
@@ -400,6 +427,13 @@ pub enum Action {
         /// The word.
         #[serde(rename = "override")]
         forced: Override,
+    },
+    /// An operator's word over a site.
+    Site {
+        /// Which.
+        site: SiteName,
+        /// The word.
+        state: SiteState,
     },
     /// A planned instant.
     Cutover {

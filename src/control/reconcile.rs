@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::control::state::{EndpointState, PoolState, State, fingerprint};
 use crate::dns::Name;
-use crate::steering::pool::{Override, Settings, SiteName, Weight};
+use crate::steering::pool::{Override, Settings, Site, SiteName, SiteState, Weight};
 use crate::steering::ttl::{Change, TtlPolicy};
 use crate::time::Timestamp;
 
@@ -48,7 +48,7 @@ pub enum Removal {
         pool: Name,
     },
     /// Nothing would be left to answer, forced or not.
-    #[error("pool {pool}: with this configuration nothing is left to answer: its weights add up to nothing")]
+    #[error("pool {pool}: with this configuration nothing is left to answer: no site that serves has weight")]
     Nothing {
         /// The pool.
         pool: Name,
@@ -58,19 +58,20 @@ pub enum Removal {
 /// Endpoints, by pool and site, that clients are given although they have no weight: spares in use.
 pub type Answered = BTreeSet<(Name, SiteName)>;
 
-/// Brings the state in line with a configuration: a new pool begins with the configured weights, a new endpoint of an old
-/// pool at weight 0, what the configuration lacks goes. Weights of the rest stay as operators made them. Where other answers
-/// come of it, that is a change at `now`, and the TTL low after it.
+/// Brings the state in line with a configuration, under its old generation: a new site begins with the configured state, a
+/// new pool with the configured weights, a new endpoint of an old pool at weight 0, what the configuration lacks goes. The
+/// rest stays as operators made it. Where other answers come of it, that is a change at `now`, and the TTL low after it.
 ///
 /// # Errors
 /// All [`Removal`]s that need `force`, or that not even force allows.
 pub fn reconcile(
     state: &State,
+    sites: &[Site],
     settings: &[Settings],
     answered: &Answered,
     force: bool,
     now: Timestamp,
-) -> Result<BTreeMap<Name, PoolState>, Vec<Removal>> {
+) -> Result<State, Vec<Removal>> {
     let mut refused = Vec::new();
     let carried = |pool: &Settings| {
         let old = state.pools.get(&pool.name);
@@ -78,6 +79,17 @@ pub fn reconcile(
     };
     let mut pools: BTreeMap<Name, PoolState> = settings.iter().map(carried).collect();
     gather(state, settings, &mut pools);
+    let of_site = |site: &Site| (site.name.clone(), state.sites.get(&site.name).copied().unwrap_or(site.state));
+    let sites: BTreeMap<SiteName, SiteState> = sites.iter().map(of_site).collect();
+    for (name, pool) in &mut pools {
+        for (site, site_state) in &sites {
+            match pool.endpoint(site) {
+                // What was flipped back to a retired site by a revert stays so, and is not answered.
+                Some(i) if state.pools.contains_key(name) => pool.endpoints[i].site_state = *site_state,
+                _ => pool.set_site(site, *site_state),
+            }
+        }
+    }
     for (name, new) in &mut pools {
         if let Some(old) = state.pools.get(name) {
             for (i, endpoint) in old.endpoints.iter().enumerate() {
@@ -94,7 +106,9 @@ pub fn reconcile(
                     });
                 }
             }
-            if new.fingerprint != old.fingerprint || new.table.moved(&old.table) > 0.0 {
+            let may =
+                |pool: &PoolState| -> Vec<bool> { (0..pool.endpoints.len()).map(|i| pool.may_answer(i)).collect() };
+            if new.fingerprint != old.fingerprint || may(new) != may(old) || new.table.moved(&old.table) > 0.0 {
                 // A flip that waits is not confirmed by this.
                 let confirmed = if old.change.is_some_and(|c| c.confirmed.is_none()) { None } else { Some(now) };
                 new.change = Some(Change { at: now, confirmed });
@@ -109,7 +123,10 @@ pub fn reconcile(
             refused.push(Removal::Pool { pool: name.clone() });
         }
     }
-    if refused.is_empty() { Ok(pools) } else { Err(refused) }
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    Ok(State { generation: state.generation, pending: state.pending.clone(), sites, pools })
 }
 
 /// Gives the pools of each group one state: that of the first one that was in the group before, else of the first that was
@@ -145,6 +162,7 @@ fn carry_over(old: &PoolState, settings: &Settings) -> PoolState {
                 weight: known.map_or(Weight::ZERO, |k| k.weight),
                 role: e.role,
                 forced: known.map_or(Override::Obey, |k| k.forced),
+                site_state: SiteState::Active,
             }
         })
         .collect();
@@ -195,14 +213,24 @@ pub(super) mod tests {
 
     fn state(settings: &Settings) -> State {
         let pools = [(settings.name.clone(), PoolState::initial(settings))].into();
-        State { generation: 1, pending: Vec::new(), pools }
+        State { generation: 1, pools, ..State::default() }
+    }
+
+    fn pools_of(
+        state: &State,
+        file: &[Settings],
+        answered: &Answered,
+        force: bool,
+        now: Timestamp,
+    ) -> Result<BTreeMap<Name, PoolState>, Vec<Removal>> {
+        reconcile(state, &[], file, answered, force, now).map(|state| state.pools)
     }
 
     #[test]
     fn the_store_rules_over_configured_weights() {
         let state = state(&pool(&[("ec2", 100), ("dc1", 0)]));
         let new =
-            reconcile(&state, &[pool(&[("dc1", 100), ("ec2", 0), ("dc2", 50)])], &Answered::new(), false, NOW).unwrap();
+            pools_of(&state, &[pool(&[("dc1", 100), ("ec2", 0), ("dc2", 50)])], &Answered::new(), false, NOW).unwrap();
         let new = &new[&"www.example.org".parse().unwrap()];
         let weights: Vec<u32> = new.weights().iter().map(|w| w.get()).collect();
         assert_eq!(weights, [0, 100, 0], "as before by site, and the new one at 0");
@@ -213,18 +241,18 @@ pub(super) mod tests {
     fn what_is_answered_is_not_removed_unless_forced() {
         let before = state(&pool(&[("ec2", 100), ("dc1", 25)]));
         let name: Name = "www.example.org".parse().unwrap();
-        let gone = reconcile(&before, &[pool(&[("ec2", 100)])], &Answered::new(), false, NOW).unwrap_err();
+        let gone = pools_of(&before, &[pool(&[("ec2", 100)])], &Answered::new(), false, NOW).unwrap_err();
         assert!(gone[0].to_string().contains("dc1, which is given 20.00 %"), "{}", gone[0]);
-        let forced = reconcile(&before, &[pool(&[("ec2", 100)])], &Answered::new(), true, NOW).unwrap();
+        let forced = pools_of(&before, &[pool(&[("ec2", 100)])], &Answered::new(), true, NOW).unwrap();
         assert!((forced[&name].table.share(0) - 1.0).abs() < 1e-9);
         assert_eq!(
-            reconcile(&before, &[], &Answered::new(), false, NOW).unwrap_err(),
+            pools_of(&before, &[], &Answered::new(), false, NOW).unwrap_err(),
             [Removal::Pool { pool: name.clone() }]
         );
-        assert!(reconcile(&before, &[], &Answered::new(), true, NOW).unwrap().is_empty());
+        assert!(pools_of(&before, &[], &Answered::new(), true, NOW).unwrap().is_empty());
         let nothing = state(&pool(&[("ec2", 100), ("dc1", 0)]));
         assert_eq!(
-            reconcile(&nothing, &[pool(&[("dc1", 100)])], &Answered::new(), true, NOW).unwrap_err(),
+            pools_of(&nothing, &[pool(&[("dc1", 100)])], &Answered::new(), true, NOW).unwrap_err(),
             [Removal::Nothing { pool: name }]
         );
     }
@@ -242,15 +270,35 @@ pub(super) mod tests {
         let alone = pool(&[ec2, dc1]);
         before.pools.insert(api.clone(), PoolState::initial(&Settings { name: api.clone(), ..alone }));
         let file = [grouped("api.example.org", &[ec2, dc1]), grouped("www.example.org", &[ec2, dc1])];
-        let new = reconcile(&before, &file, &Answered::new(), false, NOW).unwrap();
+        let new = pools_of(&before, &file, &Answered::new(), false, NOW).unwrap();
         assert!(new[&api].agrees(&new[&www]) && new[&www].agrees(&before.pools[&www]), "the one that was in it leads");
         let changes = [&api, &www].map(|name| new[name].change);
         assert_eq!(changes, [Some(Change { at: NOW, confirmed: Some(NOW) }), None]);
 
         before.pools.insert(www.clone(), PoolState::initial(&grouped("www.example.org", &[("ec2", 0), ("dc1", 1)])));
-        let refused = reconcile(&before, &file, &Answered::new(), false, NOW).unwrap_err();
+        let refused = pools_of(&before, &file, &Answered::new(), false, NOW).unwrap_err();
         assert!(refused[0].to_string().contains("the group web gives nobody ec2"), "{}", refused[0]);
-        assert!(reconcile(&before, &file, &Answered::new(), true, NOW).unwrap()[&api].agrees(&before.pools[&www]));
+        assert!(pools_of(&before, &file, &Answered::new(), true, NOW).unwrap()[&api].agrees(&before.pools[&www]));
+    }
+
+    #[test]
+    fn a_site_is_as_configured_until_an_operator_speaks() {
+        let file = [pool(&[("ec2", 100), ("dc1", 50)])];
+        let sites = |state| {
+            ["ec2", "dc1"].map(|name| Site {
+                name: name.to_owned(),
+                state: if name == "dc1" { state } else { SiteState::Active },
+            })
+        };
+        let new = |before: &State, state| reconcile(before, &sites(state), &file, &Answered::new(), false, NOW);
+        let first = new(&State::default(), SiteState::Retired).unwrap();
+        let dc1 = &first.pools[&file[0].name].endpoints[1];
+        assert_eq!((dc1.site_state, dc1.weight), (SiteState::Retired, Weight::ZERO));
+        let again = new(&first, SiteState::Active).unwrap();
+        assert_eq!(again, first, "from then on the store rules");
+        let none = sites(SiteState::Drained).map(|site| Site { state: SiteState::Drained, ..site });
+        let refused = reconcile(&State::default(), &none, &file, &Answered::new(), true, NOW).unwrap_err();
+        assert_eq!(refused, [Removal::Nothing { pool: file[0].name.clone() }]);
     }
 
     proptest::proptest! {
@@ -267,7 +315,7 @@ pub(super) mod tests {
             }
             let sites = [("a", configured.0), ("b", configured.1)];
             let file: Vec<_> = (0..=weights.len()).map(|i| grouped(&name(i), &sites)).collect();
-            if let Ok(new) = reconcile(&before, &file, &Answered::new(), true, NOW) {
+            if let Ok(new) = pools_of(&before, &file, &Answered::new(), true, NOW) {
                 let first = new.values().next().unwrap();
                 proptest::prop_assert!(new.values().all(|pool| pool.agrees(first) && !pool.leaves_nothing()));
             }

@@ -10,7 +10,7 @@ use crate::control::message::Pending;
 use crate::dns::{Name, Rtype, Ttl};
 use crate::steering::flip::leaves_nothing;
 use crate::steering::key::endpoint_id;
-use crate::steering::pool::{Override, Role, Settings, SiteName, Weight};
+use crate::steering::pool::{Override, Role, Settings, SiteName, SiteState, Weight};
 use crate::steering::select::Candidate;
 use crate::steering::share::ShareTable;
 use crate::steering::ttl::{Change, Cutover, TtlPolicy, largest_ttl_within};
@@ -23,6 +23,9 @@ pub struct State {
     pub generation: u64,
     /// Flips that wait to be confirmed.
     pub pending: Vec<Pending>,
+    /// What the operator says of the sites that the configuration has.
+    #[serde(default)]
+    pub sites: BTreeMap<SiteName, SiteState>,
     /// By owner name. Stored each for itself.
     #[serde(skip)]
     pub pools: BTreeMap<Name, PoolState>,
@@ -63,6 +66,9 @@ pub struct EndpointState {
     pub role: Role,
     /// The operator's word over health.
     pub forced: Override,
+    /// The operator's word over its site, as [`State::sites`] has it.
+    #[serde(default)]
+    pub site_state: SiteState,
 }
 
 impl PoolState {
@@ -71,7 +77,13 @@ impl PoolState {
         let endpoints: Vec<EndpointState> = settings
             .endpoints
             .iter()
-            .map(|e| EndpointState { site: e.site.clone(), weight: e.weight, role: e.role, forced: Override::Obey })
+            .map(|e| EndpointState {
+                site: e.site.clone(),
+                weight: e.weight,
+                role: e.role,
+                forced: Override::Obey,
+                site_state: SiteState::Active,
+            })
             .collect();
         let weights: Vec<Weight> = endpoints.iter().map(|e| e.weight).collect();
         let table = ShareTable::from_weights(&weights);
@@ -87,6 +99,16 @@ impl PoolState {
         self.endpoints.clone_from(&lead.endpoints);
         self.table.clone_from(&lead.table);
         self.cutover = lead.cutover.or(self.cutover);
+    }
+
+    /// Says of the endpoint at `site` how its site is. One that is retired gives what it has to the others.
+    pub fn set_site(&mut self, site: &str, to: SiteState) {
+        let Some(endpoint) = self.endpoint(site) else { return };
+        self.endpoints[endpoint].site_state = to;
+        if to == SiteState::Retired && self.endpoints[endpoint].weight > Weight::ZERO {
+            self.endpoints[endpoint].weight = Weight::ZERO;
+            self.table = self.table.reweigh(&self.weights());
+        }
     }
 
     /// Whether it has in common what pools of a group have.
@@ -111,7 +133,7 @@ impl PoolState {
             weight: e.weight,
             role: e.role,
             healthy: healthy(i),
-            forced: e.forced,
+            forced: if e.site_state == SiteState::Active { e.forced } else { Override::Down },
         };
         self.endpoints.iter().enumerate().map(candidate).collect()
     }
@@ -154,7 +176,13 @@ pub(super) fn fingerprint(settings: &Settings) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
     use crate::control::reconcile::tests::pool;
+    use crate::steering::pool::Policy;
+    use crate::steering::select::Selector;
 
     #[test]
     fn a_policy_of_today_does_not_bound_what_another_allowed() {
@@ -166,5 +194,37 @@ mod tests {
         let largest = |policy| state.largest_ttl_within(&policy, at, at.after(10)).secs();
         assert_eq!(largest(settings.ttl), 60);
         assert_eq!(largest(lower), 3600, "not the 8 s that it would have earned from 1 s on");
+    }
+
+    proptest! {
+        #[test]
+        fn only_active_sites_are_answered_and_retiring_one_moves_its_own(
+            endpoints in prop::collection::vec((0u32..4, any::<bool>(), 0u8..3, 0u8..3), 1..5),
+            retired in 0usize..5, point: u64, healthy: [bool; 5],
+        ) {
+            let names = ["a", "b", "c", "d", "e"];
+            let weights: Vec<(&str, u32)> = names.into_iter().zip(endpoints.iter().map(|e| e.0)).collect();
+            let mut state = PoolState::initial(&pool(&weights));
+            for (endpoint, (_, spare, forced, site)) in state.endpoints.iter_mut().zip(&endpoints) {
+                endpoint.role = if *spare { Role::Spare } else { Role::Never };
+                endpoint.forced = [Override::Obey, Override::Up, Override::Down][usize::from(*forced)];
+                endpoint.site_state = [SiteState::Active, SiteState::Drained, SiteState::Active][usize::from(*site)];
+            }
+            let pick = |state: &PoolState| {
+                let candidates = state.candidates(|i| healthy[i]);
+                Selector::new(Policy::Sticky, Arc::new(state.table.clone()), &candidates).pick(point, 0)
+            };
+            let before = pick(&state);
+            prop_assert!(before.is_none_or(|i| state.endpoints[i].site_state == SiteState::Active && state.may_answer(i)));
+            prop_assert!(before.is_some() || state.leaves_nothing());
+            let retired = retired % endpoints.len();
+            let mut after = state.clone();
+            after.set_site(names[retired], SiteState::Retired);
+            prop_assert!(pick(&after) != Some(retired));
+            prop_assert_eq!(after.endpoints[retired].weight, Weight::ZERO);
+            if after.table != ShareTable::default() {
+                prop_assert!((state.table.moved(&after.table) - state.table.share(retired)).abs() < 1e-9);
+            }
+        }
     }
 }

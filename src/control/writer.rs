@@ -140,6 +140,9 @@ impl Writer {
             Command::Override(origin, pool, site, request, reply) => {
                 _ = reply.send(self.set_override(origin, &pool, &site, request, now).await);
             }
+            Command::Site(origin, site, request, reply) => {
+                _ = reply.send(self.set_site(origin, &site, request, now).await);
+            }
             Command::Cutover(origin, pool, request, reply) => {
                 _ = reply.send(self.set_cutover(origin, &pool, request, now).await);
             }

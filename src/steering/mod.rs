@@ -4,7 +4,7 @@
 //! `control` feeds these with commands and observations; `query` asks what they compiled.
 //!
 //! The words, each defined once:
-//! - *site*: a place that serves, by name.
+//! - *site* ([`pool::Site`]): a place that serves, by name; an operator may drain or retire it.
 //! - *pool* ([`pool::Settings`]): the endpoints that can answer for one owner name.
 //! - *endpoint* ([`pool::Endpoint`]): one choice in a pool: a site and its RDATA for each type.
 //! - *weight* ([`pool::Weight`]): the share of resolver demand that an endpoint is given, relative to the others'.

@@ -10,6 +10,39 @@ use crate::steering::ttl::TtlPolicy;
 /// A site's name: what flips, overrides and metrics call it.
 pub type SiteName = String;
 
+/// A site as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Its name.
+    pub name: SiteName,
+    /// The initial state; from the first start on the store rules.
+    pub state: SiteState,
+}
+
+/// An operator's word over all endpoints of a site. No probe and no override can undo it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SiteState {
+    /// It serves.
+    #[default]
+    Active,
+    /// Not answered; its weights are kept, and what it has of the share tables.
+    Drained,
+    /// Not answered in any role, and given no weight.
+    Retired,
+}
+
+impl fmt::Display for SiteState {
+    /// As it is written in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::Drained => "drained",
+            Self::Retired => "retired",
+        })
+    }
+}
+
 /// The endpoints that can answer for one owner name. It steers together the types that at least one endpoint gives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {

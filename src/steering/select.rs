@@ -31,7 +31,7 @@ pub struct Candidate {
     pub role: Role,
     /// What the probes say; unknown counts as it was, else as up.
     pub healthy: bool,
-    /// What the operator says.
+    /// What the operator says: of the endpoint, or `down` where its site is drained or retired.
     pub forced: Override,
 }
 

@@ -50,7 +50,7 @@ pub fn catalog(folder: &Path, pools: &[&str], weights: [u32; 3]) -> Catalog {
 /// As configured.
 pub fn state(catalog: &Catalog) -> State {
     let pools = catalog.settings.pools.iter().map(|pool| (pool.name.clone(), PoolState::initial(pool)));
-    State { generation: 1, pending: Vec::new(), pools: pools.collect() }
+    State { generation: 1, pools: pools.collect(), ..State::default() }
 }
 
 /// The pool at `index` as queries see it, where `healthy` says so of its endpoints.

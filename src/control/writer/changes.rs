@@ -12,7 +12,7 @@ use crate::control::error::ControlError;
 use crate::control::handle::AuditQuery;
 use crate::control::message::{
     Action, AuditEntry, ChangeAnswer, CutoverRequest, EndpointChange, FlipAnswer, FlipRequest, Origin, OverrideRequest,
-    PoolChange, ReasonRequest, ReloadWish, RestoreRequest,
+    PoolChange, ReasonRequest, ReloadWish, RestoreRequest, SiteRequest,
 };
 use crate::control::reconcile::reconcile;
 use crate::control::records::{self, Past, RecordError, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
@@ -145,6 +145,24 @@ impl Writer {
         check_condition(origin.condition, self.state.generation, false)?;
         let proposal = decide::set_override(&self.state, pool, site, &request, now)?;
         let answer = ChangeAnswer { warnings: proposal.warnings.clone(), ..self.change_answer(now) };
+        self.make(&origin, request.reason, proposal, now, repeat(&origin, &change, &answer, now)).await?;
+        Ok(answer)
+    }
+
+    pub(super) async fn set_site(
+        &mut self,
+        origin: Origin,
+        site: &str,
+        request: SiteRequest,
+        now: Timestamp,
+    ) -> Result<ChangeAnswer, ControlError> {
+        let change = format!("site {site}");
+        if let Some(first) = self.repeated(&origin, &change).await? {
+            return Ok(first);
+        }
+        check_condition(origin.condition, self.state.generation, false)?;
+        let proposal = decide::set_site(&self.state, site, request.state, now)?;
+        let answer = self.change_answer(now);
         self.make(&origin, request.reason, proposal, now, repeat(&origin, &change, &answer, now)).await?;
         Ok(answer)
     }
@@ -310,8 +328,10 @@ impl Writer {
         mut writes: Vec<Write>,
     ) -> Result<Timestamp, ControlError> {
         let catalog = self.catalog.clone();
-        let next =
-            State { generation: self.state.generation + 1, pending: proposal.pending, pools: self.state.pools.clone() };
+        let mut next = self.state.clone();
+        next.generation += 1;
+        next.pending = proposal.pending;
+        next.sites.extend(proposal.site);
         let entry = AuditEntry {
             generation: next.generation,
             at: now,
@@ -485,8 +505,11 @@ impl Writer {
         let (catalog, zone_copies) =
             read.map_err(|mistakes| ControlError::Unloadable(mistakes.iter().map(ToString::to_string).collect()))?;
         let answered = self.answered();
-        let pools = reconcile(&self.state, &catalog.settings.pools, &answered, request.force, now)
+        let (sites, pools) = (&catalog.settings.sites, &catalog.settings.pools);
+        let mut next = reconcile(&self.state, sites, pools, &answered, request.force, now)
             .map_err(|removals| ControlError::Unloadable(removals.iter().map(ToString::to_string).collect()))?;
+        next.generation += 1;
+        let pools = &next.pools;
         let touched: BTreeMap<Name, PoolState> = pools
             .iter()
             .filter(|(name, new)| self.state.pools.get(*name) != Some(*new))
@@ -504,7 +527,7 @@ impl Writer {
             };
             let same = |name: &&Name| {
                 self.state.pools.get(*name).map(answers) == pools.get(*name).map(answers)
-                    && members(&self.state.pools, name) == members(&pools, name)
+                    && members(&self.state.pools, name) == members(pools, name)
             };
             if let Some(pool) = pending.pools.iter().find(|name| !same(name)) {
                 return Err(ControlError::Conflict(format!(
@@ -513,7 +536,6 @@ impl Writer {
                 )));
             }
         }
-        let next = State { generation: self.state.generation + 1, pending: self.state.pending.clone(), pools };
         let entry = AuditEntry {
             generation: next.generation,
             at: now,
@@ -568,16 +590,19 @@ fn repeat(origin: &Origin, change: &str, answer: &impl Serialize, now: Timestamp
 fn is_flip(action: &Action) -> bool {
     match action {
         Action::Flip { .. } | Action::Revert { .. } | Action::Unconfirmed { .. } | Action::Restore { .. } => true,
-        Action::Start | Action::Confirm { .. } | Action::Override { .. } | Action::Cutover { .. } | Action::Reload => {
-            false
-        }
+        Action::Start
+        | Action::Confirm { .. }
+        | Action::Override { .. }
+        | Action::Site { .. }
+        | Action::Cutover { .. }
+        | Action::Reload => false,
     }
 }
 
-/// Whether `past` moved clients of `pool`, so that an older flip can't be undone behind it. A configuration does so only
-/// where it takes away an endpoint that had weight, or makes the pool.
+/// Whether `past` moved clients of `pool`, so that an older flip can't be undone behind it. A configuration or a word over a
+/// site does so only where it takes away an endpoint that had weight, or makes the pool.
 fn has_flipped(past: &Past, pool: &Name) -> bool {
-    if past.entry.action != Action::Reload {
+    if !matches!(past.entry.action, Action::Reload | Action::Site { .. }) {
         return is_flip(&past.entry.action);
     }
     let Some(Some(before)) = past.before.get(pool) else { return true };
@@ -609,6 +634,7 @@ fn tell(entry: &AuditEntry) {
         Action::Confirm { confirmed } => format!("flip of generation {confirmed} confirmed"),
         Action::Restore { restored } => format!("weights of generation {restored} restored"),
         Action::Override { pool, site, forced } => format!("override of {pool} at {site}: {forced}"),
+        Action::Site { site, state } => format!("site {site}: {state}"),
         Action::Cutover { pool, cutover: Some(at) } => format!("cutover of {pool} at {at}"),
         Action::Cutover { pool, cutover: None } => format!("cutover of {pool} cleared"),
         Action::Reload => "configuration read again".to_owned(),

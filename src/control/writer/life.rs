@@ -15,7 +15,7 @@ use crate::control::message::{Action, AuditEntry, ZoneState};
 use crate::control::numbers::StoreNumbers;
 use crate::control::reconcile::{Answered, Removal, reconcile};
 use crate::control::records::{self, Past, RecordError, Repeat, Run, audit_key, horizon_key, pool_key};
-use crate::control::state::{PoolState, State};
+use crate::control::state::PoolState;
 use crate::control::writer::copies::{last_good, stale_copies, zone_copies};
 use crate::control::writer::view::tell_zones;
 use crate::control::writer::{Checked, SELF, Writer};
@@ -93,8 +93,9 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     let stored = records::read(&*store).await?;
     let first = stored.state.is_none();
     let before = stored.state.unwrap_or_default();
-    let pools =
-        reconcile(&before, &catalog.settings.pools, &Answered::new(), force, now).map_err(StartError::Removal)?;
+    let (sites, settings) = (&catalog.settings.sites, &catalog.settings.pools);
+    let mut state = reconcile(&before, sites, settings, &Answered::new(), force, now).map_err(StartError::Removal)?;
+    let pools = &state.pools;
 
     let mut horizons = Horizons::new(readers.workers());
     horizons.follow(&catalog, 1);
@@ -108,9 +109,9 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         .map(|(name, pool)| (name.clone(), pool.clone()))
         .collect();
     let gone: Vec<&Name> = before.pools.keys().filter(|name| !pools.contains_key(*name)).collect();
-    let changed = first || !touched.is_empty() || !gone.is_empty();
+    let changed = first || !touched.is_empty() || !gone.is_empty() || state.sites != before.sites;
     let generation = before.generation + u64::from(changed);
-    let state = State { generation, pending: before.pending.clone(), pools };
+    state.generation = generation;
 
     let mut writes = vec![records::put(records::RUN, &Run { clean: false })];
     for (pool, known) in &known {

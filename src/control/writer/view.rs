@@ -5,13 +5,13 @@ use std::sync::Arc;
 use crate::control::catalog::Catalog;
 use crate::control::decide::percent;
 use crate::control::message::{
-    EndpointStatus, HealthStatus, HorizonStatus, PoolStatus, Status, TtlStatus, ZoneState, ZoneStatus,
+    EndpointStatus, HealthStatus, HorizonStatus, PoolStatus, SiteStatus, Status, TtlStatus, ZoneState, ZoneStatus,
 };
 use crate::control::writer::Writer;
 use crate::diagnostic::Diagnostic;
 use crate::dns::{Name, Rtype};
 use crate::steering::horizon::Report;
-use crate::steering::pool::{Override, Role, SiteName, Weight};
+use crate::steering::pool::{Override, Role, Site, SiteName, Weight};
 use crate::steering::select::Mode;
 use crate::steering::ttl::largest_ttl;
 use crate::time::Timestamp;
@@ -58,11 +58,24 @@ impl Writer {
             now,
             listen: self.listen.clone(),
             zones: zones.collect(),
+            sites: self.site_statuses(),
             pools,
             pending: self.state.pending.clone(),
             store_problem: self.store_problem.clone(),
             warnings,
         }
+    }
+
+    fn site_statuses(&self) -> Vec<SiteStatus> {
+        let status = |site: &Site| SiteStatus {
+            name: site.name.clone(),
+            state: self.state.sites.get(&site.name).copied().unwrap_or(site.state),
+            configured_state: site.state,
+            pools: (self.state.pools.iter().filter(|(_, p)| p.endpoint(&site.name).is_some()))
+                .map(|(name, _)| name.clone())
+                .collect(),
+        };
+        self.catalog.settings.sites.iter().map(status).collect()
     }
 
     fn pool_status(&self, index: usize, now: Timestamp) -> PoolStatus {
