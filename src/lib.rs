@@ -16,7 +16,8 @@
 //! | [`store`] | durable state |
 //! | [`control`] | the one writer: commands, observations and ticks in, a new snapshot out |
 //! | [`api`] | HTTP face of `control` |
-//! | [`forward`] | the TCP forwarder; stands alone |
+//! | [`pairing`] | what a forwarder and its authority say to each other: plain data for `control` and `forward` |
+//! | [`forward`] | the TCP forwarder; stands alone, but for those words |
 //! | [`config`] | the files as written -> checked settings of the parts |
 //! | [`cli`] | one file per subcommand |
 //! | [`run`] | builds the parts from checked settings, joins them, waits for the end |
@@ -31,6 +32,7 @@ pub mod control;
 pub mod diagnostic;
 pub mod dns;
 pub mod forward;
+pub mod pairing;
 pub mod probe;
 pub mod query;
 pub mod run;

@@ -49,6 +49,9 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// The API's certificate can't be used.
+    #[error("the API's certificate can't be used: {0}")]
+    Tls(io::Error),
     /// The store can't be had.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -91,6 +94,7 @@ pub async fn serve(
         Addresses { dns: listeners.addresses().to_vec(), api: api_listener.local_addr().map_err(bind_api)? };
     let store = Arc::new(Embedded::open(&settings.state)?);
     let token = Token::load_or_create(&settings.api.token_file)?;
+    let tls = settings.api.tls.as_ref().map(api::acceptor).transpose().map_err(RunError::Tls)?;
     // From here on SIGHUP ends nothing; one that comes before the first answer is carried out after it.
     let hangups = signal(SignalKind::hangup()).map_err(RunError::Threads)?;
     let readers = Readers::new(listeners.workers());
@@ -113,6 +117,7 @@ pub async fn serve(
     let api_stop = CancellationToken::new();
     let api = tokio::spawn(api::serve(
         api_listener,
+        tls,
         control.clone(),
         token,
         api::Facts { serving: Arc::new(true.into()) },

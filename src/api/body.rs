@@ -136,13 +136,13 @@ pub fn cutover(object: Map<String, Value>) -> Result<CutoverRequest, Vec<Fault>>
 }
 
 /// An object being read: what is taken is gone, mistakes are kept to the end.
-struct Fields {
-    object: Map<String, Value>,
+pub(super) struct Fields {
+    pub(super) object: Map<String, Value>,
     faults: Vec<Fault>,
 }
 
 impl Fields {
-    fn of(mut object: Map<String, Value>, known: &[&str]) -> Self {
+    pub(super) fn of(mut object: Map<String, Value>, known: &[&str]) -> Self {
         let mut faults = Vec::new();
         object.retain(|key, _| {
             let is_known = known.contains(&key.as_str());
@@ -155,18 +155,23 @@ impl Fields {
         Self { object, faults }
     }
 
-    fn fault(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+    pub(super) fn fault(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         self.faults.push(Fault::new(pointer, detail));
     }
 
     /// The value of a field that may be missing; `null` is missing too.
-    fn take<T>(&mut self, field: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+    pub(super) fn take<T>(&mut self, field: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
         let value = self.object.remove(field).filter(|v| !v.is_null())?;
         read(&value).map_err(|detail| self.fault(format!("/{field}"), detail)).ok()
     }
 
     /// The value of a field that must be there.
-    fn require<T>(&mut self, field: &str, read: impl FnOnce(&Value) -> Result<T, String>, wanted: &str) -> Option<T> {
+    pub(super) fn require<T>(
+        &mut self,
+        field: &str,
+        read: impl FnOnce(&Value) -> Result<T, String>,
+        wanted: &str,
+    ) -> Option<T> {
         if self.object.get(field).is_none_or(Value::is_null) {
             self.fault(format!("/{field}"), format!("{field} is missing: {wanted}"));
         }
@@ -224,7 +229,7 @@ impl Fields {
         weights
     }
 
-    fn end<T>(self, request: T) -> Result<T, Vec<Fault>> {
+    pub(super) fn end<T>(self, request: T) -> Result<T, Vec<Fault>> {
         if self.faults.is_empty() { Ok(request) } else { Err(self.faults) }
     }
 }
@@ -233,7 +238,7 @@ fn object(value: &Value) -> Result<Map<String, Value>, String> {
     value.as_object().cloned().ok_or_else(|| format!("{value} is {}, not an object", kind(value)))
 }
 
-fn text(value: &Value) -> Result<String, String> {
+pub(super) fn text(value: &Value) -> Result<String, String> {
     value.as_str().map(ToOwned::to_owned).ok_or_else(|| format!("{value} is {}, not a text", kind(value)))
 }
 

@@ -7,12 +7,14 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-/// Connections at one time; further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 1024;
+/// Connections at one time, a stream for each forwarder among them; further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 4096;
 /// For the head of a request, from the end of the one before it on; so it also ends connections that nobody uses.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// For requests under way when the server stops.
@@ -21,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers connections with `router` until `stop`, and finishes those that are in a request within [`GRACE`].
-pub(super) async fn listen(listener: TcpListener, router: Router, stop: CancellationToken) {
+pub(super) async fn listen(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -33,7 +35,7 @@ pub(super) async fn listen(listener: TcpListener, router: Router, stop: Cancella
             }
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(converse(stream, router.clone(), stop.clone()));
+                    connections.spawn(serve(stream, tls.clone(), router.clone(), stop.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the API can't accept a connection");
@@ -49,9 +51,18 @@ pub(super) async fn listen(listener: TcpListener, router: Router, stop: Cancella
     }
 }
 
-async fn converse(stream: TcpStream, router: Router, stop: CancellationToken) {
+async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
     // Answers are small and written at once: there is nothing to wait for.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else { return converse(stream, router, stop).await };
+    match tokio::time::timeout(HEAD_LIMIT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => converse(stream, router, stop).await,
+        Ok(Err(error)) => tracing::debug!(%error, "an API connection did not become TLS"),
+        Err(_) => tracing::debug!("an API connection did not become TLS in time"),
+    }
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, stop: CancellationToken) {
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -14,16 +14,26 @@
 //! | `POST /api/v1/reload` | reads configuration and zones again |
 //! | `GET /api/v1/audit?before=&limit=` | past changes, newest first |
 //! | `GET /api/v1/explain?name=&type=&client=` | why a client is answered what it is |
+//! | `GET`, `POST /api/v1/forwarders` | the forwarders and how they do; a new one |
+//! | `GET`, `DELETE /api/v1/forwarders/{name}` | one of them; leads it no longer |
+//! | `POST /api/v1/forwarders/{name}/token` | a new token for it |
+//! | `PUT`, `DELETE /api/v1/forwarders/{name}/hold` | new connections wait; go on |
+//! | `PUT /api/v1/forwarders/{name}/ladder` | a rung, for a rule and a class, or all |
+//! | `PUT`, `DELETE /api/v1/forwarders/{name}/rules/{rule}` | targets, pool and site of a rule |
+//! | `GET /api/v1/audit/forwarders?limit=` | past changes of forwarders, newest first |
+//! | `GET /api/v1/forwarders/{name}/stream` | for the forwarder: what is wanted of it, a line of JSON for each change |
+//! | `POST /api/v1/forwarders/{name}/report` | for the forwarder: how it does, and who comes |
 //! | `GET /metrics` | for Prometheus |
 //! | `GET /livez`, `GET /readyz` | whether the process lives; whether it serves |
 //! | `GET /` | this list as text |
 //!
 //! The last four are open; all other paths, known or not, want `Authorization: Bearer TOKEN`, checked before the body is
-//! read. A change takes `If-Match` (the generation that it is decided on; answers carry it as ETag), `Idempotency-Key` and
+//! read; the two for a forwarder want that forwarder's own token, which opens nothing else. A change takes `If-Match` (the generation that it is decided on; answers carry it as ETag), `Idempotency-Key` and
 //! `X-Waypost-Author`. What goes in and comes out is in [`control::message`](crate::control::message); every refusal is a
 //! [`Problem`].
 
 mod body;
+mod forwarders;
 mod listen;
 pub mod metrics;
 mod origin;
@@ -35,15 +45,18 @@ mod shell;
 pub mod token;
 pub mod words;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::Handle;
+use crate::server::certificate::Certificate;
 
 pub use problem::Problem;
 pub use token::{Token, TokenError};
@@ -55,6 +68,17 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The file with the admin's bearer token; made at the first start, mode 0600.
     pub token_file: PathBuf,
+    /// With it, all is TLS; a new certificate is taken from its file without a restart.
+    pub tls: Option<Tls>,
+}
+
+/// Files of the certificate, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The server's own certificate first.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// What the API tells and `control` does not know.
@@ -66,8 +90,33 @@ pub struct Facts {
 
 /// Serves the API on `listener` until `stop`; then no more connections are accepted, and those that are in the middle of a
 /// request have 10 s to finish it.
-pub async fn serve(listener: TcpListener, control: Handle, token: Token, facts: Facts, stop: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    control: Handle,
+    token: Token,
+    facts: Facts,
+    stop: CancellationToken,
+) {
     let requests = metrics::Requests::default();
-    let routes = routes::routes(routes::App { control, facts, requests: requests.clone() });
-    listen::listen(listener, shell::around(routes, token, requests), stop).await;
+    let keys = shell::Keys { admin: token, forwarders: control.forwarders().clone() };
+    let routes = routes::routes(routes::App { control, facts, requests: requests.clone(), stop: stop.clone() });
+    listen::listen(listener, tls, shell::around(routes, keys, requests), stop).await;
+}
+
+/// What makes a connection TLS, with the certificate of these files.
+///
+/// # Errors
+/// What is wrong with which file.
+pub fn acceptor(tls: &Tls) -> io::Result<TlsAcceptor> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_no_client_auth()
+        .with_cert_resolver(Certificate::read(&tls.certificate, &tls.key)?);
+    // Forwarders come back often: a ticket spares both sides the signature.
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(io::Error::other)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -11,12 +11,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::metrics::{self, Requests};
 use crate::api::origin::origin;
 use crate::api::parameters::{Pairs, Parameters, Segments};
 use crate::api::problem::Problem;
-use crate::api::{Facts, body, ready};
+use crate::api::{Facts, body, forwarders, ready};
 use crate::control::message::{AuditEntry, CutoverRequest, Explanation, Origin, PoolStatus, SiteStatus, Status};
 use crate::control::{AuditQuery, Fault, Handle};
 use crate::dns::{Name, Rtype};
@@ -35,10 +36,12 @@ pub(super) struct App {
     pub control: Handle,
     pub facts: Facts,
     pub requests: Requests,
+    /// Ends what would go on for ever.
+    pub stop: CancellationToken,
 }
 
 /// What a handler gives.
-type Reply = Result<Response, Problem>;
+pub(super) type Reply = Result<Response, Problem>;
 
 /// All routes.
 pub(super) fn routes(app: App) -> Router {
@@ -61,6 +64,7 @@ pub(super) fn routes(app: App) -> Router {
         .route("/api/v1/reload", post(reload))
         .route("/api/v1/audit", get(audit))
         .route("/api/v1/explain", get(explain))
+        .merge(forwarders::routes())
         .with_state(app)
 }
 
@@ -91,10 +95,23 @@ With the header Authorization: Bearer TOKEN:
   POST   /api/v1/restore                               {"generation": 17}
   POST   /api/v1/reload
   GET    /api/v1/audit?before=GENERATION&limit=50
+  GET    /api/v1/forwarders
+  POST   /api/v1/forwarders                            {"name": "NAME"}
+  GET    /api/v1/forwarders/NAME
+  DELETE /api/v1/forwarders/NAME
+  POST   /api/v1/forwarders/NAME/token
+  PUT    /api/v1/forwarders/NAME/hold                  {"secs": 10, "most": 1000, "beyond": "refuse", "rate": 200}
+  DELETE /api/v1/forwarders/NAME/hold
+  PUT    /api/v1/forwarders/NAME/ladder                {"rule": "RULE", "class": "stays",
+                                                        "ladder": {"rung": "close-idle", "age_secs": 600}}
+  PUT    /api/v1/forwarders/NAME/rules/RULE            {"targets": [{"target": "HOST:PORT", "weight": 100}],
+                                                        "pool": "NAME", "site": "SITE"}
+  DELETE /api/v1/forwarders/NAME/rules/RULE
+  GET    /api/v1/audit/forwarders?limit=50
   GET    /api/v1/explain?name=NAME&type=A&client=ADDRESS
 
 Each change takes "reason" in its body, and the headers If-Match: "GENERATION" (flips, reverts and restores must say it;
-* is any), Idempotency-Key and X-Waypost-Author. A flip also takes "dry_run": true and "confirm_within": "10m".
+* is any; for a forwarder it is the revision of its state), Idempotency-Key and X-Waypost-Author. A flip also takes "dry_run": true and "confirm_within": "10m".
 "#
     )
 }
@@ -230,7 +247,7 @@ async fn audit(State(app): State<App>, Pairs(pairs): Pairs) -> Reply {
     Ok(Json(Audit { entries: app.control.audit(query).await? }).into_response())
 }
 
-fn audit_query(pairs: Vec<(String, String)>) -> Result<AuditQuery, Vec<Fault>> {
+pub(super) fn audit_query(pairs: Vec<(String, String)>) -> Result<AuditQuery, Vec<Fault>> {
     let mut given = Parameters::of(pairs, &["before", "limit"]);
     let before = given.take("before", |text| text.parse().map_err(|_| format!("{text:?} is no generation")));
     let limit = given.take("limit", |text| {
@@ -274,7 +291,7 @@ async fn status_soon(app: &App) -> Option<Status> {
 }
 
 /// Reads headers and body of a change; what is wrong with either is told at once.
-async fn change<T>(
+pub(super) async fn change<T>(
     headers: &HeaderMap,
     body: Body,
     read: impl FnOnce(serde_json::Map<String, serde_json::Value>) -> Result<T, Vec<Fault>>,
@@ -299,7 +316,7 @@ fn generation(written: &str) -> Result<u64, Problem> {
 }
 
 /// An answer with its generation as ETag, to be sent back as If-Match.
-fn tagged(generation: u64, answer: &impl Serialize) -> Response {
+pub(super) fn tagged(generation: u64, answer: &impl Serialize) -> Response {
     let tag = HeaderValue::from_str(&format!("\"{generation}\"")).expect("digits and quotation marks are ASCII");
     ([(header::ETAG, tag)], Json(answer)).into_response()
 }

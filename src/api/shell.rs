@@ -1,5 +1,6 @@
 //! What lies around every route: the token, a bound on time, one shape for all errors, a count.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -8,23 +9,34 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
+use crate::api::forwarders;
 use crate::api::metrics::Requests;
 use crate::api::problem::Problem;
-use crate::api::token::Token;
+use crate::api::token::{self, Token};
+use crate::control::forwarders::Forwarders;
 
 /// Paths that need no token. They change nothing, and what they tell, monitoring must be able to read.
 const OPEN: [&str; 4] = ["/", "/livez", "/readyz", "/metrics"];
 /// For one request, from its head to its answer.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
+/// What opens the API.
+#[derive(Clone)]
+pub(super) struct Keys {
+    /// Opens all but what is a forwarder's own.
+    pub admin: Token,
+    /// Each has a token for its own two paths.
+    pub forwarders: Arc<Forwarders>,
+}
+
 /// `routes` with all that lies around them.
-pub(super) fn around(routes: Router, token: Token, requests: Requests) -> Router {
+pub(super) fn around(routes: Router, keys: Keys, requests: Requests) -> Router {
     // The last layer is the outermost: a refused request is counted too.
     routes
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::from_fn(bounded))
-        .layer(middleware::from_fn_with_state(token, authorized))
+        .layer(middleware::from_fn_with_state(keys, authorized))
         .layer(middleware::from_fn_with_state(requests, counted))
 }
 
@@ -47,13 +59,26 @@ async fn bounded(request: Request, next: Next) -> Response {
     })
 }
 
-async fn authorized(State(token): State<Token>, request: Request, next: Next) -> Response {
+async fn authorized(State(keys): State<Keys>, request: Request, next: Next) -> Response {
     if OPEN.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    let told = match request.headers().get(header::AUTHORIZATION) {
+    let given = request.headers().get(header::AUTHORIZATION);
+    if let Some(name) = forwarders::of_forwarder(request.uri().path()) {
+        let opened = given.and_then(bearer).is_some_and(|given| {
+            keys.forwarders.get(name).is_some_and(|member| member.is_opened_by(&token::sha256(given)))
+        });
+        if opened {
+            return next.run(request).await;
+        }
+        let told =
+            format!("this path is for the forwarder {name:?}, with the token that `waypost forwarder add` printed");
+        tracing::debug!(forwarder = name, "a forwarder came without the right token");
+        return Problem::new(StatusCode::UNAUTHORIZED, told).into_response();
+    }
+    let told = match given {
         None => "a token is needed: send the header Authorization: Bearer TOKEN, with the token from the token file",
-        Some(given) if bearer(given).is_some_and(|given| token.is(given)) => return next.run(request).await,
+        Some(given) if bearer(given).is_some_and(|given| keys.admin.is(given)) => return next.run(request).await,
         Some(_) => {
             "this is not the token: the header must be Authorization: Bearer TOKEN, with the one from the token file"
         }
@@ -95,17 +120,21 @@ mod tests {
         task: tokio::task::JoinHandle<()>,
     }
 
+    fn keys() -> Keys {
+        Keys { admin: Token::from_text("0123456789abcdef").unwrap(), forwarders: Arc::default() }
+    }
+
     async fn start() -> Server {
         let routes = Router::new()
             .route("/", get(|| async { "hello" }))
             .route("/api/v1/thing/{name}", get(|| async { "a thing" }))
             .route("/api/v1/echo", post(|body: String| async { body }));
         let requests = Requests::default();
-        let router = around(routes, Token::from_text("0123456789abcdef").unwrap(), requests.clone());
+        let router = around(routes, keys(), requests.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(listen(listener, router, stop.clone()));
+        let task = tokio::spawn(listen(listener, None, router, stop.clone()));
         Server { address, requests, stop, task }
     }
 
@@ -194,11 +223,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_handler_that_hangs_is_given_up() {
         let routes = Router::new().route("/", get(|| async { std::future::pending::<()>().await }));
-        let router = around(routes, Token::from_text("0123456789abcdef").unwrap(), Requests::default());
+        let router = around(routes, keys(), Requests::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(listen(listener, router, stop.clone()));
+        let task = tokio::spawn(listen(listener, None, router, stop.clone()));
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
         let mut answer = String::new();

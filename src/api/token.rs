@@ -95,7 +95,11 @@ impl Token {
         &self.0
     }
 
-    fn random() -> Result<Self, TokenError> {
+    /// A token of 256 random bits.
+    ///
+    /// # Errors
+    /// [`TokenError::Random`].
+    pub fn random() -> Result<Self, TokenError> {
         Ok(Self(random_hex().map_err(TokenError::Random)?.into()))
     }
 }
@@ -106,15 +110,24 @@ impl fmt::Debug for Token {
     }
 }
 
+/// SHA-256 of a token, in hexadecimal digits: what is kept of a token that is not ours to know.
+pub fn sha256(token: &[u8]) -> String {
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token).as_ref())
+}
+
 fn random_hex() -> Result<String, getrandom::Error> {
-    use fmt::Write;
     let mut octets = [0; OCTETS];
     getrandom::fill(&mut octets)?;
-    let mut text = String::with_capacity(2 * OCTETS);
+    Ok(hex(&octets))
+}
+
+fn hex(octets: &[u8]) -> String {
+    use fmt::Write;
+    let mut text = String::with_capacity(2 * octets.len());
     for octet in octets {
         write!(text, "{octet:02x}").expect("a String takes all that is written");
     }
-    Ok(text)
+    text
 }
 
 /// A crash leaves the old state or the new one, and nobody else can read the secret at any moment.
@@ -194,6 +207,11 @@ mod tests {
             assert!(matches!(Token::load_or_create(&path), Err(TokenError::Malformed { .. })), "{text:?}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn the_digest_is_that_of_sha256sum() {
+        assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 
     #[test]

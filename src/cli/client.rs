@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::api::{Problem, Token, TokenError};
 use crate::control::message::Status;
@@ -24,15 +26,18 @@ const MAX_OCTETS: u64 = 64 << 20;
 #[command(next_help_heading = "Server")]
 pub struct ServerArgs {
     /// Where the server's API listens
-    #[arg(long, value_name = "URL", env = "WAYPOST_API", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "URL", env = "WAYPOST_API", hide_env_values = true)]
     #[arg(default_value = "http://127.0.0.1:5380")]
     pub api: String,
     /// The file with its token (or put the token itself into the variable WAYPOST_TOKEN)
-    #[arg(long, value_name = "FILE", env = "WAYPOST_TOKEN_FILE", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "FILE", env = "WAYPOST_TOKEN_FILE", hide_env_values = true)]
     #[arg(default_value = "state/admin.token")]
     pub token_file: PathBuf,
+    /// Certificates (PEM) that an https server's own may be signed by; left out: those that the system trusts
+    #[arg(long, global = true, value_name = "FILE", env = "WAYPOST_CA", hide_env_values = true)]
+    pub ca: Option<PathBuf>,
     /// Print the server's answer as it is
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub json: bool,
 }
 
@@ -148,21 +153,56 @@ impl ServerArgs {
             Ok(text) => Token::from_text(&text).ok_or(Failure::TokenVariable)?,
             Err(_) => Token::load(&self.token_file).map_err(Failure::Token)?,
         };
-        Client::new(&self.api, token, self.json)
+        Client::new(&self.api, self.ca.as_deref(), token, self.json)
     }
 }
 
-impl Client {
-    fn new(api: &str, token: Token, json: bool) -> Result<Self, Failure> {
-        let api = api.trim_end_matches('/');
-        if !api.starts_with("http://") {
-            return Err(Failure::Usage(format!("{api:?} is no address of an API: it begins with http://")));
+/// The certificates that a server's own may be signed by.
+fn roots(ca: Option<&Path>) -> Result<Vec<Certificate<'static>>, Failure> {
+    let bad = |told: String| Failure::Usage(told);
+    let Some(file) = ca else {
+        let system = rustls_native_certs::load_native_certs().certs;
+        if system.is_empty() {
+            return Err(bad("this system trusts no certificates: name the server's with --ca FILE".to_owned()));
         }
+        return Ok(system.iter().map(|der| Certificate::from_der(der).to_owned()).collect());
+    };
+    let octets = std::fs::read(file).map_err(|e| bad(format!("{}: {e}", file.display())))?;
+    let items = parse_pem(&octets).collect::<Result<Vec<_>, _>>();
+    let items = items.map_err(|e| bad(format!("{}: {e}", file.display())))?;
+    let certificates = items.into_iter().filter_map(|item| match item {
+        PemItem::Certificate(certificate) => Some(certificate),
+        _ => None,
+    });
+    let certificates: Vec<_> = certificates.collect();
+    if certificates.is_empty() {
+        return Err(bad(format!("{}: it holds no certificate in PEM", file.display())));
+    }
+    Ok(certificates)
+}
+
+fn tls(roots: Vec<Certificate<'static>>) -> TlsConfig {
+    TlsConfig::builder()
+        .root_certs(RootCerts::Specific(Arc::new(roots)))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .build()
+}
+
+impl Client {
+    fn new(api: &str, ca: Option<&Path>, token: Token, json: bool) -> Result<Self, Failure> {
+        let api = api.trim_end_matches('/');
+        let encrypted = api.starts_with("https://");
+        if !encrypted && !api.starts_with("http://") {
+            let told = format!("{api:?} is no address of an API: it begins with http:// or https://");
+            return Err(Failure::Usage(told));
+        }
+        let roots = if encrypted { roots(ca)? } else { Vec::new() };
         // No proxy from the environment: the token is for the server alone.
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
+            .tls_config(tls(roots))
             .timeout_global(Some(TIME_LIMIT))
             .user_agent(concat!("waypost/", env!("CARGO_PKG_VERSION")));
         Ok(Self { agent: config.build().new_agent(), api: api.to_owned(), token, json })
@@ -311,7 +351,7 @@ pub(crate) mod tests {
             answers.into_iter().map(serve).collect()
         });
         let token = Token::from_text("0123456789abcdef").unwrap();
-        (Client::new(&api, token, false).unwrap(), serving)
+        (Client::new(&api, None, token, false).unwrap(), serving)
     }
 
     fn receive(stream: &mut impl Read) -> String {
@@ -363,7 +403,7 @@ pub(crate) mod tests {
     fn nobody_there_is_told_with_the_place() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let token = Token::from_text("0123456789abcdef").unwrap();
-        let client = Client::new(&format!("http://{free}"), token, false).unwrap();
+        let client = Client::new(&format!("http://{free}"), None, token, false).unwrap();
         let failure = client.get("/api/v1/status").unwrap_err();
         assert!(matches!(failure, Failure::Unreachable { .. }), "{failure:?}");
         assert!(failure.to_string().starts_with(&format!("no server answers at http://{free}: ")), "{failure}");
@@ -374,7 +414,7 @@ pub(crate) mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let api = format!("http://{}", listener.local_addr().unwrap());
         let serving = std::thread::spawn(move || receive(&mut listener.accept().unwrap().0));
-        let client = Client::new(&api, Token::from_text("0123456789abcdef").unwrap(), false).unwrap();
+        let client = Client::new(&api, None, Token::from_text("0123456789abcdef").unwrap(), false).unwrap();
         let failure = client.change("POST", "/api/v1/flips", &(), &how(None)).unwrap_err();
         serving.join().unwrap();
         assert!(failure.to_string().contains("may have been made"), "{failure}");
@@ -386,7 +426,7 @@ pub(crate) mod tests {
         assert!(matches!(client.status().unwrap_err(), Failure::Strange { .. }));
         assert!(matches!(client.status().unwrap_err(), Failure::Strange { .. }));
         let token = || Token::from_text("0123456789abcdef").unwrap();
-        assert!(matches!(Client::new("127.0.0.1:5380", token(), false), Err(Failure::Usage(_))));
+        assert!(matches!(Client::new("127.0.0.1:5380", None, token(), false), Err(Failure::Usage(_))));
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod demo_sites;
 mod explain;
 mod flip;
+mod forwarder;
 mod log;
 mod r#override;
 mod reload;
@@ -53,6 +54,7 @@ Examples:
   waypost confirm 18                                 keep the flip that made generation 18
   waypost revert 18                                  take it back
   waypost forward --config /etc/rinetd.conf          on the old site: bring the stragglers along
+  waypost forwarder hold old-web-1 --secs 10         let its new connections wait
 
 Exit codes: 0 done, 1 refused or failed, 2 bad arguments or input.";
 
@@ -73,6 +75,7 @@ enum Command {
     Reload(reload::Args),
     Audit(audit::Args),
     Explain(explain::Args),
+    Forwarder(forwarder::Args),
 }
 
 /// Reads the arguments, runs the subcommand, gives its exit code: 0 done, 1 failed, 2 bad input.
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => reload::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Forwarder(args) => forwarder::run(&args),
     };
     match told.and_then(|text| say(&text)) {
         Ok(_) => ExitCode::SUCCESS,
@@ -157,6 +161,11 @@ mod tests {
             "waypost cutover www.example.org --at 2027-01-15T08:00:00Z",
             "waypost cutover www.example.org --clear",
             "waypost explain www.example.org --type AAAA --client 192.0.2.1",
+            "waypost forwarder add old-web-1",
+            "waypost forwarder hold old-web-1 old-web-2 --secs 10 --rate 200",
+            "waypost forwarder release --all",
+            "waypost forwarder rung old-web-1 --class stays close-idle 600",
+            "waypost forwarder rule old-web-1 web --target 192.0.2.1:80 --pool www.example.org --site ec2",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {
                 panic!("{line}: {error}");
@@ -183,6 +192,10 @@ mod tests {
             "waypost site ec2 off",
             "waypost explain a.example",
             "waypost revert eighteen",
+            "waypost forwarder hold",
+            "waypost forwarder hold a --all",
+            "waypost forwarder rung a --class some refuse",
+            "waypost forwarder rule a web --pool www.example.org",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

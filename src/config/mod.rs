@@ -9,6 +9,7 @@
 //! diagnostics to people. Relative paths stay as written: they are taken from the working directory.
 
 mod against_zones;
+mod forwarders;
 mod groups;
 mod keys;
 mod pools;
@@ -32,7 +33,7 @@ use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::dns::tsig::KeyRing;
 use crate::query::cookies::Secret;
 use crate::steering::pool::Site;
-use crate::{api, probe, server, steering, zone};
+use crate::{api, control, probe, server, steering, zone};
 use reader::Table;
 use source::Source;
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub probes: BTreeMap<String, probe::Settings>,
     /// Pools; no name twice, each at or below a zone's apex, their sites and probes among those above.
     pub pools: Vec<steering::pool::Settings>,
+    /// Forwarders that this server leads; none twice.
+    pub forwarders: Vec<control::forwarders::Settings>,
     /// What is logged, and how.
     pub log: LogSettings,
 }
@@ -144,9 +147,10 @@ pub fn parse(text: &str, file: &Path) -> Result<Loaded, Vec<Diagnostic>> {
 
 /// All sections; what is wrong stands in `src`, and is left out or has its default here.
 fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Place>) {
-    let written = ["server", "api", "log", "tsig", "zone", "site", "probe", "pool"].map(|key| file.get(key));
+    let written =
+        ["server", "api", "log", "tsig", "zone", "site", "probe", "pool", "forwarder"].map(|key| file.get(key));
     file.finish(src);
-    let [server, api, log, keys, zones, sites, probes, pools] = written;
+    let [server, api, log, keys, zones, sites, probes, pools, forwarders] = written;
 
     let (server, name, cookie_secrets, state) = sections::server(server, src);
     let api = sections::api(api, &state, src);
@@ -158,11 +162,14 @@ fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Pla
     let surroundings = pools::Surroundings { zones: &zones, sites: &sites, probes: &probes };
     let (pools, pool_places) = pools::pools(pools, &surroundings, src);
 
+    let forwarders = forwarders::forwarders(forwarders, src);
+
     let (zones, zone_places): (Vec<_>, _) =
         zones.served.into_iter().map(|(zone, file)| (zone, src.place(file))).unzip();
     let probes = probes.into_iter().filter_map(|(name, probe)| Some((name, probe.settings?))).collect();
     let keys = Arc::new(keys.ring);
+    let zones = zones.into();
     let settings =
-        Settings { server, name, cookie_secrets, state, api, keys, zones: zones.into(), sites, probes, pools, log };
+        Settings { server, name, cookie_secrets, state, api, keys, zones, sites, probes, pools, forwarders, log };
     (settings, zone_places, pool_places)
 }

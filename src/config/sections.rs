@@ -109,14 +109,22 @@ pub(super) fn path(value: &Value, what: &str, src: &mut Source) -> Option<PathBu
 /// `[api]`: where it listens; its token lies beside the store.
 pub(super) fn api(section: Option<Value>, state: &Path, src: &mut Source) -> api::Settings {
     let table = section.and_then(|s| s.table("[api]", src));
-    let listen = table.and_then(|mut table| {
-        let listen = table.get("listen");
+    let [listen, tls] = table.map_or([const { None }; 2], |mut table| {
+        let written = ["listen", "tls"].map(|key| table.get(key));
         table.finish(src);
-        values::socket_address(&listen?, src)
+        written
     });
-    // Loopback: the API speaks plain HTTP, whoever wants it from elsewhere puts it there knowingly.
-    let listen = listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 5380).into());
-    api::Settings { listen, token_file: state.join("admin.token") }
+    // Loopback: without a certificate the API speaks plain HTTP, whoever wants it from elsewhere puts it there knowingly.
+    let loopback = || (Ipv4Addr::LOCALHOST, 5380).into();
+    let listen = listen.and_then(|v| values::socket_address(&v, src)).unwrap_or_else(loopback);
+    let tls = tls.and_then(|section| {
+        let mut table = section.table("tls", src)?;
+        let [certificate, key] = ["certificate", "key"].map(|key| table.require(key, src));
+        table.finish(src);
+        let [certificate, key] = [certificate, key].map(|v| v.and_then(|v| path(&v, "a file", src)));
+        Some(api::Tls { certificate: certificate?, key: key? })
+    });
+    api::Settings { listen, token_file: state.join("admin.token"), tls }
 }
 
 /// `[log]`.

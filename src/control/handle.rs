@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::error::ControlError;
+use crate::control::forwarders::{self, Forwarders};
 use crate::control::message::{
     AuditEntry, ChangeAnswer, CutoverRequest, Explanation, FlipAnswer, FlipRequest, Origin, OverrideRequest,
     ReasonRequest, ReloadWish, RestoreRequest, SiteRequest, Status,
@@ -32,6 +33,8 @@ pub(super) enum Command {
     Site(Origin, String, SiteRequest, Reply<ChangeAnswer>),
     Cutover(Origin, Name, CutoverRequest, Reply<ChangeAnswer>),
     Reload(Origin, ReloadWish, Reply<ChangeAnswer>),
+    Forwarder(Origin, Option<String>, String, forwarders::Change, Option<String>, Reply<forwarders::Answer>),
+    ForwarderAudit(AuditQuery, Reply<Vec<forwarders::AuditEntry>>),
     Status(Reply<Status>),
     Audit(AuditQuery, Reply<Vec<AuditEntry>>),
 }
@@ -52,6 +55,7 @@ pub struct Handle {
     published: Arc<ArcSwap<Snapshot>>,
     readers: Arc<Readers>,
     numbers: Arc<StoreNumbers>,
+    forwarders: Arc<Forwarders>,
 }
 
 impl Handle {
@@ -60,9 +64,10 @@ impl Handle {
         published: Arc<ArcSwap<Snapshot>>,
         readers: Arc<Readers>,
         numbers: Arc<StoreNumbers>,
+        forwarders: Arc<Forwarders>,
     ) -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(QUEUE);
-        (Self { commands, published, readers, numbers }, receiver)
+        (Self { commands, published, readers, numbers, forwarders }, receiver)
     }
 
     /// Changes weights.
@@ -129,6 +134,28 @@ impl Handle {
     /// Past changes, newest first.
     pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, ControlError> {
         self.ask(|reply| Command::Audit(query, reply)).await
+    }
+
+    /// Changes what is wanted of the forwarder `name`. `token_sha256` is that of a token made for it.
+    pub async fn change_forwarder(
+        &self,
+        origin: Origin,
+        reason: Option<String>,
+        name: String,
+        change: forwarders::Change,
+        token_sha256: Option<String>,
+    ) -> Result<forwarders::Answer, ControlError> {
+        self.ask(|reply| Command::Forwarder(origin, reason, name, change, token_sha256, reply)).await
+    }
+
+    /// Past changes of forwarders, newest first.
+    pub async fn forwarder_audit(&self, query: AuditQuery) -> Result<Vec<forwarders::AuditEntry>, ControlError> {
+        self.ask(|reply| Command::ForwarderAudit(query, reply)).await
+    }
+
+    /// The forwarders that are led from here. Asks nobody.
+    pub fn forwarders(&self) -> &Arc<Forwarders> {
+        &self.forwarders
     }
 
     /// How the published state answers `client` at `now`. Asks nobody: it reads what queries read.

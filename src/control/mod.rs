@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod decide;
 pub mod error;
 mod explain;
+pub mod forwarders;
 mod groups;
 mod handle;
 pub mod horizons;

@@ -9,6 +9,8 @@
 //! | `idempotency/KEY` | [`Repeat`] |
 //! | `health` | [`Remembered`]: what it was, for the next start |
 //! | `zone/NAME` | when it was loaded, a line feed, then the last good contents as a master file |
+//! | `forwarder/NAME` | [`Wanted`](crate::control::forwarders::Wanted) of a forwarder |
+//! | `forwarder-audit/INSTANT/NAME/REVISION` | [`AuditEntry`](crate::control::forwarders::AuditEntry) of a forwarder |
 //! | `run` | `{"clean": true}` after a clean stop: horizons are exact |
 
 use std::collections::BTreeMap;
@@ -128,6 +130,15 @@ pub fn idempotency_key(key: &str) -> String {
 /// Key of a zone's last good contents.
 pub fn zone_key(zone: &Name) -> String {
     format!("zone/{}", zone.to_lowercase())
+}
+
+/// Key of what is wanted of a forwarder.
+pub fn forwarder_key(name: &str) -> String {
+    format!("forwarder/{name}")
+}
+/// Key of a change of a forwarder.
+pub fn forwarder_audit_key(at: Timestamp, name: &str, revision: u64) -> String {
+    format!("forwarder-audit/{:020}/{name}/{revision:020}", at.0)
 }
 
 /// Writes `value` under `key`, as JSON.

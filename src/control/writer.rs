@@ -5,6 +5,7 @@
 
 mod changes;
 mod copies;
+mod forwarders;
 mod life;
 mod observe;
 mod view;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::catalog::Catalog;
 use crate::control::error::ControlError;
+use crate::control::forwarders::Forwarders;
 use crate::control::handle::{Command, Reply};
 use crate::control::horizons::Horizons;
 use crate::control::message::{ChangeAnswer, Origin, ReloadWish};
@@ -85,6 +87,7 @@ pub struct Writer {
     /// Cutovers whose passing without a change was told.
     told_late: Vec<Name>,
     pruned_at: Timestamp,
+    forwarders: Arc<Forwarders>,
 }
 
 /// What probes say of an endpoint.
@@ -147,6 +150,10 @@ impl Writer {
                 _ = reply.send(self.set_cutover(origin, &pool, request, now).await);
             }
             Command::Reload(origin, request, reply) => self.reload(ReloadRequest { origin, request, reply }),
+            Command::Forwarder(origin, reason, name, change, token, reply) => {
+                _ = reply.send(self.change_forwarder(origin, reason, &name, change, token, now).await);
+            }
+            Command::ForwarderAudit(query, reply) => _ = reply.send(self.forwarder_audit(query).await),
             Command::Status(reply) => _ = reply.send(Ok(self.status(now))),
             Command::Audit(query, reply) => _ = reply.send(self.audit(query).await),
         }

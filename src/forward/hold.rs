@@ -11,50 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// How connections are held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Terms {
-    /// After so many seconds the hold is over by itself: 1 to 30.
-    pub secs: u32,
-    /// So many connections wait at most, for each rule.
-    pub most: u32,
-    /// What becomes of those beyond.
-    pub beyond: Beyond,
-    /// Connections let go in a second, for each rule; 0: all at once.
-    pub rate: u32,
-}
-
-/// What becomes of a connection that finds too many waiting.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Beyond {
-    /// It is refused.
-    #[default]
-    Refuse,
-    /// It is forwarded as if nothing were held.
-    Pass,
-}
-
-impl Terms {
-    /// Longer than a database's switch of its primary takes, shorter than a browser's patience.
-    pub const SECS: u32 = 10;
-    /// Beyond that most clients have given up, and those that have not come back all at once.
-    pub const MOST_SECS: u32 = 30;
-
-    /// Why they can't be taken, if so.
-    pub fn mistake(&self) -> Option<String> {
-        let secs = self.secs;
-        (secs == 0 || secs > Self::MOST_SECS)
-            .then(|| format!("{secs} seconds can't be held: expected 1 to {}", Self::MOST_SECS))
-    }
-}
-
-impl Default for Terms {
-    fn default() -> Self {
-        Self { secs: Self::SECS, most: 1000, beyond: Beyond::Refuse, rate: 0 }
-    }
-}
+pub use crate::pairing::{Beyond, Terms};
 
 /// A gate that a rule's new connections go through.
 pub(super) struct Gate {

@@ -1,7 +1,7 @@
 //! The TCP forwarder: a drop-in for rinetd that passes the client's address on and knows who still comes.
 //!
-//! It stands alone: nothing else of the crate is imported here, and it has its own settings and errors. Data runs one
-//! way, each file uses only what stands above it:
+//! It stands alone: of the crate only [`pairing`](crate::pairing), the words that it speaks with an authority, is imported
+//! here, and it has its own settings and errors. Data runs one way, each file uses only what stands above it:
 //!
 //! | file | what it is for |
 //! |---|---|

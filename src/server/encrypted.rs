@@ -4,14 +4,11 @@
 //! One thread with its own runtime, one worker of [`Readers`](crate::query::Readers). A new certificate is taken from its file
 //! without a restart; a bad one leaves the old one in use.
 
-use std::fmt;
-use std::fs::File;
-use std::io::{self, BufReader};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::slice::Iter;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use hickory_proto::op::{Header, HeaderCounts, Message};
 use hickory_proto::rr::Record;
@@ -21,14 +18,11 @@ use hickory_server::Server;
 use hickory_server::net::runtime::Time;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo, default_tls_server_config};
 use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
 use tokio_util::sync::CancellationToken;
 
 use crate::dns::wire::TCP_OCTETS;
 use crate::query::{Context, Reader, Transport, answer};
+use crate::server::certificate::Certificate;
 use crate::server::draws::Draws;
 use crate::time::Timestamp;
 
@@ -36,8 +30,6 @@ use crate::time::Timestamp;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Where queries are sent to over HTTPS (RFC 8484, 4.1.1).
 const HTTPS_PATH: &str = "/dns-query";
-/// How often the certificate's file is looked at, at most.
-const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
 /// How often the thread looks for a newer snapshot when nobody asks, so that it keeps no old one.
 const REFRESH: Duration = Duration::from_millis(250);
 /// What may wait in a connection's socket for its reader.
@@ -182,76 +174,4 @@ impl RequestHandler for Handler {
             failed()
         })
     }
-}
-
-/// A certificate and its key, read again when the file changes.
-pub(super) struct Certificate {
-    settings: Settings,
-    current: Mutex<Current>,
-}
-
-struct Current {
-    key: Arc<CertifiedKey>,
-    modified: Option<SystemTime>,
-    checked: Instant,
-}
-
-impl fmt::Debug for Certificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Certificate({:?})", self.settings.certificate)
-    }
-}
-
-impl Certificate {
-    /// Reads both files.
-    ///
-    /// # Errors
-    /// What is wrong with which file.
-    pub(super) fn read(settings: &Settings) -> io::Result<Arc<Self>> {
-        let key = Arc::new(read(settings)?);
-        let current = Current { key, modified: modified(&settings.certificate), checked: Instant::now() };
-        Ok(Arc::new(Self { settings: settings.clone(), current: Mutex::new(current) }))
-    }
-
-    fn current(&self) -> Arc<CertifiedKey> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.checked.elapsed() >= CERTIFICATE_CHECK {
-            current.checked = Instant::now();
-            let modified = modified(&self.settings.certificate);
-            if modified != current.modified {
-                match read(&self.settings) {
-                    Ok(key) => {
-                        tracing::info!(file = ?self.settings.certificate, "a new certificate is in use");
-                        (current.key, current.modified) = (Arc::new(key), modified);
-                    }
-                    Err(error) => tracing::warn!(%error, "the new certificate can't be used, the old one stays"),
-                }
-            }
-        }
-        current.key.clone()
-    }
-}
-
-impl ResolvesServerCert for Certificate {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current())
-    }
-}
-
-fn modified(file: &Path) -> Option<SystemTime> {
-    std::fs::metadata(file).and_then(|m| m.modified()).ok()
-}
-
-fn read(settings: &Settings) -> io::Result<CertifiedKey> {
-    let bad =
-        |file: &Path, why: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", file.display()));
-    let open = |file: &Path| File::open(file).map(BufReader::new).map_err(|e| bad(file, e.to_string()));
-    let chain = CertificateDer::pem_reader_iter(open(&settings.certificate)?).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|e| bad(&settings.certificate, e.to_string()))?;
-    if chain.is_empty() {
-        return Err(bad(&settings.certificate, "it holds no certificate in PEM".to_owned()));
-    }
-    let key = PrivateKeyDer::from_pem_reader(open(&settings.key)?).map_err(|e| bad(&settings.key, e.to_string()))?;
-    CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())
-        .map_err(|e| bad(&settings.key, e.to_string()))
 }

@@ -5,6 +5,7 @@
 //! [`Readers`]. None of them waits for anything but its socket: what more than the snapshot is needed for, such as a zone transfer,
 //! they hand to the thread of `requests`.
 
+pub mod certificate;
 mod draws;
 pub mod encrypted;
 mod mmsg;
@@ -160,11 +161,8 @@ fn spawn<F: Future<Output = ()>>(name: &str, serve: impl FnOnce() -> F + Send + 
 fn bind_encrypted(settings: &encrypted::Settings) -> Result<encrypted::Listeners, BindError> {
     let anywhere = SocketAddr::from(([0, 0, 0, 0], 0));
     let first = [&settings.tls, &settings.quic, &settings.https].into_iter().flatten().next();
-    let certificate = encrypted::Certificate::read(settings).map_err(|source| BindError {
-        address: first.copied().unwrap_or(anywhere),
-        transport: "TLS",
-        source,
-    })?;
+    let certificate = certificate::Certificate::read(&settings.certificate, &settings.key)
+        .map_err(|source| BindError { address: first.copied().unwrap_or(anywhere), transport: "TLS", source })?;
     let tcp = |transport| {
         move |&address: &SocketAddr| {
             let bound = bind_tcp(address).and_then(|listener| {

@@ -573,6 +573,11 @@ impl Writer {
         tell_zones(&self.catalog, Some(&old));
         self.publish();
         tell(&entry);
+        let forwarders = self.follow_forwarders(now);
+        if !forwarders.is_empty() {
+            // Where this fails they are made again at the next reload or start.
+            _ = self.commit(forwarders).await;
+        }
         self.bound_again(&before, now).await;
         tokio::task::spawn_blocking(move || drop(old)); // a large zone takes a while
         Ok(answer)

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::control::catalog::Catalog;
 use crate::control::decide;
+use crate::control::forwarders::Forwarders;
 use crate::control::handle::Handle;
 use crate::control::horizons::{Horizons, recover};
 use crate::control::message::{Action, AuditEntry, ZoneState};
@@ -18,7 +19,7 @@ use crate::control::records::{self, Past, RecordError, Repeat, Run, audit_key, h
 use crate::control::state::PoolState;
 use crate::control::writer::copies::{last_good, stale_copies, zone_copies};
 use crate::control::writer::view::tell_zones;
-use crate::control::writer::{Checked, SELF, Writer};
+use crate::control::writer::{Checked, SELF, Writer, forwarders};
 use crate::dns::Name;
 use crate::query::{Readers, Snapshot};
 use crate::steering::health::Health;
@@ -91,6 +92,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         }
     }
     let stored = records::read(&*store).await?;
+    let stored_forwarders = forwarders::stored(&*store).await?;
     let first = stored.state.is_none();
     let before = stored.state.unwrap_or_default();
     let (sites, settings) = (&catalog.settings.sites, &catalog.settings.pools);
@@ -143,7 +145,11 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     }
     let published = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
     let numbers = Arc::new(StoreNumbers::default());
-    let (handle, commands) = Handle::new(published.clone(), readers.clone(), numbers.clone());
+    let known = Arc::new(Forwarders::default());
+    for (name, wanted) in stored_forwarders {
+        known.put(&name, wanted);
+    }
+    let (handle, commands) = Handle::new(published.clone(), readers.clone(), numbers.clone(), known.clone());
     let (report_sender, reports) = mpsc::channel(REPORTS);
     let (reload_sender, reloads) = mpsc::channel(4);
     let mut writer = Writer {
@@ -177,7 +183,13 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         listen,
         told_late: Vec::new(),
         pruned_at: Timestamp(0),
+        forwarders: known,
     };
+    let new_forwarders = writer.follow_forwarders(now);
+    if !new_forwarders.is_empty() {
+        // Where this fails they are made again at the next start.
+        _ = writer.commit(new_forwarders).await;
+    }
     writer.forget_unprobed();
     writer.take_back_unconfirmed(now).await;
     writer.publish();
@@ -252,7 +264,8 @@ impl Writer {
             let repeat: Option<Repeat> = records::parse(&key, &value).ok();
             repeat.is_none_or(|r| now.since(r.at) > REPEAT_SECS).then_some(Write::Delete { key })
         };
-        let writes: Vec<Write> = found.into_iter().filter_map(old).collect();
+        let mut writes: Vec<Write> = found.into_iter().filter_map(old).collect();
+        writes.extend(self.oldest_forwarder_audit().await);
         if !writes.is_empty() {
             _ = self.commit(writes).await; // it is tried again in an hour
         }

@@ -1,0 +1,208 @@
+//! What the authority knows and wants of its forwarders, by the API of a real `waypost serve`. Shows that
+//!
+//! - a token is printed once and opens the forwarder's own stream and reports, nothing else, and nobody else opens those,
+//! - a stream tells the state at once and each change after it; a hold only to streams that were open when it began,
+//! - what is wanted is kept over a kill of the authority, audited, and refused where it makes no sense,
+//! - status shows what is wanted, what is applied, and when the forwarder was last seen,
+//! - the API listens with TLS, and the subcommands verify its certificate.
+
+mod support;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use support::{HEAD, SOON, Server, folder, pool, waypost};
+
+const FORWARDERS: &str = "/api/v1/forwarders";
+
+fn config() -> String {
+    format!("{HEAD}{}[[forwarder]]\nname = \"old-web-2\"\n", pool("www.example.org", 100, 0, ""))
+}
+
+/// Makes a forwarder known; gives its token.
+fn add(server: &Server, name: &str) -> String {
+    let answer = server.api("POST", FORWARDERS, json!({ "name": name }), &[]).done();
+    answer["token"].as_str().unwrap().to_owned()
+}
+
+struct Stream(BufReader<TcpStream>);
+
+impl Stream {
+    /// Opens a forwarder's stream; the status that it is answered with.
+    fn open(server: &Server, name: &str, token: &str) -> Result<Self, String> {
+        let mut stream = TcpStream::connect(server.api).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let path = format!("{FORWARDERS}/{name}/stream");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut status = String::new();
+        reader.read_line(&mut status).unwrap();
+        if status.starts_with("HTTP/1.1 200 ") { Ok(Self(reader)) } else { Err(status) }
+    }
+
+    /// The next line that says something.
+    fn next(&mut self) -> Value {
+        loop {
+            let mut line = String::new();
+            assert!(self.0.read_line(&mut line).unwrap() > 0, "the stream ended");
+            // Heads, sizes of chunks and signs of life are no objects.
+            if let Ok(value @ Value::Object(_)) = serde_json::from_str(&line) {
+                return value;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_opens_its_own_paths_alone() {
+    let server = Server::start(&config());
+    let (one, two) = (add(&server, "old-web-1"), add(&server, "old-web-2"));
+    let report = |name: &str, token: &str| {
+        let headers = [("Authorization", format!("Bearer {token}"))];
+        let path = format!("http://{}{FORWARDERS}/{name}/report", server.api);
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut request = agent.post(&path);
+        for (key, value) in &headers {
+            request = request.header(*key, value);
+        }
+        request
+            .send(json!({"run": 1, "seq": 1, "version": "0", "applied": null}).to_string())
+            .unwrap()
+            .status()
+            .as_u16()
+    };
+    assert_eq!((report("old-web-1", &one), report("old-web-2", &two)), (200, 200));
+    assert_eq!((report("old-web-1", &two), report("nobody", &two)), (401, 401));
+    assert!(Stream::open(&server, "old-web-1", &two).is_err());
+    let mine = [("Authorization", &*format!("Bearer {one}"))];
+    for path in [FORWARDERS, "/api/v1/status", "/api/v1/forwarders/old-web-1"] {
+        let status = ureq::get(&format!("http://{}{path}", server.api)).header(mine[0].0, mine[0].1).call();
+        assert!(matches!(status, Err(ureq::Error::StatusCode(401))), "{path}: {status:?}");
+    }
+    assert_eq!(
+        server.api("POST", "/api/v1/forwarders/old-web-1/report", json!({}), &[]).status,
+        401,
+        "not the admin's"
+    );
+
+    assert!(server.api("POST", FORWARDERS, json!({"name": "old-web-1"}), &[]).refused(409).contains("already"));
+    assert!(server.api("POST", FORWARDERS, json!({"name": "Old Web"}), &[]).refused(400).contains("Old Web"));
+    let fresh = server.api("POST", "/api/v1/forwarders/old-web-1/token", Value::Null, &[]).done();
+    assert_eq!(report("old-web-1", &one), 401, "the old token is good for nothing");
+    assert_eq!(report("old-web-1", fresh["token"].as_str().unwrap()), 200);
+    let store = std::fs::read(server.file("state/waypost.redb")).unwrap();
+    assert!(!store.windows(two.len()).any(|part| part == two.as_bytes()), "no token is stored");
+    assert!(
+        server.api("DELETE", "/api/v1/forwarders/old-web-2", Value::Null, &[]).refused(409).contains("configuration")
+    );
+    server.api("DELETE", "/api/v1/forwarders/old-web-1", Value::Null, &[]).done();
+    assert_eq!(server.api("GET", "/api/v1/forwarders/old-web-1", Value::Null, &[]).status, 404);
+}
+
+#[test]
+fn a_stream_tells_the_state_and_each_change_also_after_a_kill() {
+    let mut server = Server::start(&config());
+    let token = add(&server, "old-web-1");
+    let path = |rest: &str| format!("{FORWARDERS}/old-web-1/{rest}");
+    assert!(server.api("PUT", &path("hold"), json!({}), &[]).refused(409).contains("not connected"));
+    let mut stream = Stream::open(&server, "old-web-1", &token).unwrap();
+    assert_eq!(stream.next()["state"]["revision"], 1);
+
+    let rung =
+        json!({"class": "stays", "ladder": {"rung": "close-idle", "age_secs": 600}, "reason": "they keep theirs"});
+    let answer =
+        server.api("PUT", &path("ladder"), rung, &[("X-Waypost-Author", "anna"), ("If-Match", "\"1\"")]).done();
+    assert_eq!((&answer["revision"], &answer["connected"]), (&json!(2), &json!(true)));
+    assert_eq!(stream.next()["state"]["ladder"][0]["class"], "stays");
+    let stale = json!({"ladder": {"rung": "refuse"}});
+    assert_eq!(server.api("PUT", &path("ladder"), stale, &[("If-Match", "\"1\"")]).status, 412);
+    let wish = json!({"targets": [{"target": "192.0.2.1:80"}], "pool": "www.example.org", "site": "ec2"});
+    server.api("PUT", &path("rules/web"), wish, &[]).done();
+    assert_eq!(stream.next()["state"]["rules"]["web"]["targets"][0]["weight"], 100);
+    let wrong = json!({"targets": [{"target": "nowhere"}], "pool": "no.example.org", "site": "ec2"});
+    assert!(server.api("PUT", &path("rules/web"), wrong, &[]).refused(400).contains("nowhere"));
+    let wrong = json!({"pool": "www.example.org", "site": "dc9"});
+    assert!(server.api("PUT", &path("rules/web"), wrong, &[]).refused(400).contains("dc9"));
+
+    assert!(server.api("PUT", &path("hold"), json!({"secs": 31}), &[]).refused(400).contains("31"));
+    server.api("PUT", &path("hold"), json!({"secs": 30, "rate": 200}), &[]).done();
+    assert_eq!(stream.next()["state"]["revision"], 4);
+    assert_eq!(stream.next()["holds"][0]["terms"]["rate"], 200);
+    let mut late = Stream::open(&server, "old-web-1", &token).unwrap();
+    assert_eq!(late.next()["state"]["revision"], 4);
+    server.api("DELETE", &path("hold"), Value::Null, &[]).done();
+    assert_eq!(stream.next()["state"]["revision"], 5);
+    assert_eq!(stream.next()["holds"], json!([]));
+    assert_eq!(late.next()["state"]["revision"], 5, "it was told of no hold");
+    server.api("PUT", &path("hold"), json!({"secs": 30}), &[]).done();
+
+    server.kill9();
+    server.start_again();
+    let mut stream = Stream::open(&server, "old-web-1", &token).unwrap();
+    let state = stream.next()["state"].clone();
+    assert_eq!((&state["revision"], &state["ladder"][0]["set"]), (&json!(6), &json!(2)));
+    assert_eq!(state["rules"]["web"]["pool"], "www.example.org");
+    let shown = server.get("/api/v1/forwarders/old-web-1");
+    assert_eq!((&shown["connected"], &shown["holds"], &shown["applied"]), (&json!(true), &json!([]), &Value::Null));
+    let audit = server.get("/api/v1/audit/forwarders");
+    let kinds: Vec<_> = audit["entries"].as_array().unwrap().iter().map(|e| e["change"]["kind"].clone()).collect();
+    assert_eq!(kinds, ["hold", "release", "hold", "rule", "ladder", "add"]);
+    let ladder = &audit["entries"][4];
+    assert_eq!((&ladder["author"], &ladder["reason"]), (&json!("anna"), &json!("they keep theirs")));
+    assert_eq!(server.get(FORWARDERS)["forwarders"][1]["has_token"], false, "the configuration names it");
+    server.terminate();
+}
+
+/// A self-signed certificate for 127.0.0.1.
+#[track_caller]
+fn make_certificate(server_folder: &std::path::Path) {
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=authority"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .current_dir(server_folder)
+        .output()
+        .expect("openssl can be run: on Debian from the package openssl");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+#[test]
+fn subcommands_speak_tls_with_the_authority() {
+    let tls = "[api]\ntls = { certificate = \"cert.pem\", key = \"key.pem\" }";
+    let folder = folder(&config().replacen("[api]", tls, 1));
+    make_certificate(folder.path());
+    let server = Server::start_in(folder);
+    let run = |arguments: &[&str]| -> Output {
+        let mut command = waypost();
+        command.args(arguments).args(["--api", &format!("https://{}", server.api)]).env_remove("WAYPOST_CA");
+        command.args(["--token-file", "state/admin.token"]).current_dir(server.path()).output().unwrap()
+    };
+    let text = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let added = run(&["forwarder", "add", "old-web-1", "--ca", "cert.pem"]);
+    assert!(added.status.success() && text(&added).contains("token-file"), "{added:?}");
+    let listed = run(&["forwarder", "list", "--ca", "cert.pem"]);
+    assert!(text(&listed).contains("old-web-1  away"), "{listed:?}");
+    assert!(text(&run(&["status", "--ca", "cert.pem"])).contains("www.example.org"));
+    let stranger = run(&["forwarder", "list"]);
+    assert!(!stranger.status.success() && stranger.stdout.is_empty(), "{stranger:?}");
+    let rung = run(&[
+        "forwarder",
+        "rung",
+        "old-web-1",
+        "--class",
+        "never-asked",
+        "refuse-part",
+        "5",
+        "60",
+        "--ca",
+        "cert.pem",
+    ]);
+    assert!(text(&rung).contains("old-web-1: revision 2\n  warning: old-web-1 is not connected"), "{rung:?}");
+    let held = run(&["forwarder", "hold", "--all", "--ca", "cert.pem"]);
+    assert!(text(&held).contains("No forwarder is connected"), "{held:?}");
+    let audit = run(&["forwarder", "audit", "--ca", "cert.pem"]);
+    assert!(text(&audit).contains("ladder, never-asked: refuse 5 % for 60 s"), "{audit:?}");
+}
