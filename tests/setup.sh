@@ -16,6 +16,8 @@ need unbound unbound
 need nsd-checkzone nsd
 need knotd knot
 need named bind9
+need dnssec-verify bind9-utils
+need ldns-verify-zone ldnsutils
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ]; then as=; elif command -v sudo >/dev/null 2>&1; then as=sudo; else

@@ -150,6 +150,29 @@ fn pretty(rtype: Rtype, wire: &[u8]) -> Option<String> {
     Some(text)
 }
 
+/// Octets in base64 (RFC 4648, 4), as DNSKEY has them.
+pub fn to_base64(octets: &[u8]) -> String {
+    let mut text = String::new();
+    encoding::BASE64.encode(octets, &mut text);
+    text
+}
+
+/// Octets in base32 with extended hex digits, in lower case and without padding, as owner names of NSEC3 have them (RFC
+/// 5155, 3.3).
+pub fn base32hex(octets: &[u8]) -> String {
+    let mut text = String::new();
+    encoding::BASE32HEX.encode(octets, &mut text);
+    text.make_ascii_lowercase();
+    text
+}
+
+/// What a label of base32 with extended hex digits stands for, in any case; `None` when it is none.
+pub fn from_base32hex(label: &[u8]) -> Option<Vec<u8>> {
+    let mut octets = Vec::new();
+    encoding::BASE32HEX.decode(std::iter::once(label), &mut octets)?;
+    Some(octets)
+}
+
 /// Whether `wire` is RDATA of `rtype` in uncompressed wire form, as far as its fields go. Anything is, for a type that is not
 /// known here.
 pub fn is_well_formed(rtype: Rtype, wire: &[u8]) -> bool {

@@ -27,6 +27,9 @@ impl Rtype {
     pub const NSEC: Self = Self(47);
     pub const DNSKEY: Self = Self(48);
     pub const NSEC3: Self = Self(50);
+    pub const NSEC3PARAM: Self = Self(51);
+    pub const CDS: Self = Self(59);
+    pub const CDNSKEY: Self = Self(60);
     pub const SVCB: Self = Self(64);
     pub const HTTPS: Self = Self(65);
     pub const TSIG: Self = Self(250);

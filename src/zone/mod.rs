@@ -10,6 +10,7 @@ pub mod diff;
 pub mod master;
 pub mod prepared;
 pub mod set;
+pub mod signing;
 
 pub use access::AccessList;
 pub use compiled::Zone;
