@@ -8,6 +8,7 @@ need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$m
 need cc gcc
 need dig bind9-dnsutils
 need kdig knot-dnsutils
+need ip iproute2
 need openssl openssl
 need curl curl
 need nginx nginx-light

@@ -21,6 +21,8 @@ use crate::steering::health::Thresholds;
 use crate::steering::pool::{Site, SiteState};
 use crate::{api, probe, server, zone};
 
+const ADDRESSES: &str = "an array of addresses, such as [\"127.0.0.1:5300\", \"[::1]:5300\"]";
+
 /// `[server]`: sockets, name, secrets of cookies, folder of the store.
 pub(super) fn server(section: Option<Value>, src: &mut Source) -> (server::Settings, String, Vec<Secret>, PathBuf) {
     let table = section.and_then(|s| s.table("[server]", src));
@@ -31,7 +33,7 @@ pub(super) fn server(section: Option<Value>, src: &mut Source) -> (server::Setti
     });
     // All addresses, on the port of DNS: what a name server is for, and what NSD and Knot do unless told otherwise.
     let everywhere = || vec![(Ipv4Addr::UNSPECIFIED, 53).into(), (Ipv6Addr::UNSPECIFIED, 53).into()];
-    let listen = listen.map_or_else(everywhere, |v| listeners(&v, src));
+    let (listen, interfaces) = listen.map_or_else(|| (everywhere(), Vec::new()), |v| listen_on(&v, src));
     let workers = match workers.and_then(|v| v.integer("a whole number", 0..=1024, src)).unwrap_or(0) {
         0 => available_parallelism().map_or(1, usize::from),
         n => n as usize,
@@ -47,7 +49,7 @@ pub(super) fn server(section: Option<Value>, src: &mut Source) -> (server::Setti
     let state = state.map_or_else(|| Some("state".into()), |v| path(&v, "a folder", src)).unwrap_or_default();
     let secrets = cookie_secrets.map_or_else(Vec::new, |v| secrets(&v, src));
     let encrypted = tls.and_then(|v| encrypted(&v, src));
-    (server::Settings { listen, workers, encrypted }, name, secrets, state)
+    (server::Settings { listen, interfaces, workers, encrypted }, name, secrets, state)
 }
 
 /// `tls` of `[server]`: TLS, QUIC and HTTPS share one certificate.
@@ -61,7 +63,8 @@ fn encrypted(section: &Value, src: &mut Source) -> Option<server::encrypted::Set
         src.error(table.span(), message).help("say where: listen (TLS), quic or https, such as [\"127.0.0.1:853\"]");
     }
     table.finish(src);
-    let [tls, quic, https] = [tls, quic, https].map(|v| v.map_or_else(Vec::new, |v| listeners(&v, src)));
+    let [tls, quic, https] =
+        [tls, quic, https].map(|v| v.map_or_else(Vec::new, |v| listeners(v.list(ADDRESSES, src), src)));
     Some(server::encrypted::Settings { certificate: certificate?, key: key?, tls, quic, https })
 }
 
@@ -84,9 +87,38 @@ fn secrets(value: &Value, src: &mut Source) -> Vec<Secret> {
     secrets
 }
 
-fn listeners(value: &Value, src: &mut Source) -> Vec<SocketAddr> {
+/// `listen` of `[server]`: addresses, and interfaces at which queries for them are taken.
+fn listen_on(value: &Value, src: &mut Source) -> (Vec<SocketAddr>, Vec<String>) {
+    let elements = value.list(ADDRESSES, src);
+    let interface = |v: &Value| v.as_text().and_then(|text| text.strip_prefix("xdp:")).map(str::to_owned);
+    let (at, addresses): (Vec<_>, Vec<_>) = elements.into_iter().partition(|v| interface(v).is_some());
+    let addresses = listeners(addresses, src);
+    let mut interfaces = Vec::new();
+    for element in at {
+        let Some(name) = interface(&element).filter(|name| is_interface(name)) else {
+            src.error(element.span, "behind \"xdp:\" stands the name of a network interface, such as \"xdp:eth0\"");
+            continue;
+        };
+        if interfaces.contains(&name) {
+            src.error(element.span.clone(), format!("the interface \"{name}\" is written twice"));
+        }
+        if !addresses.iter().any(|a| !a.ip().is_unspecified()) {
+            src.error(element.span, format!("\"xdp:{name}\" has no addresses to take queries for"))
+                .help("list them beside it: [\"192.0.2.1:53\", \"xdp:eth0\"]; a wildcard address does not tell whose they are");
+        }
+        interfaces.push(name);
+    }
+    (addresses, interfaces)
+}
+
+/// What Linux takes as the name of a network interface.
+fn is_interface(name: &str) -> bool {
+    (1..=15).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':'))
+}
+
+fn listeners(elements: Vec<Value>, src: &mut Source) -> Vec<SocketAddr> {
     let mut listen = Vec::new();
-    for element in value.list("an array of addresses, such as [\"127.0.0.1:5300\", \"[::1]:5300\"]", src) {
+    for element in elements {
         let Some(address) = values::socket_address(&element, src) else { continue };
         if address.port() != 0 && listen.contains(&address) {
             src.error(element.span, format!("the address \"{address}\" is written twice"));

@@ -1,18 +1,19 @@
 //! Sockets of the data plane. What is answered is `query`'s; here is how it comes and goes.
 //!
 //! UDP: one blocking thread and one `SO_REUSEPORT` socket for each worker and listen address, batches by
-//! `recvmmsg`/`sendmmsg`. TCP: one thread with its own runtime for all connections. TLS, QUIC and HTTPS: another. Each is one worker of
-//! [`Readers`]. None of them waits for anything but its socket: what more than the snapshot is needed for, such as a zone transfer,
-//! they hand to the thread of `requests`.
+//! `recvmmsg`/`sendmmsg`; or one for each receive queue of a network interface (`xdp`). TCP: one thread with its own runtime for
+//! all connections. TLS, QUIC and HTTPS: another. Each is one worker of [`Readers`]. None of them waits for anything but its
+//! socket: what more than the snapshot is needed for, such as a zone transfer, they hand to the thread of `requests`.
 
 pub mod certificate;
 mod draws;
 pub mod encrypted;
-mod mmsg;
+mod kernel;
 mod requests;
 mod stream;
 mod tcp;
 mod udp;
+mod xdp;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -32,6 +33,8 @@ use crate::steering::horizon::TRANSIT_SECS;
 pub struct Settings {
     /// UDP and TCP; port 0 takes a free one, the same for both.
     pub listen: Vec<SocketAddr>,
+    /// Network interfaces at which UDP queries for those addresses are taken before the kernel's own UDP sees them.
+    pub interfaces: Vec<String>,
     /// UDP worker threads for each address, at least 1.
     pub workers: usize,
     /// TLS, QUIC and HTTPS, if wanted.
@@ -51,9 +54,9 @@ pub struct BindError {
 }
 
 /// Bound sockets that nobody reads yet.
-#[derive(Debug)]
 pub struct Listeners {
     udp: Vec<UdpSocket>,
+    interfaces: Vec<xdp::Interface>,
     tcp: Vec<TcpListener>,
     encrypted: Option<encrypted::Listeners>,
     addresses: Vec<SocketAddr>,
@@ -65,7 +68,8 @@ impl Listeners {
     /// # Errors
     /// [`BindError`] of the first that can't be had.
     pub fn bind(settings: &Settings) -> Result<Self, BindError> {
-        let mut listeners = Self { udp: Vec::new(), tcp: Vec::new(), encrypted: None, addresses: Vec::new() };
+        let mut listeners =
+            Self { udp: Vec::new(), interfaces: Vec::new(), tcp: Vec::new(), encrypted: None, addresses: Vec::new() };
         for &address in &settings.listen {
             // TCP first: only there an address that is taken is refused. A UDP socket would share it with the server that
             // has it, and take queries away from that. A free TCP port may be taken for UDP: then another one is tried.
@@ -88,6 +92,16 @@ impl Listeners {
             listeners.tcp.push(tcp);
             listeners.addresses.push(bound);
         }
+        for interface in &settings.interfaces {
+            match xdp::open(interface, &listeners.addresses) {
+                Ok(opened) => listeners.interfaces.push(opened),
+                Err(error) => tracing::warn!(
+                    interface,
+                    %error,
+                    "queries can't be taken at the interface: they are answered through sockets"
+                ),
+            }
+        }
         listeners.encrypted = settings.encrypted.as_ref().map(bind_encrypted).transpose()?;
         Ok(listeners)
     }
@@ -99,7 +113,8 @@ impl Listeners {
 
     /// How many workers will read: the rows that [`Readers`] needs.
     pub fn workers(&self) -> usize {
-        self.udp.len() + 2 + usize::from(self.encrypted.is_some())
+        let queues: usize = self.interfaces.iter().map(|interface| interface.queues.len()).sum();
+        self.udp.len() + queues + 2 + usize::from(self.encrypted.is_some())
     }
 
     /// Begins to answer from what is `published`, until `stop`.
@@ -114,11 +129,24 @@ impl Listeners {
     ) -> io::Result<Serving> {
         let mut threads = Vec::new();
         let (requests, queue) = requests::queue();
-        for (worker, socket) in self.udp.into_iter().enumerate() {
+        let sockets: Arc<[Arc<UdpSocket>]> = self.udp.into_iter().map(Arc::new).collect();
+        for (worker, socket) in sockets.iter().enumerate() {
             let reader = Reader::new(readers.clone(), worker, published.clone());
-            let (socket, requests, stop) = (Arc::new(socket), requests.clone(), stop.clone());
+            let (socket, requests, stop) = (socket.clone(), requests.clone(), stop.clone());
             let serve = move || udp::serve(&socket, reader, &requests, &stop);
             threads.push(std::thread::Builder::new().name(format!("udp-{worker}")).spawn(serve)?);
+        }
+        let mut programs = Vec::new();
+        for interface in self.interfaces {
+            for queue in interface.queues {
+                let reader = Reader::new(readers.clone(), threads.len(), published.clone());
+                let beside = xdp::Beside { sockets: sockets.clone(), requests: requests.clone() };
+                let stop = stop.clone();
+                let name = format!("xdp-{}", threads.len());
+                let serve = move || xdp::serve(queue, reader, &beside, &stop);
+                threads.push(std::thread::Builder::new().name(name).spawn(serve)?);
+            }
+            programs.push(interface.program);
         }
         let reader = Reader::new(readers.clone(), threads.len(), published.clone());
         let (listeners, until) = (self.tcp, stop.clone());
@@ -131,7 +159,7 @@ impl Listeners {
             let until = stop.clone();
             threads.push(spawn("encrypted", move || encrypted::serve(listeners, reader, until))?);
         }
-        Ok(Serving { threads })
+        Ok(Serving { threads, _programs: programs })
     }
 }
 
@@ -139,6 +167,8 @@ impl Listeners {
 #[derive(Debug)]
 pub struct Serving {
     threads: Vec<JoinHandle<()>>,
+    /// Take packets to the queues for as long as they are kept.
+    _programs: Vec<kernel::xdp::Program>,
 }
 
 impl Serving {
@@ -210,7 +240,7 @@ fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_send_buffer_size(1 << 20)?;
     socket.set_read_timeout(Some(udp::STOP_CHECK))?;
     if address.ip().is_unspecified() {
-        mmsg::ask_for_destination(&socket, address.is_ipv6())?;
+        kernel::mmsg::ask_for_destination(&socket, address.is_ipv6())?;
     }
     socket.bind(&address.into())?;
     Ok(socket.into())

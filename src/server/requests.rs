@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::dns::wire::TCP_OCTETS;
 use crate::query::{Context, Reader, Transport, answer};
 use crate::server::draws::Draws;
-use crate::server::mmsg::WayBack;
+use crate::server::kernel::mmsg::WayBack;
 use crate::time::Timestamp;
 
 /// Requests that wait to be taken; more are turned away.

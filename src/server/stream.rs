@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::server::mmsg::unsent_octets;
+use crate::server::kernel::mmsg::unsent_octets;
 use crate::server::requests::Outgoing;
 use crate::steering::horizon::TRANSIT_SECS;
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::dns::wire::is_request;
 use crate::query::{Context, Reader, Transport, answer};
 use crate::server::draws::Draws;
-use crate::server::mmsg::Batch;
+use crate::server::kernel::mmsg::Batch;
 use crate::server::requests::{Datagram, Queue, Request, Way};
 use crate::time::Timestamp;
 

@@ -1,20 +1,19 @@
-//! Socket calls that have no safe wrapper: datagrams in batches by `recvmmsg(2)` and `sendmmsg(2)`, and the like. The one module with `unsafe`; the rest of the crate denies it.
+//! Datagrams in batches by `recvmmsg(2)` and `sendmmsg(2)`, and single calls on sockets.
 //!
 //! All buffers live on the heap for as long as the [`Batch`] does, and are never moved or resized, so the pointers in the
-//! message headers stay good.
-#![allow(unsafe_code, reason = "no safe crate gives both calls with a source address for each message")]
+//! message headers stay good. No safe crate gives both calls with a source address for each message.
 
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 
 use crate::dns::wire::EDNS_UDP_OCTETS;
 
 /// Messages in a batch: above 16 more gains nothing that can be measured.
-pub(super) const BATCH: usize = 32;
+pub(in crate::server) const BATCH: usize = 32;
 /// Octets of a query; longer ones are dropped, none that we understand is.
 const QUERY_OCTETS: usize = 1536;
 /// Octets of ancillary data: one packet info of either family.
@@ -31,8 +30,8 @@ struct Control([u8; CONTROL_OCTETS]);
 struct Peer([u8; size_of::<libc::sockaddr_storage>()]);
 
 /// A packet as received: its octets, and the way back to who sent it.
-pub(super) struct Packet<'b> {
-    pub(super) octets: &'b [u8],
+pub(in crate::server) struct Packet<'b> {
+    pub(in crate::server) octets: &'b [u8],
     peer: &'b Peer,
     peer_octets: libc::socklen_t,
     control: &'b Control,
@@ -41,7 +40,7 @@ pub(super) struct Packet<'b> {
 
 impl Packet<'_> {
     /// Who sent it; `None` for what is neither IPv4 nor IPv6.
-    pub(super) fn client(&self) -> Option<SocketAddr> {
+    pub(in crate::server) fn client(&self) -> Option<SocketAddr> {
         let peer = &self.peer.0;
         let port = u16::from_be_bytes([peer[2], peer[3]]);
         let ip = match i32::from(u16::from_ne_bytes([peer[0], peer[1]])) {
@@ -53,7 +52,7 @@ impl Packet<'_> {
     }
 
     /// The way back, to be kept for longer than the batch.
-    pub(super) fn way_back(&self) -> WayBack {
+    pub(in crate::server) fn way_back(&self) -> WayBack {
         let mut control = *self.control;
         forget_interface(&mut control, self.control_octets);
         WayBack { peer: *self.peer, peer_octets: self.peer_octets, control, control_octets: self.control_octets }
@@ -61,7 +60,7 @@ impl Packet<'_> {
 }
 
 /// To whom an answer goes, and from which address it leaves.
-pub(super) struct WayBack {
+pub(in crate::server) struct WayBack {
     peer: Peer,
     peer_octets: libc::socklen_t,
     control: Control,
@@ -69,8 +68,19 @@ pub(super) struct WayBack {
 }
 
 impl WayBack {
+    /// To this client, from the address that the socket is bound to.
+    pub(in crate::server) fn to(client: SocketAddr) -> Self {
+        let address = SockAddr::from(client);
+        let mut peer = Peer([0; size_of::<Peer>()]);
+        let octets = address.len() as usize;
+        // SAFETY: a `SockAddr` holds as many initialised octets as it says, at most those of a `sockaddr_storage`.
+        let from = unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), octets) };
+        peer.0[..octets].copy_from_slice(from);
+        Self { peer, peer_octets: address.len(), control: Control([0; CONTROL_OCTETS]), control_octets: 0 }
+    }
+
     /// Sends one message; where the socket's buffer is full, it is lost, as datagrams may be.
-    pub(super) fn send(&mut self, socket: &UdpSocket, octets: &[u8]) -> io::Result<()> {
+    pub(in crate::server) fn send(&mut self, socket: &UdpSocket, octets: &[u8]) -> io::Result<()> {
         let mut slice = libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() };
         // SAFETY: a plain C struct for which all zeroes is a valid value.
         let mut header: libc::msghdr = unsafe { mem::zeroed() };
@@ -88,7 +98,7 @@ impl WayBack {
 }
 
 /// One batch of queries and of their answers.
-pub(super) struct Batch {
+pub(in crate::server) struct Batch {
     queries: Box<[[u8; QUERY_OCTETS]]>,
     answers: Box<[[u8; EDNS_UDP_OCTETS as usize]]>,
     peers: Box<[Peer; BATCH]>,
@@ -105,7 +115,7 @@ pub(super) struct Batch {
 unsafe impl Send for Batch {}
 
 impl Batch {
-    pub(super) fn new() -> Self {
+    pub(in crate::server) fn new() -> Self {
         // SAFETY: iovec and mmsghdr are plain C structs for which all zeroes is a valid value.
         let (no_slice, no_header): (libc::iovec, libc::mmsghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
         let mut batch = Self {
@@ -140,7 +150,7 @@ impl Batch {
     }
 
     /// Waits for one packet at least (or the socket's timeout: 0), takes what is there. Gives how many.
-    pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+    pub(in crate::server) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         let used = std::mem::replace(&mut self.received_count, 0);
         self.outgoing_count = 0;
         // The kernel has written only those of the last batch.
@@ -172,7 +182,7 @@ impl Batch {
     }
 
     /// Has `answer(packet, out)` answer each packet received; `None` sends nothing back.
-    pub(super) fn answer_each(&mut self, mut answer: impl FnMut(&Packet<'_>, &mut [u8]) -> Option<usize>) {
+    pub(in crate::server) fn answer_each(&mut self, mut answer: impl FnMut(&Packet<'_>, &mut [u8]) -> Option<usize>) {
         for i in 0..self.received_count {
             let received = &self.received[i];
             let length = received.msg_len as usize;
@@ -201,7 +211,7 @@ impl Batch {
     }
 
     /// Sends all answers. One that the system refuses is left out, the others go; the last refusal is told.
-    pub(super) fn send(&mut self, socket: &UdpSocket) -> io::Result<()> {
+    pub(in crate::server) fn send(&mut self, socket: &UdpSocket) -> io::Result<()> {
         let mut refused = Ok(());
         let mut sent = 0;
         while sent < self.outgoing_count {
@@ -224,7 +234,7 @@ impl Batch {
 }
 
 /// Asks that each packet brings the address it was sent to, so that the answer leaves from there: for wildcard sockets.
-pub(super) fn ask_for_destination(socket: &Socket, ipv6: bool) -> io::Result<()> {
+pub(in crate::server) fn ask_for_destination(socket: &Socket, ipv6: bool) -> io::Result<()> {
     let (level, option) =
         if ipv6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) } else { (libc::IPPROTO_IP, libc::IP_PKTINFO) };
     let on: libc::c_int = 1;
@@ -242,7 +252,7 @@ pub(super) fn ask_for_destination(socket: &Socket, ipv6: bool) -> io::Result<()>
 }
 
 /// Octets of a TCP connection that its peer has not acknowledged yet (`SIOCOUTQ`, tcp(7)).
-pub(super) fn unsent_octets(socket: &impl AsRawFd) -> io::Result<usize> {
+pub(in crate::server) fn unsent_octets(socket: &impl AsRawFd) -> io::Result<usize> {
     let mut octets: libc::c_int = 0;
     // SAFETY: TIOCOUTQ, which SIOCOUTQ is another name of, writes one c_int to the address passed.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut octets) };
