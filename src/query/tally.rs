@@ -53,13 +53,15 @@ fn bump(counter: &AtomicU64) {
 }
 
 impl Counters {
+    /// Counts a response.
     #[inline]
-    pub(super) fn answered(&self, qtype: Rtype, rcode: Rcode) {
+    pub fn answered(&self, qtype: Rtype, rcode: Rcode) {
         let place = TYPES.iter().position(|t| *t == qtype).unwrap_or(TYPES.len());
         bump(&self.by_type[place]);
         bump(&self.by_rcode[rcode.index()]);
     }
-    pub(super) fn rejected(&self, rcode: Rcode) {
+    /// Counts a response without a question.
+    pub fn rejected(&self, rcode: Rcode) {
         bump(&self.by_rcode[rcode.index()]);
     }
     pub(super) fn silent(&self) {

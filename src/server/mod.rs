@@ -12,6 +12,7 @@ mod kernel;
 mod requests;
 mod stream;
 mod tcp;
+mod transfer;
 mod udp;
 mod xdp;
 

@@ -9,16 +9,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::dns::wire::TCP_OCTETS;
+use crate::dns::Name;
+use crate::dns::tsig::Signer;
+use crate::dns::wire::{EDNS_UDP_OCTETS, NAME_BUFFER, PLAIN_UDP_OCTETS, Query, Rcode, TCP_OCTETS};
 use crate::query::{Context, Reader, Transport, answer};
 use crate::server::draws::Draws;
 use crate::server::kernel::mmsg::WayBack;
+use crate::server::transfer;
 use crate::time::Timestamp;
+use crate::zone::Zone;
 
 /// Requests that wait to be taken; more are turned away.
 const WAITING: usize = 1024;
@@ -27,12 +31,53 @@ const REFRESH: Duration = Duration::from_millis(250);
 
 /// A request and the way back.
 pub(super) struct Request {
-    /// As received.
-    pub(super) message: Box<[u8]>,
+    /// As received; once it is verified, without its TSIG.
+    pub(super) message: Vec<u8>,
     /// Who sent it.
     pub(super) client: SocketAddr,
     /// Where the responses go.
     pub(super) way: Way,
+    /// What signs the responses, given that it was signed itself, and well.
+    pub(super) signer: Option<Signer>,
+}
+
+impl Request {
+    /// A request as received, not verified yet.
+    pub(super) fn new(message: &[u8], client: SocketAddr, way: Way) -> Self {
+        Self { message: message.to_vec(), client, way, signer: None }
+    }
+
+    /// The key that signed it.
+    pub(super) fn key(&self) -> Option<&Name> {
+        self.signer.as_ref().map(Signer::key)
+    }
+
+    /// Octets that a signature adds to each response.
+    pub(super) fn signature_octets(&self) -> usize {
+        self.signer.as_ref().map_or(0, Signer::octets)
+    }
+
+    /// Whether it came over UDP.
+    pub(super) fn is_datagram(&self) -> bool {
+        matches!(self.way, Way::Datagram(_))
+    }
+
+    /// Sends the answer: one message, which is what it is only now.
+    pub(super) async fn answer(&mut self, message: Vec<u8>) -> Result<(), Gone> {
+        self.send(message, Some(Instant::now())).await
+    }
+
+    /// Sends one message of a transfer, once the connection has room for it.
+    pub(super) async fn pass(&mut self, message: Vec<u8>) -> Result<(), Gone> {
+        self.send(message, None).await
+    }
+
+    async fn send(&mut self, mut message: Vec<u8>, answered: Option<Instant>) -> Result<(), Gone> {
+        if let Some(signer) = &mut self.signer {
+            signer.sign(&mut message, Timestamp::now());
+        }
+        self.way.send(message, answered).await
+    }
 }
 
 /// How a request came, and the way of what is sent back.
@@ -62,11 +107,6 @@ pub(super) struct Outgoing {
 pub(super) struct Gone;
 
 impl Way {
-    /// Sends an answer: one message, which is what it is only now.
-    pub(super) async fn answer(&mut self, message: Vec<u8>) -> Result<(), Gone> {
-        self.send(message, Some(Instant::now())).await
-    }
-
     async fn send(&mut self, message: Vec<u8>, answered: Option<Instant>) -> Result<(), Gone> {
         match self {
             Self::Datagram(way) => way.back.send(&way.socket, &message).map_err(|error| {
@@ -74,13 +114,6 @@ impl Way {
                 Gone
             }),
             Self::Stream(stream) => stream.send(Outgoing { message, answered }).await.map_err(|_| Gone),
-        }
-    }
-
-    fn transport(&self) -> Transport {
-        match self {
-            Self::Datagram(_) => Transport::Udp,
-            Self::Stream(_) => Transport::Tcp,
         }
     }
 }
@@ -111,12 +144,14 @@ struct Shared {
     reader: Reader,
     draws: Draws,
     scratch: Box<[u8]>,
+    transfers: Arc<Semaphore>,
 }
 
 /// Serves requests until `stop`.
 pub(super) async fn serve(mut queue: mpsc::Receiver<Request>, reader: Reader, stop: CancellationToken) {
-    let shared = Shared { reader, draws: Draws::new(), scratch: vec![0; TCP_OCTETS].into() };
-    let shared = Rc::new(RefCell::new(shared));
+    let scratch = vec![0; TCP_OCTETS].into();
+    let transfers = Arc::new(Semaphore::new(transfer::AT_A_TIME));
+    let shared = Rc::new(RefCell::new(Shared { reader, draws: Draws::new(), scratch, transfers }));
     let tasks = LocalSet::new();
     let take = async {
         loop {
@@ -138,25 +173,88 @@ pub(super) async fn serve(mut queue: mpsc::Receiver<Request>, reader: Reader, st
 
 /// Serves one request.
 async fn respond(mut request: Request, shared: Rc<RefCell<Shared>>) {
-    let answer = shared.borrow_mut().answer(&request);
-    if let Some(answer) = answer
-        && let Err(Gone) = request.way.answer(answer).await
-    {
+    let next = shared.borrow_mut().begin(&mut request);
+    let answered = match next {
+        Next::Nothing => Ok(()),
+        Next::Answer(message) => request.answer(message).await,
+        Next::Transfer(zone) => {
+            let slots = shared.borrow().transfers.clone();
+            transfer::serve(request, zone, Vec::new(), slots).await;
+            return;
+        }
+    };
+    if let Err(Gone) = answered {
         tracing::debug!(client = %request.client, "nobody took the answer to a request");
     }
 }
 
+/// How a request goes on once it is verified.
+enum Next {
+    /// Silence is right.
+    Nothing,
+    /// This is the answer, not signed yet.
+    Answer(Vec<u8>),
+    /// It may have this zone.
+    Transfer(Arc<Zone>),
+}
+
 impl Shared {
+    /// Verifies `request` and tells what it asks for.
+    fn begin(&mut self, request: &mut Request) -> Next {
+        let (keys, now) = (self.reader.read(|snapshot, _| snapshot.keys.clone()), Timestamp::now());
+        match keys.verify(&request.message, now) {
+            Ok(None) => {}
+            Ok(Some(verified)) => {
+                (request.message, request.signer) = (verified.message, Some(verified.signer));
+            }
+            Err(refusal) => {
+                tracing::info!(client = %request.client, why = %refusal.why, "a request's signature is not taken");
+                self.reader.read(|_, tally| tally.counters.rejected(refusal.rcode));
+                return Next::Answer(refusal.response);
+            }
+        }
+        let mut lower = [0; NAME_BUFFER];
+        if let Ok(query) = Query::parse(&request.message, &mut lower)
+            && transfer::is_transfer(&query, request.is_datagram())
+        {
+            return self.reader.read(|snapshot, tally| match transfer::allowed(snapshot, request, &query) {
+                Ok(zone) => {
+                    tally.counters.answered(query.qtype, Rcode::NoError);
+                    Next::Transfer(zone)
+                }
+                Err((rcode, why)) => {
+                    tracing::info!(client = %request.client, rcode = rcode.name(), "a zone transfer is refused");
+                    tally.counters.answered(query.qtype, rcode);
+                    Next::Answer(transfer::refusal(&query, rcode, why))
+                }
+            });
+        }
+        self.answer(request, now).map_or(Next::Nothing, Next::Answer)
+    }
+
     /// What the snapshot answers.
-    fn answer(&mut self, request: &Request) -> Option<Vec<u8>> {
-        let Self { reader, draws, scratch } = self;
-        let context = Context {
-            client: request.client.ip(),
-            now: Timestamp::now(),
-            draw: draws.next(),
-            transport: request.way.transport(),
+    fn answer(&mut self, request: &Request, now: Timestamp) -> Option<Vec<u8>> {
+        let Self { reader, draws, scratch, .. } = self;
+        let transport = if request.is_datagram() { Transport::Udp } else { Transport::Tcp };
+        let context = Context { client: request.client.ip(), now, draw: draws.next(), transport };
+        let message = &request.message;
+        let octets = reader.read(|snapshot, tally| answer(snapshot, &context, tally, message, scratch))?;
+        let answer = &scratch[..octets];
+        let mut lower = [0; NAME_BUFFER];
+        let Ok(query) = Query::parse(message, &mut lower) else { return Some(answer.to_vec()) };
+        let largest = match transport {
+            Transport::Udp => {
+                query.edns.map_or(PLAIN_UDP_OCTETS, |e| e.udp_octets).clamp(PLAIN_UDP_OCTETS, EDNS_UDP_OCTETS)
+            }
+            _ => u16::MAX,
         };
-        let octets = reader.read(|snapshot, tally| answer(snapshot, &context, tally, &request.message, scratch))?;
-        Some(scratch[..octets].to_vec())
+        if octets + request.signature_octets() <= largest as usize {
+            return Some(answer.to_vec());
+        }
+        // The signature takes the room of the records (RFC 8945, 5.3): the question alone, and TC.
+        let mut short = answer[..query.head.len()].to_vec();
+        short[2] |= 0x02;
+        short[6..12].fill(0);
+        Some(short)
     }
 }

@@ -247,7 +247,7 @@ fn answer_some(
             let Some(packet) = rest.get(..u16::from_be_bytes(*length) as usize) else { return true };
             *used += 2 + packet.len();
             let answered = if is_request(packet) {
-                let put = requests.put(Request { message: packet.into(), client, way: served.way() });
+                let put = requests.put(Request::new(packet, client, served.way()));
                 put.is_err().then(|| {
                     tally.counters.turned_away();
                     write_reject(packet, Rcode::ServFail, scratch)

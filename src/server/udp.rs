@@ -47,7 +47,7 @@ fn serve_batch(socket: &Arc<UdpSocket>, batch: &mut Batch, reader: &mut Reader, 
             let client = packet.client()?;
             if is_request(packet.octets) {
                 let way = Way::Datagram(Box::new(Datagram { socket: socket.clone(), back: packet.way_back() }));
-                if requests.put(Request { message: packet.octets.into(), client, way }).is_err() {
+                if requests.put(Request::new(packet.octets, client, way)).is_err() {
                     tally.counters.turned_away(); // who asked asks again
                 }
                 return None;

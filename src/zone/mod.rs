@@ -11,6 +11,7 @@ pub mod master;
 pub mod prepared;
 pub mod set;
 pub mod signing;
+pub mod transfer;
 
 pub use access::AccessList;
 pub use compiled::Zone;

@@ -76,7 +76,13 @@ impl ZoneSet {
     /// The zone whose apex is `lower`.
     #[inline]
     pub fn get(&self, lower: &[u8]) -> Option<&Entry> {
+        self.index_of(lower).map(|index| &self.entries[index])
+    }
+
+    /// Where in [`ZoneSet::entries`] the zone stands whose apex is `lower`.
+    #[inline]
+    pub fn index_of(&self, lower: &[u8]) -> Option<usize> {
         let found = self.table.find(self.hasher.hash_one(lower), |&i| self.entries[i as usize].apex.wire() == lower)?;
-        Some(&self.entries[*found as usize])
+        Some(*found as usize)
     }
 }

@@ -129,6 +129,8 @@ pub struct OptReply<'a> {
 pub enum ExtendedError {
     /// The zone could never be read (4.15).
     NotReady = 14,
+    /// Not for this client (4.19).
+    Prohibited = 18,
     /// The name belongs to none of our zones (4.21).
     NotAuthoritative = 20,
     /// The class, or the kind of query, is not served (4.22).
@@ -145,7 +147,8 @@ impl OptReply<'_> {
             + self.extended_error.map_or(0, |_| 6)
     }
 
-    pub(super) fn write(&self, out: &mut [u8]) {
+    /// Writes it to `out`, which has [`OptReply::octets`].
+    pub fn write(&self, out: &mut [u8]) {
         let mut w = Cursor { out, at: 0 };
         w.put(&[0, 0, 41]);
         w.put(&EDNS_UDP_OCTETS.to_be_bytes());
