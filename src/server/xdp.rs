@@ -72,7 +72,7 @@ impl Beside {
         let bound_to = |socket: &&Arc<UdpSocket>| socket.local_addr().is_ok_and(|address| address == local);
         let Some(socket) = self.sockets.iter().find(bound_to) else { return false };
         let way = Way::Datagram(Box::new(Datagram { socket: socket.clone(), back: WayBack::to(client) }));
-        self.requests.put(Request { message: message.into(), client, way }).is_ok()
+        self.requests.put(Request::new(message, client, way)).is_ok()
     }
 }
 
