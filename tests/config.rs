@@ -83,7 +83,9 @@ fn the_sample_of_the_design_loads_as_it_stands() {
     let sites: Vec<_> = settings.sites.iter().map(|s| (s.name.as_str(), s.state)).collect();
     assert_eq!(sites, [("ec2", SiteState::Active), ("dc1", SiteState::Active)]);
     let probe = &settings.probes["web"];
-    assert_eq!(probe.kind, Kind::Http { port: 8080, path: "/healthz".to_owned(), host: None });
+    let Kind::Http(http) = &probe.kind else { panic!("{:?}", probe.kind) };
+    assert_eq!((http.port, http.path.as_str(), &http.host, &http.tls), (8080, "/healthz", &None, &None));
+    assert_eq!((http.statuses.to_string().as_str(), http.method.as_str()), ("200-399", "GET"));
     assert_eq!((probe.interval, probe.timeout), (Duration::from_secs(5), Duration::from_secs(2)));
     assert_eq!((probe.thresholds.rise, probe.thresholds.fall), (2, 3));
     let pool = &settings.pools[0];
@@ -122,7 +124,8 @@ fn what_is_left_out_has_its_default() {
     ));
     assert_eq!(settings.api.token_file, Path::new("/var/lib/waypost/admin.token"));
     let probe = &settings.probes["t"];
-    assert_eq!((&probe.kind, probe.thresholds.fall), (&Kind::Tcp { port: 80 }, 3));
+    let Kind::Tcp(tcp) = &probe.kind else { panic!("{:?}", probe.kind) };
+    assert_eq!((tcp.port, &tcp.expect, probe.thresholds.fall), (80, &None, 3));
     let pool = &settings.pools[0];
     assert_eq!((pool.ttl.low.secs(), pool.ttl.spread_secs), (40, 20), "they give way to a small normal TTL");
     let types: Vec<_> = pool.endpoints[0].rdata.iter().map(|(t, _)| *t).collect();
@@ -241,16 +244,16 @@ fn each_mistake_in_the_sections_is_told_with_its_place() {
 #[test]
 fn each_mistake_in_a_probe_is_told_with_its_place() {
     for (lines, expected) in [
-        ("type = \"http\"", "4:1: error: [probe.p] has no \"port\""),
+        ("type = \"tcp\"", "4:1: error: [probe.p] has no \"port\""),
         ("port = 80", "4:1: error: [probe.p] has no \"type\""),
         (
-            "type = \"https\"\nport = 80",
-            "5:8: error: \"type\" must be \"http\" or \"tcp\", not \"https\" (did you mean \"http\"?)",
+            "type = \"htps\"\nport = 80",
+            "5:8: error: \"type\" must be \"http\", \"https\" or \"tcp\", not \"htps\" (did you mean \"https\"?)",
         ),
         ("type = \"tcp\"\nport = 70000", "6:8: error: \"port\" must be a port from 1 to 65535, not 70000"),
         (
             "type = \"tcp\"\nport = 80\npath = \"/\"",
-            "7:8: error: \"path\" is for probes of type \"http\", and [probe.p] is of type \"tcp\"",
+            "7:1: error: \"path\" is for probes of type \"http\", \"https\", and [probe.p] is of type \"tcp\"",
         ),
         (
             "type = \"http\"\nport = 80\npath = \"x\"",
@@ -279,7 +282,45 @@ fn each_mistake_in_a_probe_is_told_with_its_place() {
         ("type = \"tcp\"\nport = 80\nrise = 0", "7:8: error: \"rise\" must be a whole number from 1 to 1000, not 0"),
         (
             "type = \"tcp\"\nport = 80\nfal = 1",
-            "7:1: error: unknown key \"fal\" in [probe.p] (did you mean \"fall\"? known here: type, port, path, host, interval, timeout, rise, fall)",
+            "7:1: error: unknown key \"fal\" in [probe.p] (did you mean \"fall\"? known here: type, interval, timeout, rise, fall, source, port, send, tls, expect, expect-regex, sni, ca-file, pins, verify)",
+        ),
+        (
+            "type = \"http\"\nstatus = [\"200-299\", \"404-400\"]",
+            "6:22: error: \"status\" must be a status from 100 to 599, a range such as \"200-299\", or an array of these, not \"404-400\"",
+        ),
+        (
+            "type = \"http\"\nmethod = \"HEAD\"\nexpect = \"ok\"",
+            "7:10: error: an answer to HEAD has no body to look at",
+        ),
+        ("type = \"http\"\nexpect-regex = \"(ok\"", "6:16: error: \"(ok\" is no regular expression: unclosed group"),
+        (
+            "type = \"http\"\nexpect = \"a\"\nexpect-regex = \"b\"",
+            "7:16: error: \"expect\" and \"expect-regex\" don't go together: say one of them",
+        ),
+        (
+            "type = \"http\"\nheaders = { Host = \"x\" }",
+            "6:13: error: \"Host\" is sent as it must be (\"host\" is a key of the probe)",
+        ),
+        (
+            "type = \"http\"\nverify = false",
+            "6:1: error: \"verify\" is for probes of type \"https\", \"tcp\", and [probe.p] is of type \"http\"",
+        ),
+        (
+            "type = \"https\"\npins = [\"abc\"]",
+            "6:9: error: \"pins\" must be the SHA-256 of a key (SubjectPublicKeyInfo) in base64 or hexadecimal digits, not \"abc\"",
+        ),
+        (
+            "type = \"https\"\nca-file = \"/nowhere/ca.pem\"",
+            "6:11: error: \"/nowhere/ca.pem\" can't be read: I/O error: No such file or directory (os error 2)",
+        ),
+        (
+            "type = \"https\"\nverify = false",
+            "6:10: warning: [probe.p] verifies no certificate: anyone could answer in the endpoint's place (\"ca-file\" or \"pins\" trust a certificate of one's own)",
+        ),
+        ("type = \"tcp\"\nport = 80\nsni = \"x\"", "7:7: error: \"sni\" is for TLS: say tls = true, too"),
+        (
+            "type = \"tcp\"\nport = 80\nsource = [\"192.0.2.1\", \"192.0.2.2\"]",
+            "7:24: error: one source of each family is used: this is one too many",
         ),
     ] {
         let said = told(&format!("zone = [{{ name = \".\", file = \"z\" }}]\n\n\n[probe.p]\n{lines}\n"));

@@ -11,6 +11,7 @@ need kdig knot-dnsutils
 need ip iproute2
 need openssl openssl
 need curl curl
+need haproxy haproxy
 need nginx nginx-light
 need rinetd rinetd
 need unbound unbound

@@ -152,7 +152,7 @@ fn health_takes_a_site_out_and_brings_it_back() {
     assert!(all(&server).iter().all(|a| a == sites[1]));
     assert_eq!(ttl(&server.ask(WWW, T::A)), 30, "low after a change of health");
     let health = server.pool(WWW)["endpoints"][0]["health"].clone();
-    assert_eq!((&health["state"], &health["seen"]), (&json!("down"), &json!("HTTP 503")));
+    assert_eq!((&health["state"], &health["seen"]), (&json!("down"), &json!("status 503, expected 200-399")));
     assert_eq!(server.generation(), 1, "health makes no generation");
 
     // An operator's word is stronger, both ways, and probes don't undo it.

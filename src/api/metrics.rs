@@ -10,6 +10,7 @@ use prometheus::{IntCounterVec, Opts, TextEncoder, core::Collector};
 
 use crate::control::StoreNumbers;
 use crate::control::message::{EndpointStatus, PoolStatus, Status, ZoneState};
+use crate::probe;
 use crate::query::{Counters, Readers};
 use crate::steering::pool::{Override, SiteState};
 
@@ -46,8 +47,14 @@ impl Requests {
 }
 
 /// The page, in Prometheus' text format. `status` is `None` when the writer does not answer.
-pub fn page(readers: &Readers, status: Option<&Status>, store: &StoreNumbers, requests: &Requests) -> String {
-    let families = families(readers, status, store, requests);
+pub fn page(
+    readers: &Readers,
+    status: Option<&Status>,
+    store: &StoreNumbers,
+    probes: &probe::Numbers,
+    requests: &Requests,
+) -> String {
+    let families = families(readers, status, store, probes, requests);
     TextEncoder::new().encode_to_string(&families).expect("each family has a name and a sample")
 }
 
@@ -56,9 +63,11 @@ fn families(
     readers: &Readers,
     status: Option<&Status>,
     store: &StoreNumbers,
+    probes: &probe::Numbers,
     requests: &Requests,
 ) -> Vec<MetricFamily> {
     let mut page = Page(requests.0.collect());
+    page.0.extend(probes.collect());
     let up = f64::from(u8::from(status.is_some()));
     page.gauge(
         "waypost_control_up",
@@ -177,6 +186,11 @@ impl Page {
                     (vec![("site", site.name.clone()), ("state", state.to_string())], is(site.state == state))
                 })
             }),
+        );
+        self.gauge(
+            "waypost_prober_up",
+            "Whether endpoints are being probed (1). While they are not (0), health stays as it was.",
+            [(vec![], is(status.prober_dead_since.is_none()))],
         );
         self.gauge(
             "waypost_zone_serial",
@@ -380,7 +394,7 @@ pub(crate) mod tests {
     fn whole_page(status: Option<&Status>) -> Vec<MetricFamily> {
         let requests = Requests::default();
         requests.count("/api/v1/status", &Method::GET, StatusCode::OK);
-        families(&Readers::new(2), status, &StoreNumbers::default(), &requests)
+        families(&Readers::new(2), status, &StoreNumbers::default(), &probe::Numbers::sample(), &requests)
     }
 
     #[test]
@@ -400,7 +414,13 @@ pub(crate) mod tests {
 
     #[test]
     fn the_page_tells_shares_health_and_horizon() {
-        let page = page(&Readers::new(2), Some(&status()), &StoreNumbers::default(), &Requests::default());
+        let page = page(
+            &Readers::new(2),
+            Some(&status()),
+            &StoreNumbers::default(),
+            &probe::Numbers::default(),
+            &Requests::default(),
+        );
         for line in [
             "waypost_generation 17",
             "waypost_pool_share_ratio{pool=\"www.example.org\",site=\"ec2\"} 0.95",
@@ -420,7 +440,8 @@ pub(crate) mod tests {
 
     #[test]
     fn without_the_writer_queries_are_still_told() {
-        let page = page(&Readers::new(1), None, &StoreNumbers::default(), &Requests::default());
+        let page =
+            page(&Readers::new(1), None, &StoreNumbers::default(), &probe::Numbers::default(), &Requests::default());
         assert!(page.contains("waypost_control_up 0\n") && page.contains("waypost_queries_total"), "{page}");
         assert!(!page.contains("waypost_generation"));
     }

@@ -17,7 +17,7 @@ pub struct Readiness {
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// `dns`, `control`, `zone NAME`.
+    /// `dns`, `control`, `probes` (where they stand still), `zone NAME`.
     pub name: String,
     /// How it is.
     pub state: CheckState,
@@ -54,6 +54,10 @@ pub fn readiness(serving: bool, status: Option<&Status>) -> Readiness {
             None => check("control", CheckState::Failing, "no changes can be made; the last state is served"),
         },
     ];
+    if let Some(since) = status.and_then(|s| s.prober_dead_since) {
+        let detail = format!("nobody probes since {since}: health stays as it was then");
+        checks.push(check("probes", CheckState::Degraded, &detail));
+    }
     for zone in status.into_iter().flat_map(|s| &s.zones) {
         let (state, how) = match zone.state {
             ZoneState::Current => continue,
@@ -77,6 +81,15 @@ mod tests {
         assert!(readiness(true, None).ready, "the data plane needs no writer");
         assert!(!readiness(false, Some(&status())).ready);
         assert_eq!(readiness(true, None).checks[1].state, CheckState::Failing);
+    }
+
+    #[test]
+    fn probes_that_stand_still_are_told() {
+        let mut status = status();
+        status.prober_dead_since = Some(status.now);
+        let readiness = readiness(true, Some(&status));
+        assert!(readiness.ready, "health is frozen, answers are not");
+        assert_eq!((&*readiness.checks[2].name, readiness.checks[2].state), ("probes", CheckState::Degraded));
     }
 
     #[test]

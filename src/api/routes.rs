@@ -281,7 +281,8 @@ async fn readyz(State(app): State<App>) -> Response {
 
 async fn metrics_page(State(app): State<App>) -> Response {
     let status = status_soon(&app).await;
-    let page = metrics::page(app.control.readers(), status.as_ref(), app.control.store_numbers(), &app.requests);
+    let (readers, store, probes) = (app.control.readers(), app.control.store_numbers(), app.control.probe_numbers());
+    let page = metrics::page(readers, status.as_ref(), store, probes, &app.requests);
     ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], page).into_response()
 }
 

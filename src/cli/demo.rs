@@ -9,7 +9,7 @@ use crate::cli::{check, serve};
 use crate::config::Settings;
 use crate::control::Handle;
 use crate::dns::Rtype;
-use crate::probe::Kind;
+use crate::probe::{Kind, http};
 use crate::run::{self, Addresses};
 
 /// Run a server and two tiny sites on loopback, to play with
@@ -41,7 +41,7 @@ fn sites_of(settings: &Settings) -> Vec<DemoSite> {
     let mut sites: Vec<DemoSite> = Vec::new();
     for pool in &settings.pools {
         let probe = pool.probe.as_ref().and_then(|name| settings.probes.get(name));
-        let Some(Kind::Http { port, .. }) = probe.map(|p| &p.kind) else { continue };
+        let Some(Kind::Http(http::Settings { port, tls: None, .. })) = probe.map(|p| &p.kind) else { continue };
         for endpoint in &pool.endpoints {
             let octets = endpoint.rdata.iter().filter(|(t, _)| *t == Rtype::A).flat_map(|(_, rdatas)| rdatas);
             let addresses = octets.filter_map(|o| o.first_chunk::<4>()).map(|o| IpAddr::from(*o));

@@ -15,6 +15,7 @@ mod flip;
 mod forwarder;
 mod log;
 mod r#override;
+mod probe;
 mod reload;
 mod render;
 mod restore;
@@ -64,6 +65,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Forward(forward::ForwardArgs),
     Check(check::CheckArgs),
+    Probe(probe::Args),
     Status(status::Args),
     Flip(flip::Args),
     Confirm(confirm::Args),
@@ -93,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => return demo::run(&args),
         Command::Forward(args) => return forward::main(&args),
         Command::Check(args) => return check::run(&args),
+        Command::Probe(args) => return probe::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Flip(args) => flip::run(args),
         Command::Confirm(args) => confirm::run(&args),
@@ -150,6 +153,7 @@ mod tests {
         for line in [
             "waypost serve --config config/waypost.toml --force",
             "waypost check --strict",
+            "waypost probe web --site ec2",
             "waypost flip --from ec2 --to dc1 --percent 5 --pool www.example.org --reason canary --confirm-within 10m",
             "waypost flip --from ec2 --to dc1 --percent 0.25% --pool a.example b.example --dry-run",
             "waypost flip --from ec2 --to dc1 --percent 100 --all --if-generation 17",

@@ -5,14 +5,16 @@
 //! would stop at the first mistake. A default stands where its key is read, with its reason.
 //!
 //! [`parse`] needs nothing but the text (and asks the machine for its host name and number of cores, where the file
-//! leaves those open, and for the secrets in files of their own). What only the zones' contents can tell is told by [`check_against_zones`]. [`render()`] shows
-//! diagnostics to people. Relative paths stay as written: they are taken from the working directory.
+//! leaves those open, for the secrets in files of their own, and for the authorities that probes trust). What only the
+//! zones' contents can tell is told by [`check_against_zones`]. [`render()`] shows diagnostics to people. Relative paths
+//! stay as written: they are taken from the working directory.
 
 mod against_zones;
 mod forwarders;
 mod groups;
 mod keys;
 mod pools;
+mod probes;
 mod reader;
 mod render;
 mod sections;
@@ -158,7 +160,7 @@ fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Pla
     let keys = keys::keys(keys, src);
     let zones = sections::zones(zones, &keys, src);
     let sites = sections::sites(sites, src);
-    let probes = sections::probes(probes, src);
+    let probes = probes::probes(probes, src);
     let surroundings = pools::Surroundings { zones: &zones, sites: &sites, probes: &probes };
     let (pools, pool_places) = pools::pools(pools, &surroundings, src);
 

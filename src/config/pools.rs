@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use super::groups::{self, Read, Said};
+use super::probes::Probe;
 use super::reader::{Table, Value, guess};
-use super::sections::{Probe, Zones};
+use super::sections::Zones;
 use super::source::Source;
 use super::values::{self, LABEL, label};
 use crate::diagnostic::Place;

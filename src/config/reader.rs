@@ -39,6 +39,11 @@ impl<'d> Table<'d> {
         Some(Value { key, span: value.span(), what: value.get_ref() })
     }
 
+    /// Takes `key` as known, whatever stands there.
+    pub(super) fn know(&mut self, key: &'static str) {
+        self.known.push(key);
+    }
+
     /// The value of `key`, which must be there.
     pub(super) fn require(&mut self, key: &'static str, src: &mut Source) -> Option<Value<'d>> {
         let value = self.get(key);
@@ -133,6 +138,15 @@ impl<'d> Value<'d> {
     /// A string; `None` when it is another type.
     pub(super) fn as_text(&self) -> Option<&'d str> {
         if let DeValue::String(text) = self.what { Some(text) } else { None }
+    }
+
+    /// True or false.
+    pub(super) fn flag(&self, src: &mut Source) -> Option<bool> {
+        if let DeValue::Boolean(flag) = self.what {
+            return Some(*flag);
+        }
+        self.must_be("true or false", src);
+        None
     }
 
     /// A whole number, in any of TOML's forms; `None` when it is another type, or too large for this one.

@@ -1,25 +1,23 @@
-//! The sections of the file, but for the pools.
+//! The sections of the file, but for probes and pools.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
-use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
 use super::keys::{self, Keys};
-use super::reader::{Table, Value};
+use super::reader::Value;
 use super::source::Source;
 use super::values::{self, LABEL, label};
 use super::{LogFormat, LogSettings};
 use crate::dns::Name;
 use crate::query::cookies::Secret;
-use crate::steering::health::Thresholds;
 use crate::steering::pool::{Site, SiteState};
-use crate::{api, probe, server, zone};
+use crate::{api, server, zone};
 
 const ADDRESSES: &str = "an array of addresses, such as [\"127.0.0.1:5300\", \"[::1]:5300\"]";
 
@@ -257,79 +255,4 @@ pub(super) fn sites(section: Option<Value>, src: &mut Source) -> Vec<Site> {
         }
     }
     seen.into_iter().map(|(site, _)| site).collect()
-}
-
-/// A `[probe.NAME]` as read.
-pub(super) struct Probe {
-    /// Where its name is.
-    pub(super) at: Range<usize>,
-    /// `None` when it has mistakes.
-    pub(super) settings: Option<probe::Settings>,
-}
-
-/// `[probe.NAME]`, by name.
-pub(super) fn probes(section: Option<Value>, src: &mut Source) -> BTreeMap<String, Probe> {
-    let table = section.and_then(|s| s.table("[probe.NAME]", src));
-    let mut probes = BTreeMap::new();
-    for (at, value) in table.iter().flat_map(Table::named) {
-        if !label(value.key) {
-            src.error(at.clone(), format!("a probe's name must be {LABEL}, not {:?}", value.key));
-        }
-        probes.insert(value.key.to_owned(), Probe { at, settings: probe(&value, src) });
-    }
-    probes
-}
-
-fn probe(section: &Value, src: &mut Source) -> Option<probe::Settings> {
-    let title = format!("[probe.{}]", section.key);
-    let mut table = section.table(title.as_str(), src)?;
-    let (kind, port) = (table.require("type", src), table.require("port", src));
-    let [path, host, interval, timeout, rise, fall] =
-        ["path", "host", "interval", "timeout", "rise", "fall"].map(|key| table.get(key));
-    table.finish(src);
-
-    let http = kind.and_then(|v| v.one_of(&[("http", true), ("tcp", false)], src));
-    let port = port.and_then(|v| v.integer("a port", 1..=65535, src)).map(|port| port as u16);
-    if http == Some(false) {
-        for value in [&path, &host].into_iter().flatten() {
-            let message = format!("{:?} is for probes of type \"http\", and {title} is of type \"tcp\"", value.key);
-            src.error(value.span.clone(), message);
-        }
-    }
-    let printable = |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
-    let what = "a path that begins with \"/\", of printable ASCII characters without spaces";
-    let path = match path {
-        Some(v) => v.parsed(what, src, |text| Some(text).filter(printable).filter(|t| t.starts_with('/'))),
-        None => Some("/"),
-    };
-    let what = "what the Host header shall say, of printable ASCII characters without spaces";
-    let host = host.and_then(|v| v.parsed(what, src, |text| Some(text).filter(printable)));
-
-    // 2 s and 5 s with 2 and 3: a dead endpoint is out within 17 s, and one lost packet (sent again after 1 s) harms none.
-    let timed = |value: &Option<Value>, default_secs, least_ms, src: &mut Source| match value {
-        Some(v) => values::duration(v, Duration::from_millis(least_ms), src),
-        None => Some(Duration::from_secs(default_secs)),
-    };
-    let (interval_spec, timeout_spec) = (interval, timeout);
-    let interval = timed(&interval_spec, 5, 100, src);
-    let timeout = timed(&timeout_spec, 2, 10, src);
-    if let (Some(interval), Some(timeout), Some(spec)) = (interval, timeout, timeout_spec.or(interval_spec))
-        && timeout > interval
-    {
-        let message = format!("the timeout of {title}, {timeout:?}, is longer than its interval, {interval:?}");
-        src.error(spec.span, message);
-    }
-    let count = |value: Option<Value>, default: u32, src: &mut Source| match value {
-        Some(v) => v.integer("a whole number", 1..=1000, src),
-        None => Some(default),
-    };
-    let (rise, fall) = (count(rise, 2, src), count(fall, 3, src));
-
-    let kind = if http? {
-        probe::Kind::Http { port: port?, path: path?.to_owned(), host: host.map(str::to_owned) }
-    } else {
-        probe::Kind::Tcp { port: port? }
-    };
-    let thresholds = Thresholds { rise: rise?, fall: fall? };
-    Some(probe::Settings { kind, interval: interval?, timeout: timeout?, thresholds })
 }

@@ -14,6 +14,7 @@ use crate::control::message::{
 };
 use crate::control::numbers::StoreNumbers;
 use crate::dns::{Name, Rtype};
+use crate::probe;
 use crate::query::{Readers, Snapshot};
 use crate::time::Timestamp;
 
@@ -56,6 +57,7 @@ pub struct Handle {
     readers: Arc<Readers>,
     numbers: Arc<StoreNumbers>,
     forwarders: Arc<Forwarders>,
+    probe_numbers: probe::Numbers,
 }
 
 impl Handle {
@@ -65,9 +67,10 @@ impl Handle {
         readers: Arc<Readers>,
         numbers: Arc<StoreNumbers>,
         forwarders: Arc<Forwarders>,
+        probe_numbers: probe::Numbers,
     ) -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(QUEUE);
-        (Self { commands, published, readers, numbers, forwarders }, receiver)
+        (Self { commands, published, readers, numbers, forwarders, probe_numbers }, receiver)
     }
 
     /// Changes weights.
@@ -176,6 +179,11 @@ impl Handle {
     /// How the store does.
     pub fn store_numbers(&self) -> &StoreNumbers {
         &self.numbers
+    }
+
+    /// How the checks do.
+    pub fn probe_numbers(&self) -> &probe::Numbers {
+        &self.probe_numbers
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ControlError> {

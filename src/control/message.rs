@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::dns::{Name, Rtype, Ttl};
+use crate::probe::Subject;
 use crate::steering::flip::Percent;
 use crate::steering::pool::{Override, Policy, Role, SiteName, SiteState, Weight};
 use crate::time::Timestamp;
@@ -217,6 +218,9 @@ pub struct Status {
     /// Why changes can't be made durable now; `null`: they can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_problem: Option<String>,
+    /// Since when nobody probes, so that health stays as it was; `null`: probes go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prober_dead_since: Option<Timestamp>,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }
@@ -331,6 +335,22 @@ pub struct EndpointStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthStatus {
     /// `up`, `down`, or `unknown` (not probed, or not yet).
+    pub state: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// What the last probe saw.
+    pub seen: Option<String>,
+    /// Each address for itself, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartStatus>,
+}
+
+/// What probes say of one subject of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartStatus {
+    /// Its address.
+    pub subject: Subject,
+    /// `up`, `down`, or `unknown` (not yet probed).
     pub state: String,
     /// Since when.
     pub since: Option<Timestamp>,

@@ -11,12 +11,14 @@ mod explain;
 pub mod forwarders;
 mod groups;
 mod handle;
+pub mod health;
 pub mod horizons;
 pub mod message;
 mod numbers;
 pub mod reconcile;
 pub mod records;
 pub mod state;
+pub mod targets;
 mod writer;
 
 pub use error::{ControlError, Fault};

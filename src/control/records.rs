@@ -7,7 +7,7 @@
 //! | `horizon/NAME` | [`Known`]: for each endpoint and type an instant that no horizon is later than |
 //! | `audit/GENERATION` | [`Past`], the generation with leading zeros, so that keys sort |
 //! | `idempotency/KEY` | [`Repeat`] |
-//! | `health` | [`Remembered`]: what it was, for the next start |
+//! | `seen` | [`Remembered`]: what health was, for the next start |
 //! | `zone/NAME` | when it was loaded, a line feed, then the last good contents as a master file |
 //! | `forwarder/NAME` | [`Wanted`](crate::control::forwarders::Wanted) of a forwarder |
 //! | `forwarder-audit/INSTANT/NAME/REVISION` | [`AuditEntry`](crate::control::forwarders::AuditEntry) of a forwarder |
@@ -22,6 +22,7 @@ use crate::control::horizons::Known;
 use crate::control::message::AuditEntry;
 use crate::control::state::{PoolState, State};
 use crate::dns::Name;
+use crate::probe::Subject;
 use crate::steering::pool::SiteName;
 use crate::store::{Scan, StateStore, StoreError, Write};
 use crate::time::Timestamp;
@@ -46,8 +47,8 @@ pub struct Repeat {
     pub answer: serde_json::Value,
 }
 
-/// Health by pool and site: whether up, since when.
-pub type Remembered = BTreeMap<Name, BTreeMap<SiteName, (bool, Timestamp)>>;
+/// Health by pool, site and subject: whether up, since when.
+pub type Remembered = BTreeMap<Name, BTreeMap<SiteName, BTreeMap<Subject, (bool, Timestamp)>>>;
 
 /// How the last run ended.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -107,7 +108,7 @@ pub async fn read(store: &dyn StateStore) -> Result<Stored, RecordError> {
 /// Key of the state without its pools.
 pub const STATE: &str = "state";
 /// Key of what health was.
-pub const HEALTH: &str = "health";
+pub const HEALTH: &str = "seen";
 /// Key of how the last run ended.
 pub const RUN: &str = "run";
 

@@ -25,15 +25,15 @@ use crate::control::catalog::Catalog;
 use crate::control::error::ControlError;
 use crate::control::forwarders::Forwarders;
 use crate::control::handle::{Command, Reply};
+use crate::control::health::EndpointHealth;
 use crate::control::horizons::Horizons;
 use crate::control::message::{ChangeAnswer, Origin, ReloadWish};
 use crate::control::numbers::StoreNumbers;
 use crate::control::state::State;
 use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
-use crate::probe::{Probes, Report};
+use crate::probe::{self, Probes, Report};
 use crate::query::{Cookies, Pool, Readers, Snapshot};
-use crate::steering::health::Health;
 use crate::steering::pool::SiteName;
 use crate::steering::select::Selector;
 use crate::steering::ttl::Change;
@@ -62,12 +62,15 @@ pub struct Writer {
     horizons: Horizons,
     /// Pools whose stored horizon is a bound, until every worker has left the snapshot before.
     unsettled: Vec<Name>,
-    health: BTreeMap<(Name, SiteName), Checked>,
+    health: BTreeMap<(Name, SiteName), EndpointHealth>,
     /// The last change of what a pool answers that health caused.
     health_changes: BTreeMap<Name, Change>,
     health_unsaved: bool,
     saved_health_at: Timestamp,
     probes: Option<Probes>,
+    probe_numbers: probe::Numbers,
+    /// Since when nobody probes, where that is so.
+    prober_dead: Option<Timestamp>,
     commands: mpsc::Receiver<Command>,
     reports: mpsc::Receiver<Report>,
     report_sender: mpsc::Sender<Report>,
@@ -88,13 +91,6 @@ pub struct Writer {
     told_late: Vec<Name>,
     pruned_at: Timestamp,
     forwarders: Arc<Forwarders>,
-}
-
-/// What probes say of an endpoint.
-#[derive(Clone, Debug)]
-struct Checked {
-    health: Health,
-    seen: Option<String>,
 }
 
 /// Who wants the configuration read again, and where the answer goes.
@@ -243,7 +239,7 @@ impl Writer {
             let site = &state.endpoints[i].site;
             self.catalog.groups[index].iter().all(|&member| {
                 let pool = &self.catalog.settings.pools[member].name;
-                self.health.get(&(pool.clone(), site.clone())).is_none_or(|c| c.health.is_up())
+                self.health.get(&(pool.clone(), site.clone())).is_none_or(EndpointHealth::is_up)
             })
         };
         Selector::new(settings.policy, Arc::new(state.table.clone()), &state.candidates(healthy))

@@ -2,22 +2,37 @@
 //! decided here: rise and fall, overrides and fail open are `steering`'s, by way of `control`.
 //!
 //! What always holds:
-//! - Only addresses are asked; no name is ever looked up. An endpoint without addresses is not probed.
-//! - One check asks all addresses of an endpoint at the same time, and is [`Up`](Observation::Up) only if all of them
-//!   answered: a client gets them as one RRset and may take any.
+//! - Endpoints are asked at their addresses; no name of theirs is ever looked up.
+//! - Each address is checked and reported for itself, so that a family can be withdrawn alone.
 //! - What goes wrong on our own side (no file descriptor, no memory) is logged, and no observation.
-//! - Endpoints that are asked the same thing at the same addresses are checked once, and reported each.
+//! - Endpoints that are asked the same thing at the same address are checked once, and reported each.
+//! - Checks run on a thread of their own, at a lower priority: they can't delay answers, nor anything else.
+//!
+//! One file for each kind of probe: what it asks (`Settings`) and how (`ask`), in phases that `connect`, `tls` and
+//! `expect` share. `check` joins a kind with an address and a timeout, `prober` repeats checks by `schedule`.
 
 mod check;
-mod http;
+mod connect;
+pub mod expect;
+mod failure;
+pub mod http;
+pub mod numbers;
+mod phases;
 mod prober;
 mod schedule;
-mod tcp;
+pub mod tcp;
+pub mod tls;
+pub mod trial;
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+pub use numbers::Numbers;
+pub use phases::Phase;
 pub use prober::Probes;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::dns::Name;
 use crate::steering::health::{Observation, Thresholds};
@@ -34,73 +49,36 @@ pub struct Settings {
     pub timeout: Duration,
     /// How many equal observations change the state.
     pub thresholds: Thresholds,
+    /// Where checks come from.
+    pub source: Source,
 }
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// `GET http://ADDRESS:port/path`, up when the status is in 200..=399.
-    Http {
-        /// TCP port.
-        port: u16,
-        /// Path and query, begins with `/`.
-        path: String,
-        /// The Host header; the pool's name when left out.
-        host: Option<String>,
-    },
-    /// A TCP connection to the port, up when it is accepted.
-    Tcp {
-        /// TCP port.
-        port: u16,
-    },
+    /// A request over HTTP or HTTPS.
+    Http(http::Settings),
+    /// A TCP connection.
+    Tcp(tcp::Settings),
 }
 
-impl Kind {
-    /// Whether it can be asked at all: a probe that can't would show every endpoint as down.
-    ///
-    /// # Errors
-    /// [`KindError`], the first that is found.
-    pub fn validate(&self) -> Result<(), KindError> {
-        let (port, http) = match self {
-            Self::Http { port, path, host } => (*port, Some((path, host))),
-            Self::Tcp { port } => (*port, None),
-        };
-        if port == 0 {
-            return Err(KindError::Port);
-        }
-        let Some((path, host)) = http else { return Ok(()) };
-        if !path.starts_with('/') || path.contains('#') || path.parse::<hyper::Uri>().is_err() {
-            return Err(KindError::Path { path: path.clone() });
-        }
-        match host {
-            Some(host) if host.is_empty() || !host.bytes().all(|octet| octet.is_ascii_graphic()) => {
-                Err(KindError::Host { host: host.clone() })
-            }
-            _ => Ok(()),
+/// The addresses of our own that checks come from; `None`: as the system chooses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// Toward IPv4 addresses.
+    pub v4: Option<Ipv4Addr>,
+    /// Toward IPv6 addresses.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl Source {
+    /// That toward `address`.
+    pub fn toward(&self, address: IpAddr) -> Option<IpAddr> {
+        match address {
+            IpAddr::V4(_) => self.v4.map(IpAddr::from),
+            IpAddr::V6(_) => self.v6.map(IpAddr::from),
         }
     }
-}
-
-/// Why a probe can't be asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KindError {
-    /// Port 0 is nobody's.
-    #[error("port 0 cannot be asked")]
-    Port,
-    /// No path of a request.
-    #[error(
-        "{path:?} is no path of a URL: it begins with \"/\", and blanks, \"#\" and the like are written as %20, %23"
-    )]
-    Path {
-        /// As written.
-        path: String,
-    },
-    /// No Host header.
-    #[error("{host:?} is no host of a request: at least one character, all of them visible ASCII")]
-    Host {
-        /// As written.
-        host: String,
-    },
 }
 
 /// An endpoint to be probed.
@@ -112,8 +90,45 @@ pub struct Target {
     pub site: SiteName,
     /// All of its addresses; none = not probed.
     pub addresses: Vec<IpAddr>,
+    /// The probe's name, for metrics.
+    pub probe_name: String,
     /// How it is asked.
     pub probe: Settings,
+}
+
+impl Target {
+    /// What of it is observed, each for itself.
+    pub fn subjects(&self) -> impl Iterator<Item = Subject> {
+        self.addresses.iter().map(|address| Subject::Address(*address))
+    }
+}
+
+/// What of an endpoint an observation is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// One of its addresses.
+    Address(IpAddr),
+}
+
+impl Serialize for Subject {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Subject {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        text.parse().map(Self::Address).map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+        }
+    }
 }
 
 /// What one check of an endpoint saw.
@@ -123,9 +138,11 @@ pub struct Report {
     pub pool: Name,
     /// The endpoint's site.
     pub site: SiteName,
-    /// The outcome.
-    pub observation: Observation,
-    /// For people: `HTTP 503`, `connection refused`, `no answer in 2s`; begins with the address where there are several.
+    /// What of it was asked.
+    pub subject: Subject,
+    /// The outcome; `None`: nothing was learnt of the endpoint.
+    pub observation: Option<Observation>,
+    /// For people: `status 503, expected 200-399`, `connection refused`, `no answer in 2s (connect)`.
     pub detail: String,
     /// How long the check took.
     pub took: Duration,
@@ -135,21 +152,14 @@ pub struct Report {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_cannot_be_asked_is_told() {
-        let http = |path: &str, host: Option<&str>| {
-            Kind::Http { port: 80, path: path.to_owned(), host: host.map(str::to_owned) }.validate()
-        };
-        for path in ["/", "/healthz?deep=1&x=%20", "//"] {
-            assert_eq!(http(path, Some("www.example.org:8080")), Ok(()), "{path}");
+    /// A probe that asks so, every 5 s, with 2 and 3 as thresholds.
+    pub(super) fn settings(kind: Kind) -> Settings {
+        Settings {
+            kind,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
+            thresholds: Thresholds { rise: 2, fall: 3 },
+            source: Source::default(),
         }
-        for path in ["", "healthz", "http://x/", "/a b", "/a#b", "/a\r\nX: y"] {
-            assert_eq!(http(path, None), Err(KindError::Path { path: path.to_owned() }));
-        }
-        for host in ["", "a b", "a\r\nX: y", "é"] {
-            assert_eq!(http("/", Some(host)), Err(KindError::Host { host: host.to_owned() }));
-        }
-        assert_eq!(Kind::Tcp { port: 0 }.validate(), Err(KindError::Port));
-        assert_eq!(Kind::Tcp { port: 1 }.validate(), Ok(()));
     }
 }

@@ -23,6 +23,13 @@ pub(super) fn next_start(started: Instant, now: Instant, interval: Duration, dra
     }
 }
 
+/// The start of the second check, after a first at `started`: anywhere in the interval after it, by `draw`. Checks that
+/// began together are spread by it from then on.
+pub(super) fn spread(started: Instant, now: Instant, interval: Duration, draw: u64) -> Instant {
+    let part = (interval.as_nanos() * u128::from(draw)) >> 64;
+    (started + Duration::from_nanos(part as u64)).max(now)
+}
+
 /// A sequence of draws that a seed gives (SplitMix64, Steele et al. 2014).
 #[derive(Clone, Debug)]
 pub(super) struct Draws(pub u64);
@@ -64,6 +71,15 @@ mod tests {
         assert_eq!(due(10 * SECOND), 10 * SECOND);
         assert_eq!(due(11 * SECOND), 20 * SECOND);
         assert_eq!(due(39 * SECOND), 40 * SECOND);
+    }
+
+    #[test]
+    fn the_second_check_is_anywhere_in_the_interval() {
+        let started = Instant::now();
+        let due = |draw| spread(started, started, 10 * SECOND, draw) - started;
+        assert_eq!((due(0), due(1 << 63)), (Duration::ZERO, 5 * SECOND));
+        assert!(due(u64::MAX) < 10 * SECOND);
+        assert_eq!(spread(started, started + 3 * SECOND, 10 * SECOND, 1 << 60) - started, 3 * SECOND);
     }
 
     proptest! {

@@ -6,6 +6,7 @@
 
 pub mod dns;
 pub mod origin;
+pub mod programs;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

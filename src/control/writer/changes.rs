@@ -430,8 +430,8 @@ impl Writer {
         for pool in pools {
             for endpoint in pool.endpoints.iter().filter(|e| e.share_percent[1] > e.share_percent[0]) {
                 let checked = self.health.get(&(pool.name.clone(), endpoint.site.clone()));
-                if let Some(down) = checked.filter(|c| c.health.state() == Some(false)) {
-                    let seen = down.seen.as_deref().unwrap_or("no answer");
+                if let Some(down) = checked.filter(|c| c.state() == Some(false)) {
+                    let seen = down.seen().unwrap_or_else(|| "no answer".to_owned());
                     warnings.push(format!(
                         "pool {}: {} is down ({seen}): its clients are given to others, or, where nobody is up, sent there \
                          all the same",

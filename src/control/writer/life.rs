@@ -11,6 +11,7 @@ use crate::control::catalog::Catalog;
 use crate::control::decide;
 use crate::control::forwarders::Forwarders;
 use crate::control::handle::Handle;
+use crate::control::health::EndpointHealth;
 use crate::control::horizons::{Horizons, recover};
 use crate::control::message::{Action, AuditEntry, ZoneState};
 use crate::control::numbers::StoreNumbers;
@@ -19,10 +20,10 @@ use crate::control::records::{self, Past, RecordError, Repeat, Run, audit_key, h
 use crate::control::state::PoolState;
 use crate::control::writer::copies::{last_good, stale_copies, zone_copies};
 use crate::control::writer::view::tell_zones;
-use crate::control::writer::{Checked, SELF, Writer, forwarders};
+use crate::control::writer::{SELF, Writer, forwarders};
 use crate::dns::Name;
+use crate::probe;
 use crate::query::{Readers, Snapshot};
-use crate::steering::health::Health;
 use crate::store::{Scan, StateStore, StoreError, Write};
 use crate::time::Timestamp;
 
@@ -137,10 +138,13 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     }
     let revision = store.commit(store.revision().await?, writes).await?;
 
-    let mut health = BTreeMap::new();
+    let mut health: BTreeMap<_, EndpointHealth> = BTreeMap::new();
     for (pool, sites) in stored.health {
-        for (site, (up, since)) in sites {
-            health.insert((pool.clone(), site), Checked { health: Health::recalled(up, since), seen: None });
+        for (site, subjects) in sites {
+            let known = health.entry((pool.clone(), site)).or_default();
+            for (subject, (up, since)) in subjects {
+                known.recall(subject, up, since);
+            }
         }
     }
     let published = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
@@ -149,7 +153,9 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     for (name, wanted) in stored_forwarders {
         known.put(&name, wanted);
     }
-    let (handle, commands) = Handle::new(published.clone(), readers.clone(), numbers.clone(), known.clone());
+    let probe_numbers = probe::Numbers::default();
+    let (handle, commands) =
+        Handle::new(published.clone(), readers.clone(), numbers.clone(), known.clone(), probe_numbers.clone());
     let (report_sender, reports) = mpsc::channel(REPORTS);
     let (reload_sender, reloads) = mpsc::channel(4);
     let mut writer = Writer {
@@ -169,6 +175,8 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         health_unsaved: false,
         saved_health_at: now,
         probes: None,
+        probe_numbers,
+        prober_dead: None,
         commands,
         reports,
         report_sender,
@@ -212,6 +220,7 @@ impl Writer {
             self.settle(now).await;
         }
         self.drop_retired();
+        self.watch_prober(now);
         if self.health_unsaved && now.since(self.saved_health_at) >= HEALTH_EVERY_SECS {
             self.saved_health_at = now;
             let write = records::put(records::HEALTH, &self.remembered());

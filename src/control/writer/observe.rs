@@ -1,41 +1,50 @@
 //! Observations: what probes report becomes health, and a new snapshot where it changes what is answered.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::control::reconcile::Answered;
 use crate::control::records::Remembered;
-use crate::control::writer::{Checked, Writer};
-use crate::dns::Rtype;
-use crate::probe::{Probes, Report, Target};
+use crate::control::targets::targets;
+use crate::control::writer::Writer;
+use crate::dns::Name;
+use crate::probe::{Probes, Report, Subject, Target};
 use crate::query::Pool;
-use crate::steering::health::Health;
-use crate::steering::pool::Endpoint;
+use crate::steering::pool::SiteName;
 use crate::steering::ttl::Change;
 use crate::time::Timestamp;
 
-/// Checks at a time.
-const CHECKS: usize = 256;
+/// Checks at a time: of a thousand dead targets each keeps its turn for a whole timeout.
+const CHECKS: usize = 1024;
 /// The first round is waited for, so that the first answer knows how endpoints are.
 const FIRST_ROUND: Duration = Duration::from_secs(5);
 
 impl Writer {
     /// Starts the probes and takes in their first round, for 5 s at most: before the first answer.
     pub async fn first_round(&mut self) {
-        let targets = self.targets();
-        let mut missing: Vec<_> = targets.iter().map(|t| (t.pool.clone(), t.site.clone())).collect();
-        let seed = getrandom::u64().unwrap_or(0); // it only spreads the checks
-        self.probes = Some(Probes::start(targets, CHECKS, seed, self.report_sender.clone()));
+        let targets = targets(&self.catalog.settings);
+        let mut missing: BTreeSet<(Name, SiteName, Subject)> = BTreeSet::new();
+        for target in &targets {
+            missing.extend(target.subjects().map(|subject| (target.pool.clone(), target.site.clone(), subject)));
+        }
+        self.begin_probes(targets);
         let until = tokio::time::Instant::now() + FIRST_ROUND;
         while !missing.is_empty() {
             let Ok(Some(report)) = tokio::time::timeout_at(until, self.reports.recv()).await else { break };
-            missing.retain(|(pool, site)| *pool != report.pool || *site != report.site);
+            missing.remove(&(report.pool.clone(), report.site.clone(), report.subject));
             self.report(&report, Timestamp::now());
         }
-        for (pool, site) in missing {
-            tracing::warn!(%pool, site, "not heard of in the first round of probes: it counts as it was before");
+        for (pool, site, subject) in missing {
+            tracing::warn!(%pool, site, %subject, "not heard of in the first round of probes: it counts as it was before");
+        }
+    }
+
+    fn begin_probes(&mut self, targets: Vec<Target>) {
+        let seed = getrandom::u64().unwrap_or(0); // it only spreads the checks
+        match Probes::start(targets, CHECKS, seed, self.report_sender.clone(), self.probe_numbers.clone()) {
+            Ok(probes) => self.probes = Some(probes),
+            Err(error) => tracing::error!(%error, "the probes can't start"),
         }
     }
 
@@ -43,16 +52,39 @@ impl Writer {
     /// otherwise.
     pub(super) fn follow_probes(&mut self) {
         self.forget_unprobed();
-        let targets = self.targets();
-        if let Some(probes) = &mut self.probes {
-            probes.replace(targets);
+        let targets = targets(&self.catalog.settings);
+        match &mut self.probes {
+            Some(probes) if probes.is_alive() => probes.replace(targets),
+            _ => self.begin_probes(targets),
         }
     }
 
-    /// Health of endpoints that nobody asks for any more says nothing.
+    /// Health of what nobody asks for any more says nothing.
     pub(super) fn forget_unprobed(&mut self) {
-        let targets = self.targets();
-        self.health.retain(|(pool, site), _| targets.iter().any(|t| t.pool == *pool && t.site == *site));
+        let targets = targets(&self.catalog.settings);
+        let wanted: BTreeMap<(&Name, &SiteName), &Target> =
+            targets.iter().map(|target| ((&target.pool, &target.site), target)).collect();
+        self.health.retain(|(pool, site), health| {
+            let target = wanted.get(&(pool, site));
+            health.retain(|subject| target.is_some_and(|target| target.subjects().any(|s| s == *subject)));
+            target.is_some()
+        });
+    }
+
+    /// Says when nobody probes any more: health stays as it is then.
+    pub(super) fn watch_prober(&mut self, now: Timestamp) {
+        let alive = self.probes.as_ref().is_some_and(Probes::is_alive);
+        match (alive, self.prober_dead) {
+            (false, None) => {
+                self.prober_dead = Some(now);
+                tracing::error!("nobody probes any more: health stays as it is; a reload begins anew");
+            }
+            (true, Some(since)) => {
+                self.prober_dead = None;
+                tracing::info!("probes go on after they stood still since {since}");
+            }
+            _ => {}
+        }
     }
 
     /// Takes in one observation. A change of what is answered is published at once.
@@ -62,24 +94,25 @@ impl Writer {
         let probe = settings.probe.as_ref().and_then(|p| self.catalog.settings.probes.get(p));
         let Some(endpoint) = settings.endpoints.iter().position(|e| e.site == report.site) else { return };
         let Some(probe) = probe else { return };
-        let before = self.selector(index);
-        let unseen = || Checked { health: Health::unknown(), seen: None };
-        let checked = self.health.entry((report.pool.clone(), report.site.clone())).or_insert_with(unseen);
-        let known = checked.health.state();
-        let transition = checked.health.observe(report.observation, now, &probe.thresholds);
-        checked.seen = Some(report.detail.clone());
-        self.health_unsaved |= checked.health.state() != known;
-        let Some(transition) = transition else { return };
+        let health = self.health.entry((report.pool.clone(), report.site.clone())).or_default();
+        let (known, counted) = (health.state(), health.is_up());
+        let transition = health.observe(report, now, &probe.thresholds);
+        self.health_unsaved |= transition.is_some() || health.state() != known;
+        let (Some(transition), up) = (transition, health.is_up()) else { return };
 
+        let published = self.published.load();
+        let before = &published.pools[index].selector;
         let endpoints = self.catalog.settings.pools[index].endpoints.len();
         let after = self.selector(index);
         let changed = after.mode() != before.mode() || (0..endpoints).any(|i| after.answers(i) != before.answers(i));
-        let (pool, site, seen, mode) = (&report.pool, &report.site, &report.detail, after.mode());
+        let (pool, site, subject, seen, mode) =
+            (&report.pool, &report.site, &report.subject, &report.detail, after.mode());
         let answered = after.answers(endpoint);
-        if transition.up {
-            tracing::info!(%pool, site, seen, %mode, answered, "{site} is up again");
-        } else {
-            tracing::warn!(%pool, site, seen, %mode, answered, "{site} is down");
+        match (up != counted, transition.up) {
+            (true, true) => tracing::info!(%pool, site, %subject, seen, %mode, answered, "{site} is up again"),
+            (true, false) => tracing::warn!(%pool, site, %subject, seen, %mode, answered, "{site} is down"),
+            (false, true) => tracing::info!(%pool, site, %subject, seen, "{subject} of {site} is up again"),
+            (false, false) => tracing::warn!(%pool, site, %subject, seen, "{subject} of {site} is down, too"),
         }
         if changed {
             let catalog = self.catalog.clone();
@@ -105,43 +138,14 @@ impl Writer {
     /// Health as the next start shall find it.
     pub(super) fn remembered(&self) -> Remembered {
         let mut all: Remembered = BTreeMap::new();
-        for ((pool, site), checked) in &self.health {
-            if let (Some(up), Some(since)) = (checked.health.state(), checked.health.since()) {
-                all.entry(pool.clone()).or_default().insert(site.clone(), (up, since));
+        for ((pool, site), health) in &self.health {
+            for (subject, part) in health.parts() {
+                if let (Some(up), Some(since)) = (part.health.state(), part.health.since()) {
+                    let sites = all.entry(pool.clone()).or_default();
+                    sites.entry(site.clone()).or_default().insert(*subject, (up, since));
+                }
             }
         }
         all
     }
-
-    /// The endpoints to probe: those with addresses, of pools with a probe.
-    fn targets(&self) -> Vec<Target> {
-        let settings = &self.catalog.settings;
-        let mut targets = Vec::new();
-        for pool in &settings.pools {
-            let Some(probe) = pool.probe.as_ref().and_then(|p| settings.probes.get(p)) else { continue };
-            for endpoint in &pool.endpoints {
-                let addresses = addresses(endpoint);
-                if !addresses.is_empty() {
-                    let (pool, site, probe) = (pool.name.clone(), endpoint.site.clone(), probe.clone());
-                    targets.push(Target { pool, site, addresses, probe });
-                }
-            }
-        }
-        targets
-    }
-}
-
-/// The addresses in the endpoint's RDATA.
-fn addresses(endpoint: &Endpoint) -> Vec<IpAddr> {
-    let mut found = Vec::new();
-    for (rtype, rdatas) in &endpoint.rdata {
-        for rdata in rdatas {
-            match *rtype {
-                Rtype::A => found.extend(rdata.first_chunk::<4>().map(|octets| IpAddr::from(*octets))),
-                Rtype::AAAA => found.extend(rdata.first_chunk::<16>().map(|octets| IpAddr::from(*octets))),
-                _ => {}
-            }
-        }
-    }
-    found
 }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use crate::control::catalog::Catalog;
 use crate::control::decide::percent;
+use crate::control::health::{EndpointHealth, Part};
 use crate::control::message::{
-    EndpointStatus, HealthStatus, HorizonStatus, PoolStatus, SiteStatus, Status, TtlStatus, ZoneState, ZoneStatus,
+    EndpointStatus, HealthStatus, HorizonStatus, PartStatus, PoolStatus, SiteStatus, Status, TtlStatus, ZoneState,
+    ZoneStatus,
 };
 use crate::control::writer::Writer;
 use crate::diagnostic::Diagnostic;
 use crate::dns::{Name, Rtype};
+use crate::probe::Subject;
 use crate::steering::horizon::Report;
 use crate::steering::pool::{Override, Role, Site, SiteName, Weight};
 use crate::steering::select::Mode;
@@ -32,6 +35,9 @@ impl Writer {
         let mut warnings = warn_of(catalog);
         if let Some((at, why)) = &self.refused_reload {
             warnings.push(format!("the reload at {at} was refused, the configuration before it is in force: {why}"));
+        }
+        if let Some(since) = self.prober_dead {
+            warnings.push(format!("nobody probes since {since}: health stays as it was then; a reload begins anew"));
         }
         if let Some(why) = &self.store_problem {
             warnings.push(format!("changes can't be made durable, so none is made: {why}"));
@@ -62,6 +68,7 @@ impl Writer {
             pools,
             pending: self.state.pending.clone(),
             store_problem: self.store_problem.clone(),
+            prober_dead_since: self.prober_dead,
             warnings,
         }
     }
@@ -143,16 +150,32 @@ impl Writer {
 
     fn health_status(&self, pool: &Name, site: &str) -> HealthStatus {
         let checked = self.health.get(&(pool.clone(), site.to_owned()));
-        let state = match checked.and_then(|c| c.health.state()) {
-            Some(true) => "up",
-            Some(false) => "down",
-            None => "unknown",
-        };
         HealthStatus {
-            state: state.to_owned(),
-            since: checked.and_then(|c| c.health.since()),
-            seen: checked.and_then(|c| c.seen.clone()),
+            state: word(checked.and_then(EndpointHealth::state)).to_owned(),
+            since: checked.and_then(EndpointHealth::since),
+            seen: checked.and_then(EndpointHealth::seen),
+            parts: checked.map_or_else(Vec::new, parts),
         }
+    }
+}
+
+/// What is known of each subject, where there are several.
+fn parts(health: &EndpointHealth) -> Vec<PartStatus> {
+    let part = |(subject, part): (&Subject, &Part)| PartStatus {
+        subject: *subject,
+        state: word(part.health.state()).to_owned(),
+        since: part.health.since(),
+        seen: part.seen.clone(),
+    };
+    let parts: Vec<PartStatus> = health.parts().map(part).collect();
+    if parts.len() > 1 { parts } else { Vec::new() }
+}
+
+fn word(state: Option<bool>) -> &'static str {
+    match state {
+        Some(true) => "up",
+        Some(false) => "down",
+        None => "unknown",
     }
 }
 
@@ -165,7 +188,7 @@ fn departed(site: SiteName, horizon: Vec<HorizonStatus>) -> EndpointStatus {
         share_percent: 0.0,
         role: Role::Never,
         forced: Override::Obey,
-        health: HealthStatus { state: "unknown".to_owned(), since: None, seen: None },
+        health: HealthStatus { state: "unknown".to_owned(), since: None, seen: None, parts: Vec::new() },
         answered: false,
         answers: 0,
         horizon,

@@ -1,0 +1,412 @@
+//! `[probe.NAME]`: what is asked, of which type, and how often.
+//!
+//! Each type has keys of its own beside the common ones; a key of another type is told to be that.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use hyper::Method;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::http::uri::PathAndQuery;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::reader::{Table, Value};
+use super::sections::path as file_path;
+use super::source::Source;
+use super::values::{self, LABEL, label};
+use crate::probe::expect::{Expect, Pattern};
+use crate::probe::tls::{Client, Pin, Trust};
+use crate::probe::{self, Kind, Settings, http, tcp};
+use crate::steering::health::Thresholds;
+
+/// A `[probe.NAME]` as read.
+pub(super) struct Probe {
+    /// Where its name is.
+    pub(super) at: Range<usize>,
+    /// `None` when it has mistakes.
+    pub(super) settings: Option<Settings>,
+}
+
+/// `[probe.NAME]`, by name.
+pub(super) fn probes(section: Option<Value>, src: &mut Source) -> BTreeMap<String, Probe> {
+    let table = section.and_then(|s| s.table("[probe.NAME]", src));
+    let mut probes = BTreeMap::new();
+    for (at, value) in table.iter().flat_map(Table::named) {
+        if !label(value.key) {
+            src.error(at.clone(), format!("a probe's name must be {LABEL}, not {:?}", value.key));
+        }
+        probes.insert(value.key.to_owned(), Probe { at, settings: probe(&value, src) });
+    }
+    probes
+}
+
+/// The types, as they are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Type {
+    Http,
+    Https,
+    Tcp,
+}
+
+const TYPES: [(&str, Type); 3] = [("http", Type::Http), ("https", Type::Https), ("tcp", Type::Tcp)];
+
+impl Type {
+    /// The keys of its own.
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Http => &["port", "version", "method", "path", "host", "headers", "status", "expect", "expect-regex"],
+            Self::Https => &[
+                "port",
+                "version",
+                "method",
+                "path",
+                "host",
+                "headers",
+                "status",
+                "expect",
+                "expect-regex",
+                "sni",
+                "ca-file",
+                "pins",
+                "verify",
+            ],
+            Self::Tcp => &["port", "send", "expect", "expect-regex", "tls", "sni", "ca-file", "pins", "verify"],
+        }
+    }
+}
+
+/// The keys of this probe's type, and the others.
+struct Keys<'d> {
+    table: Table<'d>,
+    title: String,
+}
+
+impl<'d> Keys<'d> {
+    fn get(&mut self, key: &'static str) -> Option<Value<'d>> {
+        self.table.get(key)
+    }
+
+    /// Tells the keys that belong to other types only.
+    fn refuse_foreign(&mut self, of: Type, src: &mut Source) {
+        let word = |t: Type| TYPES.iter().find(|(_, other)| *other == t).map_or("", |(word, _)| *word);
+        for (at, value) in self.table.named().collect::<Vec<_>>() {
+            let key = TYPES.iter().flat_map(|(_, t)| t.keys()).find(|key| **key == value.key);
+            let Some(key) = key.filter(|key| !of.keys().contains(key)) else { continue };
+            let owners: Vec<String> =
+                TYPES.iter().filter(|(_, t)| t.keys().contains(key)).map(|(word, _)| format!("{word:?}")).collect();
+            let message = format!(
+                "{key:?} is for probes of type {}, and {} is of type {:?}",
+                owners.join(", "),
+                self.title,
+                word(of)
+            );
+            src.error(at, message);
+            self.table.know(key);
+        }
+    }
+}
+
+fn probe(section: &Value, src: &mut Source) -> Option<Settings> {
+    let title = format!("[probe.{}]", section.key);
+    let mut table = section.table(title.as_str(), src)?;
+    let kind = table.require("type", src);
+    let [interval, timeout, rise, fall, source] =
+        ["interval", "timeout", "rise", "fall", "source"].map(|key| table.get(key));
+    let mut keys = Keys { table, title: title.clone() };
+    let of = kind.and_then(|v| v.one_of(&TYPES, src));
+    let kind = if let Some(of) = of {
+        keys.refuse_foreign(of, src);
+        match of {
+            Type::Http => http(&mut keys, false, src),
+            Type::Https => http(&mut keys, true, src),
+            Type::Tcp => tcp(&mut keys, src),
+        }
+    } else {
+        // Nothing is unknown that some type knows.
+        TYPES.iter().flat_map(|(_, t)| t.keys()).for_each(|key| keys.table.know(key));
+        None
+    };
+    keys.table.finish(src);
+    let source = source.map_or_else(|| Some(probe::Source::default()), |v| sources(&v, src));
+
+    // 2 s and 5 s with 2 and 3: a dead endpoint is out within 17 s, and one lost packet (sent again after 1 s) harms none.
+    let timed = |value: &Option<Value>, default_secs, least_ms, src: &mut Source| match value {
+        Some(v) => values::duration(v, Duration::from_millis(least_ms), src),
+        None => Some(Duration::from_secs(default_secs)),
+    };
+    let (interval_spec, timeout_spec) = (interval, timeout);
+    let interval = timed(&interval_spec, 5, 100, src);
+    let timeout = timed(&timeout_spec, 2, 10, src);
+    if let (Some(interval), Some(timeout), Some(spec)) = (interval, timeout, timeout_spec.or(interval_spec))
+        && timeout > interval
+    {
+        let message = format!("the timeout of {title}, {timeout:?}, is longer than its interval, {interval:?}");
+        src.error(spec.span, message);
+    }
+    let count = |value: Option<Value>, default: u32, src: &mut Source| match value {
+        Some(v) => v.integer("a whole number", 1..=1000, src),
+        None => Some(default),
+    };
+    let (rise, fall) = (count(rise, 2, src), count(fall, 3, src));
+    let thresholds = Thresholds { rise: rise?, fall: fall? };
+    Some(Settings { kind: kind?, interval: interval?, timeout: timeout?, thresholds, source: source? })
+}
+
+/// `source`: an address of our own, or one of each family.
+fn sources(value: &Value, src: &mut Source) -> Option<probe::Source> {
+    const WHAT: &str = "an IP address of this machine, or an array of one IPv4 and one IPv6 address";
+    let elements = if value.as_text().is_some() { vec![value.clone()] } else { value.list(WHAT, src) };
+    let mut made = probe::Source::default();
+    let mut whole = !elements.is_empty();
+    for element in elements {
+        let twice = match element.parsed(WHAT, src, |text| text.parse().ok()) {
+            Some(IpAddr::V4(address)) => made.v4.replace(address).is_some(),
+            Some(IpAddr::V6(address)) => made.v6.replace(address).is_some(),
+            None => {
+                whole = false;
+                continue;
+            }
+        };
+        if twice {
+            src.error(element.span.clone(), "one source of each family is used: this is one too many");
+            whole = false;
+        }
+    }
+    whole.then_some(made)
+}
+
+fn port(value: Option<Value>, default: Option<u16>, keys: &Keys, src: &mut Source) -> Option<u16> {
+    match (value, default) {
+        (Some(v), _) => v.integer("a port", 1..=65535, src).map(|port| port as u16),
+        (None, Some(port)) => Some(port),
+        (None, None) => {
+            src.absence(keys.table.span(), format!("{} has no \"port\"", keys.title));
+            None
+        }
+    }
+}
+
+fn printable(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic())
+}
+
+/// A mistake that was told.
+struct Wrong;
+
+/// `host` and the like.
+fn host(value: Option<Value>, what: &str, src: &mut Source) -> Result<Option<String>, Wrong> {
+    let Some(v) = value else { return Ok(None) };
+    let text = v.parsed(what, src, |text| Some(text).filter(|t| printable(t))).ok_or(Wrong)?;
+    Ok(Some(text.to_owned()))
+}
+
+fn http(keys: &mut Keys, tls: bool, src: &mut Source) -> Option<Kind> {
+    let [port_spec, version, method, path, host_spec, headers_spec, status] =
+        ["port", "version", "method", "path", "host", "headers", "status"].map(|key| keys.get(key));
+    let port = port(port_spec, Some(if tls { 443 } else { 80 }), keys, src);
+    let version = match version {
+        // Over TLS what browsers would speak; without it what every server speaks.
+        None => Some(if tls { http::Version::Either } else { http::Version::One }),
+        Some(v) if tls => {
+            v.one_of(&[("1.1", http::Version::One), ("2", http::Version::Two), ("either", http::Version::Either)], src)
+        }
+        Some(v) => v.one_of(&[("1.1", http::Version::One), ("2", http::Version::Two)], src),
+    };
+    let what = "a method of requests without a body, such as \"GET\" or \"HEAD\"";
+    let method = match method {
+        Some(v) => v.parsed(what, src, |text| {
+            Method::from_bytes(text.as_bytes()).ok().filter(|m| *m != Method::CONNECT && text == text.to_uppercase())
+        }),
+        None => Some(Method::GET),
+    };
+    let what = "a path that begins with \"/\", of printable ASCII characters without spaces";
+    let is_path = |text: &&str| {
+        printable(text) && text.starts_with('/') && !text.contains('#') && text.parse::<PathAndQuery>().is_ok()
+    };
+    let path = match path {
+        Some(v) => v.parsed(what, src, |text| Some(text).filter(is_path)),
+        None => Some("/"),
+    };
+    let host = host(host_spec, "what the Host header shall say, of printable ASCII characters without spaces", src);
+    let headers = headers_spec.map_or_else(|| Some(Vec::new()), |v| headers(&v, src));
+    let statuses = status.map_or_else(|| Some(http::Statuses::default()), |v| statuses(&v, src));
+    let expected_at = ["expect", "expect-regex"].into_iter().find_map(|key| keys.get(key)).map(|v| v.span);
+    let body = expect(keys, src);
+    if let (Some(at), Some(Method::HEAD)) = (expected_at, &method) {
+        src.error(at, "an answer to HEAD has no body to look at");
+    }
+    let tls = if tls {
+        client(keys, version.unwrap_or(http::Version::Either).protocols(), src).map(Some)
+    } else {
+        Some(None)
+    };
+    Some(Kind::Http(http::Settings {
+        port: port?,
+        tls: tls?,
+        version: version?,
+        method: method?,
+        path: path?.to_owned(),
+        host: host.ok()?,
+        headers: headers?,
+        statuses: statuses?,
+        body: body.ok()?,
+    }))
+}
+
+fn headers(value: &Value, src: &mut Source) -> Option<Vec<(HeaderName, HeaderValue)>> {
+    let table = value.table("headers", src)?;
+    let mut made = Vec::new();
+    let mut whole = true;
+    for (at, value) in table.named() {
+        let name = value.key.parse::<HeaderName>().ok();
+        match &name {
+            None => _ = src.error(at, format!("{:?} is no name of a header", value.key)),
+            Some(name) if ["host", "connection", "content-length", "transfer-encoding"].contains(&name.as_str()) => {
+                src.error(at, format!("{:?} is sent as it must be", value.key)).help("\"host\" is a key of the probe");
+                whole = false;
+            }
+            Some(_) => {}
+        }
+        let content = value.parsed("the value of a header", src, |text| HeaderValue::from_str(text).ok());
+        match name.zip(content) {
+            Some(header) => made.push(header),
+            None => whole = false,
+        }
+    }
+    whole.then_some(made)
+}
+
+fn statuses(value: &Value, src: &mut Source) -> Option<http::Statuses> {
+    const WHAT: &str = "a status from 100 to 599, a range such as \"200-299\", or an array of these";
+    let single = value.as_integer().is_some() || value.as_text().is_some();
+    let elements = if single { vec![value.clone()] } else { value.list(WHAT, src) };
+    let mut whole = !elements.is_empty();
+    let mut made = Vec::new();
+    for element in elements {
+        let status = |n: i128| u16::try_from(n).ok().filter(|n| (100..=599).contains(n));
+        let read = |text: &str| text.trim().parse().ok().and_then(status);
+        let range = match (element.as_integer(), element.as_text()) {
+            (Some(n), _) => status(n).map(|n| n..=n),
+            (None, Some(text)) => match text.split_once('-') {
+                Some((from, to)) => {
+                    read(from).zip(read(to)).filter(|(from, to)| from <= to).map(|(from, to)| from..=to)
+                }
+                None => read(text).map(|n| n..=n),
+            },
+            (None, None) => None,
+        };
+        if let Some(range) = range {
+            made.push(range);
+        } else {
+            element.must_be(WHAT, src);
+            whole = false;
+        }
+    }
+    whole.then_some(http::Statuses(made))
+}
+
+/// `expect` or `expect-regex`, if either is there.
+fn expect(keys: &mut Keys, src: &mut Source) -> Result<Option<Expect>, Wrong> {
+    let [text, pattern] = ["expect", "expect-regex"].map(|key| keys.get(key));
+    if let (Some(_), Some(v)) = (&text, &pattern) {
+        src.error(v.span.clone(), "\"expect\" and \"expect-regex\" don't go together: say one of them");
+        return Err(Wrong);
+    }
+    if let Some(v) = text {
+        let text = v.parsed("the text to look for", src, |text| Some(text).filter(|t| !t.is_empty())).ok_or(Wrong)?;
+        return Ok(Some(Expect::Text(text.to_owned())));
+    }
+    let Some(v) = pattern else { return Ok(None) };
+    match Pattern::new(v.text("a regular expression", src).ok_or(Wrong)?) {
+        Ok(pattern) => Ok(Some(Expect::Pattern(pattern))),
+        Err(error) => {
+            let reason = error.to_string();
+            let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            src.error(v.span.clone(), format!("{} is no regular expression: {reason}", v.written(src)));
+            Err(Wrong)
+        }
+    }
+}
+
+fn tcp(keys: &mut Keys, src: &mut Source) -> Option<Kind> {
+    let [port_spec, send, tls] = ["port", "send", "tls"].map(|key| keys.get(key));
+    let port = port(port_spec, None, keys, src);
+    let send = match send {
+        Some(v) => v.text("what is sent", src).map(|text| Some(Box::from(text.as_bytes()))),
+        None => Some(None),
+    };
+    let expect = expect(keys, src);
+    let tls = match tls {
+        Some(v) => v.flag(src),
+        None => Some(false),
+    };
+    let tls = match tls {
+        Some(true) => client(keys, &[], src).map(Some),
+        tls => {
+            for key in ["sni", "ca-file", "pins", "verify"] {
+                if let Some(v) = keys.get(key)
+                    && tls.is_some()
+                {
+                    src.error(v.span, format!("{key:?} is for TLS: say tls = true, too"));
+                }
+            }
+            tls.map(|_| None)
+        }
+    };
+    Some(Kind::Tcp(tcp::Settings { port: port?, tls: tls?, host: None, send: send?, expect: expect.ok()? }))
+}
+
+/// `sni`, and whom TLS trusts: the system's authorities, those of `ca-file`, the keys in `pins`, or with `verify = false`
+/// anyone.
+fn client(keys: &mut Keys, protocols: &'static [&'static str], src: &mut Source) -> Option<Client> {
+    let [sni, authorities, pins, verify] = ["sni", "ca-file", "pins", "verify"].map(|key| keys.get(key));
+    let sni = host(sni, "the name that TLS asks for, of printable ASCII characters without spaces", src);
+    let at = authorities.as_ref().map_or_else(|| keys.table.span(), |v| v.span.clone());
+    let given = [&authorities, &pins, &verify].into_iter().flatten().count();
+    if let (true, Some(v)) = (given > 1, verify.as_ref().or(pins.as_ref())) {
+        src.error(
+            v.span.clone(),
+            "of \"ca-file\", \"pins\" and \"verify\" one says whom to trust: more don't go together",
+        );
+        return None;
+    }
+    let trust = match (authorities, pins, verify) {
+        (Some(v), ..) => {
+            let file = file_path(&v, "a file", src)?;
+            match CertificateDer::pem_file_iter(&file).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+                Ok(certificates) if certificates.is_empty() => {
+                    src.error(v.span.clone(), format!("{} has no certificate in it", v.written(src)));
+                    return None;
+                }
+                Ok(certificates) => Trust::Authorities { file, certificates },
+                Err(error) => {
+                    src.error(v.span.clone(), format!("{} can't be read: {error}", v.written(src)));
+                    return None;
+                }
+            }
+        }
+        (_, Some(v), _) => {
+            const WHAT: &str = "the SHA-256 of a key (SubjectPublicKeyInfo) in base64 or hexadecimal digits";
+            let elements = v.list("an array of keys' SHA-256", src);
+            let pins: Option<Vec<Pin>> = elements.iter().map(|e| e.parsed(WHAT, src, Pin::parse)).collect();
+            Trust::Pins(pins.filter(|pins| !pins.is_empty())?)
+        }
+        (.., Some(v)) if !v.flag(src)? => {
+            let message =
+                format!("{} verifies no certificate: anyone could answer in the endpoint's place", keys.title);
+            src.warning(Some(v.span), message).help("\"ca-file\" or \"pins\" trust a certificate of one's own");
+            Trust::Anyone
+        }
+        _ => Trust::SystemRoots,
+    };
+    match Client::new(trust, sni.ok()?, protocols) {
+        Ok(client) => Some(client),
+        Err(error) => {
+            src.error(at, error.to_string());
+            None
+        }
+    }
+}
