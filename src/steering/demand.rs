@@ -138,6 +138,11 @@ impl Load {
         &self.known
     }
 
+    /// The part of all demand that the key at `point` carries; 0 where none is told apart.
+    pub fn at(&self, point: u64) -> f64 {
+        self.known.binary_search_by_key(&point, |known| known.point).map_or(0.0, |found| self.known[found].part)
+    }
+
     /// The part of those that are not, which are even over the points.
     pub fn rest(&self) -> f64 {
         self.rest

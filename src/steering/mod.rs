@@ -16,6 +16,7 @@
 //! - *cutover* ([`ttl::Cutover`]): the planned instant of a change; it steers TTLs only.
 //! - *cache horizon* ([`horizon`]): after it no cache that obeys TTLs holds an answer that named an endpoint.
 
+pub mod cap;
 pub mod demand;
 pub mod flip;
 pub mod health;

@@ -5,29 +5,36 @@
 //!
 //! What always holds, unless the table is empty:
 //! - every point belongs to exactly one endpoint, so the widths add up to 2^64;
-//! - an endpoint's width is its share of the weight to 2^-32 of the whole; weight 0 has none, weight above 0 has some;
+//! - an endpoint's width is its share of the weight to 2^-32 of the whole, unless a [capped](crate::steering::cap) step went
+//!   by demand; weight 0 has none, weight above 0 has some;
 //! - neighbouring intervals belong to different endpoints.
+//!
+//! A few single points may stay behind with another endpoint than that of their interval: client keys that a capped step
+//! has postponed. They are no part of the widths.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use serde::{Deserialize, Serialize};
 
 use crate::steering::pool::Weight;
 
 /// All points.
-const ALL: u128 = 1 << 64;
+pub(super) const ALL: u128 = 1 << 64;
 
 /// How far, in points, an endpoint may be from its due without being touched. Dues are rounded down, so without this a
 /// flip between two endpoints could make a third give or take a single point. With 65,535 endpoints it comes to less
 /// than 2^27 points in sum, and the least weight above 0 is due more than 2^28.
 const SLACK: u128 = 1 << 11;
 
-/// Which part of the points 0..2^64 each endpoint has. Written as a list of `[first point, endpoint]`.
+/// Which part of the points 0..2^64 each endpoint has. Written as a list of `[first point, endpoint]`, beside the points
+/// that stay behind where there are any.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<(u64, u16)>", into = "Vec<(u64, u16)>")]
+#[serde(try_from = "Written", into = "Written")]
 pub struct ShareTable {
     /// First point and endpoint of each interval, which reaches to the next one's first point. Ascending from 0.
     starts: Vec<(u64, u16)>,
+    /// Points that are another endpoint's than their interval, and that endpoint. Ascending.
+    behind: Vec<(u64, u16)>,
 }
 
 impl ShareTable {
@@ -46,7 +53,29 @@ impl ShareTable {
     }
 
     /// The endpoint that `point` belongs to; `None` only from the empty table.
+    #[inline]
     pub fn pick(&self, point: u64) -> Option<usize> {
+        if !self.behind.is_empty()
+            && let Some(endpoint) = self.stays_behind(point)
+        {
+            return Some(endpoint);
+        }
+        self.interval_of(point)
+    }
+
+    /// The endpoint that `point` stays behind with, although it lies in another one's interval.
+    pub fn stays_behind(&self, point: u64) -> Option<usize> {
+        let found = self.behind.binary_search_by_key(&point, |&(point, _)| point).ok()?;
+        Some(usize::from(self.behind[found].1))
+    }
+
+    /// The points that stay behind, ascending, and their endpoints.
+    pub fn behind(&self) -> impl DoubleEndedIterator<Item = (u64, usize)> {
+        self.behind.iter().map(|&(point, endpoint)| (point, usize::from(endpoint)))
+    }
+
+    /// The endpoint in whose interval `point` lies.
+    pub(super) fn interval_of(&self, point: u64) -> Option<usize> {
         let after = self.starts.partition_point(|&(start, _)| start <= point);
         Some(usize::from(self.starts[after.checked_sub(1)?].1))
     }
@@ -64,9 +93,62 @@ impl ShareTable {
     /// The table for other weights of the same endpoints, with the least moves: an endpoint that has too much gives
     /// from the upper end of its intervals, highest first, to those that lack; nothing else moves. Givers in order of
     /// index, each to the takers in order of index. From the empty table: [`ShareTable::from_weights`]. All weights
-    /// zero: the empty table.
+    /// zero: the empty table. What stayed behind with a giver moves on.
     pub fn reweigh(&self, weights: &[Weight]) -> Self {
         self.settle(weights, |endpoint| Some(endpoint).filter(|&e| e < weights.len()))
+    }
+
+    /// The table for a step from weights `before` to `after`: as [`ShareTable::reweigh`], but nothing moves to an endpoint
+    /// whose share falls nor from one whose share rises, also where a capped step went by demand and widths are not what
+    /// `before` says.
+    pub fn step(&self, before: &[Weight], after: &[Weight]) -> Self {
+        let exact = self.reweigh(after);
+        let falls = |e: usize| share_change(before, after, e) == Ordering::Less;
+        let rises = |e: usize| share_change(before, after, e) == Ordering::Greater;
+        let stay_behind = |table: Self| table.with_behind(self.behind().filter(|&(_, e)| !falls(e)));
+        if self.overlay(&exact).all(|(_, from, to)| from == to || (falls(from) && rises(to))) {
+            return stay_behind(exact);
+        }
+        // Each goes as far towards its due as its direction allows, all in all as far as the lesser side does.
+        let far = |up: bool, e: usize| {
+            let (has, due) = (self.width(e), exact.width(e));
+            if up { due.saturating_sub(has) } else { has.saturating_sub(due) }
+        };
+        let endpoints = before.len().min(after.len());
+        let gives: Vec<u128> = (0..endpoints).map(|e| if falls(e) { far(false, e) } else { 0 }).collect();
+        let takes: Vec<u128> = (0..endpoints).map(|e| if rises(e) { far(true, e) } else { 0 }).collect();
+        let moving = gives.iter().sum::<u128>().min(takes.iter().sum());
+        let bounded = |parts: Vec<u128>| {
+            let mut left = moving;
+            let part = |part: u128| {
+                let part = part.min(left);
+                left -= part;
+                part
+            };
+            parts.into_iter().map(part).collect::<Vec<_>>()
+        };
+        let next = stay_behind(self.handed_over(&bounded(gives), &bounded(takes)));
+        let has_what_it_should = |e: usize| (after[e] > Weight::ZERO) == (next.width(e) > 0);
+        if (0..endpoints).all(has_what_it_should) { next } else { stay_behind(exact) }
+    }
+
+    /// This table after `gives` points by endpoint went to those that take `takes`, which add up to the same. Givers in order
+    /// of index, from the upper end of their intervals, highest first, to the takers in order of index.
+    pub(super) fn handed_over(&self, gives: &[u128], takes: &[u128]) -> Self {
+        let mut spans: Vec<Span> = self.spans().collect();
+        hand_over(&mut spans, gives, takes);
+        Self::from_spans(spans)
+    }
+
+    /// The same intervals, where these points stay behind: those that don't lie in their endpoint's interval anyway.
+    pub(super) fn with_behind(mut self, points: impl Iterator<Item = (u64, usize)>) -> Self {
+        let stays =
+            points.filter(|&(point, e)| self.interval_of(point).is_some_and(|owner| owner != e) && self.width(e) > 0);
+        let mut behind: Vec<(u64, u16)> = stays.map(|(point, e)| (point, owner_index(e))).collect();
+        behind.sort_unstable();
+        behind.dedup_by_key(|(point, _)| *point);
+        self.behind = behind;
+        self
     }
 
     /// The table for a pool whose endpoints were added, removed or put in another order: `map` gives the new index of
@@ -122,28 +204,12 @@ impl ShareTable {
         }
         due.push(0);
 
-        let mut takers = (0..gone).filter(|&e| has[e] < due[e]).map(|e| (e, due[e] - has[e])).collect::<Vec<_>>();
-        takers.reverse(); // the next one is the last
-        let mut handed = Vec::new();
-        for giver in 0..=gone {
-            let mut surplus = has[giver].saturating_sub(due[giver]);
-            for span in spans.iter_mut().rev().filter(|span| span.owner == giver) {
-                while surplus > 0 && span.start < span.end {
-                    let (taker, lack) =
-                        takers.last_mut().expect("both tables have all points: what one gives, one lacks");
-                    let piece = surplus.min(*lack).min(span.len());
-                    handed.push(Span { start: span.end - piece, end: span.end, owner: *taker });
-                    span.end -= piece;
-                    surplus -= piece;
-                    *lack -= piece;
-                    if *lack == 0 {
-                        takers.pop();
-                    }
-                }
-            }
-        }
-        spans.append(&mut handed);
-        Self::from_spans(spans)
+        let less = |(a, b): (&u128, &u128)| a.saturating_sub(*b);
+        let gives: Vec<u128> = has.iter().zip(&due).map(less).collect();
+        let takes: Vec<u128> = due.iter().zip(&has).map(less).collect();
+        hand_over(&mut spans, &gives, &takes);
+        let behind = self.behind().filter_map(|(point, e)| Some((point, renamed(e)?)));
+        Self::from_spans(spans).with_behind(behind.filter(|&(_, e)| gives[e] == 0))
     }
 
     fn spans(&self) -> impl Iterator<Item = Span> {
@@ -157,28 +223,43 @@ impl ShareTable {
         spans.retain(|span| span.start < span.end);
         spans.sort_unstable_by_key(|span| span.start);
         spans.dedup_by_key(|span| span.owner);
-        let owner = |span: &Span| u16::try_from(span.owner).expect("at most 65,535 endpoints");
-        Self { starts: spans.iter().map(|span| (span.start as u64, owner(span))).collect() }
+        let starts = spans.iter().map(|span| (span.start as u64, owner_index(span.owner))).collect();
+        Self { starts, behind: Vec::new() }
     }
 }
 
-impl From<ShareTable> for Vec<(u64, u16)> {
-    fn from(table: ShareTable) -> Self {
-        table.starts
+/// A share table as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Plain(Vec<(u64, u16)>),
+    Behind { starts: Vec<(u64, u16)>, behind: Vec<(u64, u16)> },
+}
+
+impl From<ShareTable> for Written {
+    fn from(ShareTable { starts, behind }: ShareTable) -> Self {
+        if behind.is_empty() { Self::Plain(starts) } else { Self::Behind { starts, behind } }
     }
 }
 
-impl TryFrom<Vec<(u64, u16)>> for ShareTable {
+impl TryFrom<Written> for ShareTable {
     type Error = BadTable;
 
-    fn try_from(starts: Vec<(u64, u16)>) -> Result<Self, BadTable> {
+    fn try_from(written: Written) -> Result<Self, BadTable> {
+        let (starts, behind) = match written {
+            Written::Plain(starts) => (starts, Vec::new()),
+            Written::Behind { starts, behind } => (starts, behind),
+        };
         if let Some(&(first, _)) = starts.first().filter(|&&(start, _)| start != 0) {
             return Err(BadTable::Start { first });
         }
-        match starts.windows(2).find(|pair| pair[0].0 >= pair[1].0 || pair[0].1 == pair[1].1) {
-            Some(pair) => Err(BadTable::Order { before: pair[0], after: pair[1] }),
-            None => Ok(Self { starts }),
+        if let Some(pair) = starts.windows(2).find(|pair| pair[0].0 >= pair[1].0 || pair[0].1 == pair[1].1) {
+            return Err(BadTable::Order { before: pair[0], after: pair[1] });
         }
+        if let Some(pair) = behind.windows(2).find(|pair| pair[0].0 >= pair[1].0) {
+            return Err(BadTable::Behind { before: pair[0], after: pair[1] });
+        }
+        Ok(Self { starts, behind })
     }
 }
 
@@ -197,6 +278,14 @@ pub enum BadTable {
         /// First point and endpoint.
         before: (u64, u16),
         /// First point and endpoint.
+        after: (u64, u16),
+    },
+    /// Points that stay behind, out of order.
+    #[error("of the points that stay behind, {before:?} is followed by {after:?}: they must ascend")]
+    Behind {
+        /// Point and endpoint.
+        before: (u64, u16),
+        /// Point and endpoint.
         after: (u64, u16),
     },
 }
@@ -238,7 +327,42 @@ fn dues(weights: &[Weight], has: &[u128]) -> Vec<u128> {
     due
 }
 
-fn part_of_all(points: u128) -> f64 {
+/// Hands over `gives` points by endpoint to those that take `takes`, until either is used up.
+fn hand_over(spans: &mut Vec<Span>, gives: &[u128], takes: &[u128]) {
+    let mut takers: Vec<(usize, u128)> = takes.iter().copied().enumerate().filter(|&(_, lack)| lack > 0).collect();
+    takers.reverse(); // the next one is the last
+    let mut handed = Vec::new();
+    for (giver, &surplus) in gives.iter().enumerate() {
+        let mut surplus = surplus;
+        for span in spans.iter_mut().rev().filter(|span| span.owner == giver) {
+            while surplus > 0 && span.start < span.end {
+                let Some((taker, lack)) = takers.last_mut() else { break };
+                let piece = surplus.min(*lack).min(span.len());
+                handed.push(Span { start: span.end - piece, end: span.end, owner: *taker });
+                span.end -= piece;
+                surplus -= piece;
+                *lack -= piece;
+                if *lack == 0 {
+                    takers.pop();
+                }
+            }
+        }
+    }
+    spans.append(&mut handed);
+}
+
+/// Which way the share of `endpoint` goes from weights `before` to `after`.
+pub(super) fn share_change(before: &[Weight], after: &[Weight], endpoint: usize) -> Ordering {
+    let total = |weights: &[Weight]| weights.iter().map(|w| u128::from(w.get())).sum::<u128>();
+    let weight = |weights: &[Weight]| weights.get(endpoint).map_or(0, |w| u128::from(w.get()));
+    (weight(after) * total(before)).cmp(&(weight(before) * total(after)))
+}
+
+fn owner_index(endpoint: usize) -> u16 {
+    u16::try_from(endpoint).expect("at most 65,535 endpoints")
+}
+
+pub(super) fn part_of_all(points: u128) -> f64 {
     points as f64 / ALL as f64
 }
 
@@ -402,6 +526,17 @@ mod tests {
             of[to] += moved;
             let after = before.reweigh(&weights(&of));
             prop_assert!(moves(&before, &after).iter().all(|m| m.0 == (from, to)));
+        }
+
+        #[test]
+        fn a_step_of_an_exact_table_is_exact(history in histories()) {
+            let mut now = table(&history[0]);
+            for pair in history.windows(2) {
+                if pair.iter().all(|of| of.iter().any(|&w| w > 0)) {
+                    prop_assert_eq!(now.step(&weights(&pair[0]), &weights(&pair[1])), now.reweigh(&weights(&pair[1])));
+                }
+                now = now.reweigh(&weights(&pair[1]));
+            }
         }
 
         #[test]
