@@ -62,7 +62,18 @@ fn parse(octets: &[u8]) -> Result<Map<String, Value>, Fault> {
 pub fn flip(object: Map<String, Value>) -> Result<FlipRequest, Vec<Fault>> {
     let mut fields = Fields::of(
         object,
-        &["pools", "from", "to", "percent", "weights", "reason", "dry_run", "confirm_within", "confirm_within_s"],
+        &[
+            "pools",
+            "from",
+            "to",
+            "percent",
+            "weights",
+            "reason",
+            "dry_run",
+            "cap",
+            "confirm_within",
+            "confirm_within_s",
+        ],
     );
     let written = fields.take("confirm_within", duration);
     let counted = fields.take("confirm_within_s", duration);
@@ -77,6 +88,7 @@ pub fn flip(object: Map<String, Value>) -> Result<FlipRequest, Vec<Fault>> {
         weights: fields.take_weights("weights"),
         reason: fields.take("reason", text),
         dry_run: fields.take("dry_run", flag).unwrap_or(false),
+        cap: fields.take("cap", flag).unwrap_or(false),
         confirm_within_s: written.or(counted),
     };
     fields.end(request)

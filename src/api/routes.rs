@@ -17,8 +17,10 @@ use crate::api::metrics::{self, Requests};
 use crate::api::origin::origin;
 use crate::api::parameters::{Pairs, Parameters, Segments};
 use crate::api::problem::Problem;
-use crate::api::{Facts, body, forwarders, ready};
-use crate::control::message::{AuditEntry, CutoverRequest, Explanation, Origin, PoolStatus, SiteStatus, Status};
+use crate::api::{Facts, body, forwarders, ready, words};
+use crate::control::message::{
+    AuditEntry, CutoverRequest, Explanation, FlipRequest, Origin, PoolStatus, SiteStatus, Status,
+};
 use crate::control::{AuditQuery, Fault, Handle};
 use crate::dns::{Name, Rtype};
 use crate::time::Timestamp;
@@ -54,6 +56,7 @@ pub(super) fn routes(app: App) -> Router {
         .route("/api/v1/pools", get(pools))
         .route("/api/v1/pools/{name}", get(pool))
         .route("/api/v1/pools/{name}/endpoints/{site}/override", put(set_override))
+        .route("/api/v1/pools/{name}/forecast", get(forecast))
         .route("/api/v1/pools/{name}/cutover", put(set_cutover).delete(clear_cutover))
         .route("/api/v1/sites", get(sites))
         .route("/api/v1/sites/{name}", put(set_site))
@@ -84,6 +87,7 @@ With the header Authorization: Bearer TOKEN:
   GET    /api/v1/pools
   GET    /api/v1/pools/NAME
   PUT    /api/v1/pools/NAME/endpoints/SITE/override    {"override": "up" | "down" | "obey"}
+  GET    /api/v1/pools/NAME/forecast?from=SITE&to=SITE&percent=5&cap=true
   PUT    /api/v1/pools/NAME/cutover                    {"at": "2027-01-15T08:00:00Z" | null}
   DELETE /api/v1/pools/NAME/cutover
   GET    /api/v1/sites
@@ -111,7 +115,8 @@ With the header Authorization: Bearer TOKEN:
   GET    /api/v1/explain?name=NAME&type=A&client=ADDRESS
 
 Each change takes "reason" in its body, and the headers If-Match: "GENERATION" (flips, reverts and restores must say it;
-* is any; for a forwarder it is the revision of its state), Idempotency-Key and X-Waypost-Author. A flip also takes "dry_run": true and "confirm_within": "10m".
+* is any; for a forwarder it is the revision of its state), Idempotency-Key and X-Waypost-Author. A flip also takes "dry_run": true,
+"cap": true and "confirm_within": "10m".
 "#
     )
 }
@@ -270,6 +275,37 @@ fn explain_query(pairs: Vec<(String, String)>) -> Result<(Name, Rtype, IpAddr), 
         text.parse().map_err(|_| format!("{text:?} is no IP address"))
     });
     given.end(name.zip(client).map(|(name, client)| (name, rtype.unwrap_or(Rtype::A), client)))
+}
+
+async fn forecast(State(app): State<App>, Segments(written): Segments<String>, Pairs(pairs): Pairs) -> Reply {
+    let name = pool_name(&written)?;
+    let request = forecast_query(&name, pairs)?;
+    let forecast = app.control.forecast(name, request).await?;
+    Ok(tagged(forecast.generation, &forecast))
+}
+
+/// The flip to forecast; none of its parameters asks what is now.
+fn forecast_query(pool: &Name, pairs: Vec<(String, String)>) -> Result<FlipRequest, Vec<Fault>> {
+    let mut given = Parameters::of(pairs, &["from", "to", "percent", "cap"]);
+    let site = |text: &str| Ok(text.to_owned());
+    let (from, to) = (given.take("from", site), given.take("to", site));
+    let percent = given.take("percent", words::percent);
+    let cap = given.take("cap", |text| text.parse().map_err(|_| format!("{text:?} is neither true nor false")));
+    let (said, all) = ([from.is_some(), to.is_some(), percent.is_some()], [true; 3]);
+    let request = FlipRequest {
+        pools: vec![pool.clone()],
+        from,
+        to,
+        percent,
+        cap: cap.unwrap_or(false),
+        dry_run: true,
+        ..FlipRequest::default()
+    };
+    let request = given.end(Some(request))?;
+    if said.contains(&true) && said != all {
+        return Err(vec![Fault::new("", "from, to and percent go together")]);
+    }
+    Ok(request)
 }
 
 async fn readyz(State(app): State<App>) -> Response {

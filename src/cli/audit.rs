@@ -66,8 +66,10 @@ fn entry(entry: &AuditEntry, paint: Paint) -> String {
 fn action(action: &Action) -> String {
     match action {
         Action::Start => "first start".to_owned(),
-        Action::Flip { confirm_by: None } => "flip".to_owned(),
-        Action::Flip { confirm_by: Some(by) } => format!("flip, to be confirmed by {by}"),
+        Action::Flip { confirm_by, cap } => {
+            let capped = if *cap { ", capped" } else { "" };
+            confirm_by.map_or_else(|| format!("flip{capped}"), |by| format!("flip{capped}, to be confirmed by {by}"))
+        }
         Action::Revert { undone } => format!("revert of generation {undone}"),
         Action::Unconfirmed { undone } => format!("generation {undone} was not confirmed and is taken back"),
         Action::Confirm { confirmed } => format!("generation {confirmed} confirmed"),

@@ -42,6 +42,9 @@ pub struct Args {
     /// Say what would happen, change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Go by demand: clients that each carry more than a fifth of the step are postponed to a larger one
+    #[arg(long)]
+    cap: bool,
     /// Take the flip back after this time unless it is confirmed, e.g. 10m
     #[arg(long, value_name = "TIME", value_parser = words::duration_s)]
     confirm_within: Option<u64>,
@@ -82,6 +85,7 @@ fn flip(args: Args, client: &Client, paint: Paint) -> Result<String, Failure> {
         reason: how.reason.clone(),
         dry_run: args.dry_run,
         confirm_within_s: args.confirm_within,
+        cap: args.cap,
     };
     for (pool, weights) in args.weights {
         if let Some((pool, _)) = request.weights.remove_entry(&pool) {

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod demo_sites;
 mod explain;
 mod flip;
+mod forecast;
 mod forwarder;
 mod log;
 mod r#override;
@@ -68,6 +69,7 @@ enum Command {
     Probe(probe::Args),
     Status(status::Args),
     Flip(flip::Args),
+    Forecast(forecast::Args),
     Confirm(confirm::Args),
     Revert(revert::Args),
     Restore(restore::Args),
@@ -98,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Probe(args) => return probe::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Flip(args) => flip::run(args),
+        Command::Forecast(args) => forecast::run(&args),
         Command::Confirm(args) => confirm::run(&args),
         Command::Revert(args) => revert::run(&args),
         Command::Restore(args) => restore::run(&args),

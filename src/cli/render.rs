@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io::IsTerminal;
 
-use crate::control::message::{ChangeAnswer, FlipAnswer};
+use crate::control::message::{ChangeAnswer, FlipAnswer, LoadShare};
 use crate::time::Timestamp;
 
 /// Whether colour may be used.
@@ -128,6 +128,12 @@ pub fn share(percent: f64) -> String {
     format!("{} %", fixed.trim_end_matches('0').trim_end_matches('.'))
 }
 
+/// A share of the load with its interval, to one place: `5.1 % (4.6..5.7)`.
+pub fn load(load: &LoadShare) -> String {
+    let short = |percent: f64| format!("{percent:.1}").trim_end_matches(".0").to_owned();
+    format!("{} % ({}..{})", short(load.percent), short(load.low_percent), short(load.high_percent))
+}
+
 /// Notes for the operator, each on a line of its own, after an empty one.
 pub fn warnings(warnings: &[String], paint: Paint) -> String {
     let mut text = String::new();
@@ -149,6 +155,9 @@ pub fn flip(answer: &FlipAnswer, paint: Paint) -> String {
         let moved = share(pool.moved_percent);
         let _ = writeln!(text, "\n{}: {moved} of the clients move", paint.on(Tone::Strong, &pool.name.to_string()));
         let mut table = Table::new(&["SITE", "WEIGHT", "SHARE", "TTL", "OLD ANSWERS GONE"]);
+        if pool.postponed > 0 {
+            let _ = writeln!(text, "  {} busy ones stay behind, until a larger step takes them along", pool.postponed);
+        }
         for endpoint in &pool.endpoints {
             let [weight, new_weight] = endpoint.weight;
             let [before, after] = endpoint.share_percent.map(share);
@@ -163,6 +172,11 @@ pub fn flip(answer: &FlipAnswer, paint: Paint) -> String {
             table.row(cells.map(|cell| (cell, Tone::Plain)));
         }
         text += &table.print("  ", paint);
+        let loads = pool.endpoints.iter().filter_map(|e| Some(format!("{} {}", e.site, load(e.load.as_ref()?))));
+        let loads: Vec<String> = loads.collect();
+        if !loads.is_empty() {
+            let _ = writeln!(text, "  expected load: {}", loads.join(", "));
+        }
     }
     let _ = writeln!(text, "\nTaken back at once, it would be gone from all caches after {}.", span(answer.undo_s));
     if let Some(by) = answer.confirm_by {

@@ -145,6 +145,10 @@ fn show_pool(pool: &PoolStatus, now: Timestamp, paint: Paint) -> String {
     if let Some(changed) = pool.changed_at {
         let _ = writeln!(text, "  last change at {}", when(changed, now));
     }
+    if pool.postponed > 0 {
+        let _ =
+            writeln!(text, "  {} busy client keys stay behind, until a larger step takes them along", pool.postponed);
+    }
     if pool.differs_from_configuration {
         text += "  the weights differ from the configuration, which counts at the first start only\n";
     }

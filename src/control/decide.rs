@@ -9,6 +9,8 @@ use crate::control::message::{
 };
 use crate::control::state::{EndpointState, PoolState, State};
 use crate::dns::Name;
+use crate::steering::cap::capped;
+use crate::steering::demand::Load;
 use crate::steering::flip::by_percent;
 use crate::steering::pool::{Settings, SiteName, SiteState, Weight};
 use crate::steering::ttl::{Change, Cutover, largest_ttl};
@@ -44,7 +46,7 @@ pub fn check_condition(condition: Condition, current: u64, must: bool) -> Result
     }
 }
 
-/// A flip by percent or by weights.
+/// A flip by percent or by weights. `load` tells what demand there is by a pool's points, for a flip that is capped.
 ///
 /// # Errors
 /// All that is wrong with the request; a conflict with the state.
@@ -52,6 +54,7 @@ pub fn flip(
     state: &State,
     settings: &[Settings],
     request: &FlipRequest,
+    load: &dyn Fn(&Name) -> Load,
     now: Timestamp,
 ) -> Result<Proposal, ControlError> {
     let mut faults = Vec::new();
@@ -87,7 +90,17 @@ pub fn flip(
                 }
             }
         }
-        let table = pool.table.reweigh(&weights);
+        let (before, table) = (pool.weights(), &pool.table);
+        let load = request.cap.then(|| load(&name));
+        let table = match &load {
+            Some(load) => capped(table, &before, &weights, load),
+            None => table.step(&before, &weights),
+        };
+        if load.is_some_and(|load| !load.is_known()) {
+            warnings.push(format!(
+                "pool {name}: too little demand is on record for a cap: this step went by points, whoever is behind them"
+            ));
+        }
         set_weights(&mut pool, &weights, table, Change { at: now, confirmed });
         refuse_nothing(&name, &pool)?;
         if confirmed.is_some() {
@@ -101,7 +114,7 @@ pub fn flip(
         let pools = touched.keys().cloned().collect();
         pending.push(Pending { generation: state.generation + 1, confirm_by, pools });
     }
-    Ok(Proposal { action: Action::Flip { confirm_by }, touched, site: None, pending, warnings })
+    Ok(Proposal { action: Action::Flip { confirm_by, cap: request.cap }, touched, site: None, pending, warnings })
 }
 
 /// Refuses to flip `pools` while a flip of one of them waits to be confirmed.
@@ -282,10 +295,16 @@ pub fn changes(
                 ttl: policy
                     .map_or(after.normal, |p| largest_ttl(&p, after.cutover.as_ref(), after.change.as_ref(), now)),
                 horizon: None,
+                load: None,
             }
         });
         let moved = old.map_or(0.0, |o| o.table.moved(&after.table));
-        PoolChange { name: name.clone(), moved_percent: percent(moved), endpoints: endpoints.collect() }
+        PoolChange {
+            name: name.clone(),
+            moved_percent: percent(moved),
+            postponed: after.table.behind().count(),
+            endpoints: endpoints.collect(),
+        }
     };
     touched.iter().map(change).collect()
 }

@@ -87,6 +87,11 @@ fn explain_pool(pool: &Pool, key: &ClientKey, now: Timestamp, steps: &mut Vec<St
     steps.push(format!("the pool {} is asked: the key falls on {point_percent} % of its points", pool.name));
     if let Some(by_share) = by_share {
         steps.push(format!("the share table gives that point to {}", site(by_share)));
+        if pool.selector.table().stays_behind(at).is_some() {
+            steps.push(
+                "it stays behind there: a capped flip has postponed it, until a larger step takes it along".to_owned(),
+            );
+        }
         if by_share != choice.endpoint {
             steps.push(format!(
                 "{} may not be answered now ({}): {} instead",

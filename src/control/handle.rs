@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::control::error::ControlError;
 use crate::control::forwarders::{self, Forwarders};
 use crate::control::message::{
-    AuditEntry, ChangeAnswer, CutoverRequest, Explanation, FlipAnswer, FlipRequest, Origin, OverrideRequest,
+    AuditEntry, ChangeAnswer, CutoverRequest, Explanation, FlipAnswer, FlipRequest, Forecast, Origin, OverrideRequest,
     ReasonRequest, ReloadWish, RestoreRequest, SiteRequest, Status,
 };
 use crate::control::numbers::StoreNumbers;
@@ -36,6 +36,7 @@ pub(super) enum Command {
     Reload(Origin, ReloadWish, Reply<ChangeAnswer>),
     Forwarder(Origin, Option<String>, String, forwarders::Change, Option<String>, Reply<forwarders::Answer>),
     ForwarderAudit(AuditQuery, Reply<Vec<forwarders::AuditEntry>>),
+    Forecast(Name, FlipRequest, Reply<Forecast>),
     Status(Reply<Status>),
     Audit(AuditQuery, Reply<Vec<AuditEntry>>),
 }
@@ -76,6 +77,11 @@ impl Handle {
     /// Changes weights.
     pub async fn flip(&self, origin: Origin, request: FlipRequest) -> Result<FlipAnswer, ControlError> {
         self.ask(|reply| Command::Flip(origin, request, reply)).await
+    }
+
+    /// What demand lets expect of `pool`, now and after a flip; of one that says nothing, now.
+    pub async fn forecast(&self, pool: Name, request: FlipRequest) -> Result<Forecast, ControlError> {
+        self.ask(|reply| Command::Forecast(pool, request, reply)).await
     }
 
     /// Undoes the flip that made `generation`.

@@ -61,6 +61,9 @@ pub struct FlipRequest {
     /// Takes itself back after so many seconds, unless confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_within_s: Option<u64>,
+    /// Goes by demand on record: client keys that each carry more than a fifth of the step are postponed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cap: bool,
 }
 
 /// What a flip does, or would do.
@@ -91,6 +94,9 @@ pub struct PoolChange {
     pub name: Name,
     /// The part of client keys that moves, in percent.
     pub moved_percent: f64,
+    /// Client keys that stay behind, until a larger step takes them along.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub postponed: usize,
     /// Endpoint by endpoint.
     pub endpoints: Vec<EndpointChange>,
 }
@@ -108,6 +114,73 @@ pub struct EndpointChange {
     pub ttl: Ttl,
     /// After it no cache that obeys TTLs holds an answer from before the flip that named it.
     pub horizon: Option<Timestamp>,
+    /// The share of the load that it is expected to have after the flip; nothing where too little demand is on record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadShare>,
+}
+
+/// An expected share of the load, in percent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadShare {
+    /// The mean.
+    pub percent: f64,
+    /// 5th percentile.
+    pub low_percent: f64,
+    /// 95th percentile.
+    pub high_percent: f64,
+}
+
+/// What demand lets expect of a pool, now and after a flip.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// The generation that it was worked out on.
+    pub generation: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The pool.
+    pub name: Name,
+    /// Steered queries per second, over all pools of this server.
+    pub queries_per_second: f64,
+    /// Since when they are counted; older ones count less.
+    pub since: Timestamp,
+    /// Client keys with demand enough to be told apart. The others are taken to be even over the points.
+    pub keys: usize,
+    /// Endpoint by endpoint.
+    pub endpoints: Vec<EndpointForecast>,
+    /// Client keys that stay behind, or would; the busiest first, 100 at most.
+    pub postponed: Vec<Postponed>,
+    /// What the operator should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// What is expected of one endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndpointForecast {
+    /// Where it is.
+    pub site: SiteName,
+    /// Its part of the weight in percent, now and after the flip.
+    pub nominal_percent: [f64; 2],
+    /// Share of the points in percent, now and after.
+    pub share_percent: [f64; 2],
+    /// Share of the load, now and after.
+    pub load: [LoadShare; 2],
+}
+
+/// A client key that stays behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Postponed {
+    /// The prefix.
+    pub client_key: String,
+    /// Where it stays.
+    pub site: SiteName,
+    /// Its part of the load.
+    pub load_percent: f64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// An operator's word over the health of an endpoint.
@@ -288,6 +361,9 @@ pub struct PoolStatus {
     pub cutover: Option<Timestamp>,
     /// The last change of what is answered.
     pub changed_at: Option<Timestamp>,
+    /// Client keys that stay behind, until a larger step takes them along.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub postponed: usize,
     /// Whether the weights are others than the configuration's.
     pub differs_from_configuration: bool,
     /// In the order of the configuration; endpoints removed from it, that caches may still hold, last.
@@ -417,6 +493,9 @@ pub enum Action {
     Flip {
         /// It takes itself back then, unless confirmed.
         confirm_by: Option<Timestamp>,
+        /// Whether it went by demand.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        cap: bool,
     },
     /// A flip undone by an operator.
     Revert {

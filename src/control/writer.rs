@@ -5,6 +5,7 @@
 
 mod changes;
 mod copies;
+mod forecast;
 mod forwarders;
 mod life;
 mod observe;
@@ -150,6 +151,7 @@ impl Writer {
                 _ = reply.send(self.change_forwarder(origin, reason, &name, change, token, now).await);
             }
             Command::ForwarderAudit(query, reply) => _ = reply.send(self.forwarder_audit(query).await),
+            Command::Forecast(pool, request, reply) => _ = reply.send(self.forecast(&pool, &request, now)),
             Command::Status(reply) => _ = reply.send(Ok(self.status(now))),
             Command::Audit(query, reply) => _ = reply.send(self.audit(query).await),
         }

@@ -229,8 +229,8 @@ mod tests {
                     let (was, is) = (now.pick(point), next.pick(point));
                     prop_assert!(was == is || (was, is) == (Some(0), Some(1)), "{:?} to {:?}", was, is);
                 }
-                for e in 0..3 {
-                    prop_assert_eq!(after[e] > 0, next.width(e) > 0);
+                for (e, weight) in after.into_iter().enumerate() {
+                    prop_assert_eq!(weight > 0, next.width(e) > 0);
                 }
                 prop_assert!(next.behind().all(|(point, e)| after[e] > 0 && next.interval_of(point) != Some(e)));
                 let written = serde_json::to_string(&next).unwrap();
@@ -244,13 +244,15 @@ mod tests {
             history in prop::collection::vec(prop::collection::vec(0u32..50, 4), 2..8), load in loads(), points: [u64; 16], cap: bool
         ) {
             let mut history = history;
-            history.iter_mut().for_each(|of| of[0] += 1);
+            for of in &mut history {
+                of[0] += 1;
+            }
             let mut now = from(&history[0]);
             for pair in history.windows(2) {
                 let (before, after) = (weights(&pair[0]), weights(&pair[1]));
                 let next = if cap { capped(&now, &before, &after, &load) } else { now.step(&before, &after) };
-                for e in 0..4 {
-                    prop_assert_eq!(pair[1][e] > 0, next.width(e) > 0);
+                for (e, weight) in pair[1].iter().enumerate() {
+                    prop_assert_eq!(*weight > 0, next.width(e) > 0);
                 }
                 let emptied = (0..4).any(|e| pair[0][e] > 0 && pair[1][e] == 0);
                 for point in points.into_iter().chain(load.known().iter().map(|k| k.point)).filter(|_| !emptied) {

@@ -33,6 +33,8 @@ pub struct Demand {
     /// The busiest first.
     keys: Vec<KeyDemand>,
     queries: f64,
+    /// Of keys with fewer than [`FEWEST_QUERIES`]: the sum of their queries, and that of the squares.
+    few: (f64, f64),
     window_secs: f64,
 }
 
@@ -41,7 +43,9 @@ impl Demand {
     pub fn new(mut keys: Vec<KeyDemand>, window_secs: f64) -> Self {
         keys.sort_by(|a, b| b.queries.total_cmp(&a.queries).then_with(|| a.key.packed().cmp(&b.key.packed())));
         let queries = keys.iter().map(|k| k.queries).sum();
-        Self { keys, queries, window_secs }
+        let few = keys.iter().rev().map(|k| k.queries).take_while(|&queries| queries < FEWEST_QUERIES);
+        let few = few.fold((0.0, 0.0), |(sum, squares), queries| (sum + queries, squares + queries * queries));
+        Self { keys, queries, few, window_secs }
     }
 
     /// The keys known, the busiest first.
@@ -99,8 +103,10 @@ impl Load {
         if demand.queries <= 0.0 {
             return Self::even();
         }
-        let mut load = Self::default();
-        for key in &demand.keys {
+        let (few, squares) = demand.few;
+        let rest_squares = squares / demand.queries / demand.queries;
+        let mut load = Self { known: Vec::new(), rest: few / demand.queries, rest_squares };
+        for key in demand.keys.iter().take_while(|key| key.queries >= FEWEST_QUERIES) {
             let part = key.queries / demand.queries;
             if key.queries - key.error < FEWEST_QUERIES {
                 load.rest += part;

@@ -16,6 +16,7 @@ use waypost::control::records::{self, STATE, horizon_key, pool_key};
 use waypost::control::state::{PoolState, State};
 use waypost::dns::{Name, Rtype};
 use waypost::query::{Pool, Readers};
+use waypost::steering::demand::Load;
 use waypost::steering::flip::Percent;
 use waypost::steering::horizon::{Report, TRANSIT_SECS, expires};
 use waypost::steering::key::ClientKey;
@@ -316,7 +317,7 @@ impl<'c> Night<'c> {
                     percent: Percent::from_units(percent * 10_000),
                     ..FlipRequest::default()
                 };
-                decide::flip(&process.state, &self.catalog.settings.pools, &request, now)
+                decide::flip(&process.state, &self.catalog.settings.pools, &request, &|_| Load::even(), now)
             }
         };
         let Ok(proposal) = proposal else { return };

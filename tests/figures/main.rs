@@ -4,6 +4,7 @@
 //! nights.
 
 mod countdown;
+mod demand;
 mod horizon;
 mod keys;
 mod shares;

@@ -45,7 +45,7 @@ impl Writer {
             return Ok(first);
         }
         check_condition(origin.condition, self.state.generation, !request.dry_run)?;
-        let proposal = decide::flip(&self.state, &self.catalog.settings.pools, &request, now)?;
+        let proposal = self.proposed(&request, now)?;
         if request.dry_run {
             return Ok(self.flip_answer(&proposal, &self.state, true, now));
         }
@@ -415,8 +415,9 @@ impl Writer {
                 endpoint.horizon = types.and_then(|types| types.values().max().copied());
             }
         }
+        self.expect_loads(&mut pools, &proposal.touched, now);
         let confirm_by = match &proposal.action {
-            Action::Flip { confirm_by } => *confirm_by,
+            Action::Flip { confirm_by, .. } => *confirm_by,
             _ => None,
         };
         let mut warnings = proposal.warnings.clone();
@@ -632,8 +633,10 @@ fn tell(entry: &AuditEntry) {
     let moved: Vec<String> = moved.collect();
     let what = match action {
         Action::Start => "first start".to_owned(),
-        Action::Flip { confirm_by: None } => "flip".to_owned(),
-        Action::Flip { confirm_by: Some(by) } => format!("flip, to be confirmed by {by}"),
+        Action::Flip { confirm_by, cap } => {
+            let capped = if *cap { ", capped" } else { "" };
+            confirm_by.map_or_else(|| format!("flip{capped}"), |by| format!("flip{capped}, to be confirmed by {by}"))
+        }
         Action::Revert { undone } => format!("flip of generation {undone} undone"),
         Action::Unconfirmed { undone } => format!("flip of generation {undone} taken back"),
         Action::Confirm { confirmed } => format!("flip of generation {confirmed} confirmed"),

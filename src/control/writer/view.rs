@@ -139,6 +139,7 @@ impl Writer {
             },
             cutover: state.cutover.map(|c| c.at),
             changed_at: change.map(|c| c.at),
+            postponed: state.table.behind().count(),
             differs_from_configuration: settings
                 .endpoints
                 .iter()
