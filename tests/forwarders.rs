@@ -4,14 +4,22 @@
 //! - a stream tells the state at once and each change after it; a hold only to streams that were open when it began,
 //! - what is wanted is kept over a kill of the authority, audited, and refused where it makes no sense,
 //! - status shows what is wanted, what is applied, and when the forwarder was last seen,
-//! - the API listens with TLS, and the subcommands verify its certificate.
+//! - the API listens with TLS, and the subcommands verify its certificate,
+//! - a real `waypost forward` follows over TLS: targets, rungs, holds; it says what it can't do,
+//! - authority killed: the hold ends, all else goes on, also after the forwarder's own restart; when the authority is back the
+//!   forwarder follows again; an authority that stands still ends a hold too,
+//! - a wrong token, a wrong certificate, and a damaged state file are told, and it forwards all the same.
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
-use std::process::{Command, Output};
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
 
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use support::{HEAD, SOON, Server, folder, pool, waypost};
 
@@ -158,7 +166,7 @@ fn a_stream_tells_the_state_and_each_change_also_after_a_kill() {
 
 /// A self-signed certificate for 127.0.0.1.
 #[track_caller]
-fn make_certificate(server_folder: &std::path::Path) {
+fn make_certificate(server_folder: &Path) {
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
         .args(["-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=authority"])
@@ -205,4 +213,202 @@ fn subcommands_speak_tls_with_the_authority() {
     assert!(text(&held).contains("No forwarder is connected"), "{held:?}");
     let audit = run(&["forwarder", "audit", "--ca", "cert.pem"]);
     assert!(text(&audit).contains("ladder, never-asked: refuse 5 % for 60 s"), "{audit:?}");
+}
+
+/// Answers each connection with `word`.
+fn target(word: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || listener.incoming().flatten().for_each(|mut s| _ = s.write_all(word.as_bytes())));
+    address
+}
+
+/// A forwarder as a process, in the server's folder.
+struct Forwarder {
+    child: Child,
+    folder: PathBuf,
+    entrance: SocketAddr,
+}
+
+impl Forwarder {
+    fn start(server: &Server, settings: &str) -> Self {
+        let folder = server.path().to_owned();
+        // A port that was free just now, at an address that no outgoing connection takes.
+        let entrance = TcpListener::bind("127.77.1.2:0").unwrap().local_addr().unwrap();
+        fs::write(folder.join("forward.toml"), settings.replace("ENTRANCE", &entrance.to_string())).unwrap();
+        let forwarder = Self { child: spawn_forwarder(&folder), folder, entrance };
+        forwarder.wait_for("it listens", |f| TcpStream::connect(f.entrance).is_ok());
+        forwarder
+    }
+
+    fn start_again(&mut self) {
+        self.child = spawn_forwarder(&self.folder);
+        self.wait_for("it listens", |f| TcpStream::connect(f.entrance).is_ok());
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("forward.log")).unwrap()
+    }
+
+    #[track_caller]
+    fn wait_for(&self, what: &str, is: impl Fn(&Self) -> bool) {
+        let until = Instant::now() + SOON;
+        while !is(self) {
+            assert!(Instant::now() < until, "waited in vain for {what}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What a connection is answered; nothing where it is refused or held for longer than `patience`.
+    fn answer_within(&self, patience: Duration) -> Option<String> {
+        let mut stream = TcpStream::connect(self.entrance).ok()?;
+        stream.set_read_timeout(Some(patience)).unwrap();
+        let mut octets = [0; 16];
+        let count = stream.read(&mut octets).ok().filter(|count| *count > 0)?;
+        Some(String::from_utf8_lossy(&octets[..count]).into_owned())
+    }
+
+    fn answer(&self) -> Option<String> {
+        self.answer_within(SOON)
+    }
+}
+
+fn spawn_forwarder(folder: &Path) -> Child {
+    let log = fs::File::options().create(true).append(true).open(folder.join("forward.log")).unwrap();
+    waypost().args(["forward", "-c", "forward.toml"]).current_dir(folder).stderr(log).spawn().unwrap()
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+const SHORT: Duration = Duration::from_millis(300);
+
+/// An authority with TLS that leads `old-web-1`, whose rule `web` leads to `target`.
+fn led(target: SocketAddr) -> (Server, Forwarder) {
+    // The port stays over restarts of the authority.
+    let api = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let tls = format!("[api]\ntls = {{ certificate = \"cert.pem\", key = \"key.pem\" }}\nlisten = \"{api}\"");
+    let folder = folder(&config().replacen("[api]\nlisten = \"127.0.0.1:0\"", &tls, 1));
+    make_certificate(folder.path());
+    let server = Server::start_in(folder);
+    let added = command(&server, &["forwarder", "add", "old-web-1"]);
+    fs::write(server.file("forwarder.token"), added.lines().next().unwrap()).unwrap();
+    let forwarder = Forwarder::start(
+        &server,
+        &format!(
+            "control = \"control\"\n[authority]\nurl = \"https://{api}\"\nname = \"old-web-1\"\n\
+             token-file = \"forwarder.token\"\nca = \"cert.pem\"\n\
+             [[rule]]\nname = \"web\"\nlisten = \"ENTRANCE\"\ntarget = \"{target}\"\n"
+        ),
+    );
+    (server, forwarder)
+}
+
+/// What a subcommand says, given that it does what it shall.
+#[track_caller]
+fn command(server: &Server, arguments: &[&str]) -> String {
+    let mut command = waypost();
+    command.args(arguments).args(["--api", &format!("https://{}", server.api), "--ca", "cert.pem"]);
+    let output = command.args(["--token-file", "state/admin.token"]).current_dir(server.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn shown(server: &Server) -> Value {
+    serde_json::from_str(&command(server, &["forwarder", "show", "old-web-1", "--json"])).unwrap()
+}
+
+#[track_caller]
+fn wait_until_applied(server: &Server, revision: u64) {
+    server.wait_for("it is applied", |server| shown(server)["applied"] == revision);
+}
+
+#[test]
+fn a_forwarder_follows_and_goes_on_alone() {
+    let (mut server, mut forwarder) = led(target("old"));
+    let new = target("new");
+    wait_until_applied(&server, 1);
+    assert_eq!(forwarder.answer().unwrap(), "old");
+    command(&server, &["forwarder", "rule", "old-web-1", "web", "--target", &new.to_string()]);
+    command(&server, &["forwarder", "rung", "old-web-1", "--rule", "nonsense", "refuse"]);
+    wait_until_applied(&server, 3);
+    assert_eq!(forwarder.answer().unwrap(), "new");
+    assert_eq!(shown(&server)["problems"], json!(["there is no rule \"nonsense\""]));
+
+    // A hold, let go by word; another, ended by the authority's end.
+    command(&server, &["forwarder", "hold", "--all", "--secs", "30"]);
+    server.wait_for("it holds", |_| forwarder.answer_within(SHORT).is_none());
+    server.wait_for("it tells that it holds", |server| shown(server)["rules"][0]["held"] == true);
+    command(&server, &["forwarder", "release", "old-web-1"]);
+    assert_eq!(forwarder.answer().unwrap(), "new");
+    command(&server, &["forwarder", "hold", "old-web-1", "--secs", "30"]);
+    server.wait_for("it holds", |_| forwarder.answer_within(SHORT).is_none());
+    let begun = Instant::now();
+    server.kill9();
+    assert_eq!(forwarder.answer().unwrap(), "new");
+    assert!(begun.elapsed() < Duration::from_secs(25), "not the hold's own end");
+
+    // Alone, also after a restart of its own.
+    forwarder.kill();
+    forwarder.start_again();
+    assert_eq!(forwarder.answer().unwrap(), "new");
+    server.start_again();
+    command(&server, &["forwarder", "rung", "old-web-1", "refuse"]);
+    wait_until_applied(&server, 7);
+    assert_eq!(forwarder.answer(), None, "refused");
+    forwarder.kill();
+    forwarder.start_again();
+    assert_eq!(forwarder.answer(), None, "the rung stays over a restart");
+    command(&server, &["forwarder", "rung", "old-web-1", "forward"]);
+    wait_until_applied(&server, 8);
+    assert_eq!(forwarder.answer().unwrap(), "new");
+
+    // An authority that stands still is as good as dead to a hold.
+    command(&server, &["forwarder", "hold", "old-web-1", "--secs", "30"]);
+    server.wait_for("it holds", |_| forwarder.answer_within(SHORT).is_none());
+    let begun = Instant::now();
+    kill_process(server.pid(), Signal::STOP).unwrap();
+    let answer = forwarder.answer();
+    let waited = begun.elapsed();
+    kill_process(server.pid(), Signal::CONT).unwrap();
+    assert_eq!(answer.unwrap(), "new");
+    assert!(waited < Duration::from_secs(15), "{waited:?}");
+}
+
+#[test]
+fn what_is_wrong_is_told_and_it_forwards_all_the_same() {
+    let (server, mut forwarder) = led(target("old"));
+    wait_until_applied(&server, 1);
+    forwarder.kill();
+    let token = fs::read(server.file("forwarder.token")).unwrap();
+    let state = server.file("control.state");
+    let text = fs::read_to_string(&state).unwrap();
+    fs::write(&state, &text[..text.len() / 2]).unwrap();
+    fs::write(server.file("forwarder.token"), "0123456789abcdef0123456789abcdef").unwrap();
+    forwarder.start_again();
+    forwarder.wait_for("the damage is told", |f| f.log().contains("it begins anew"));
+    forwarder.wait_for("the wrong token is told", |f| f.log().contains("401 Unauthorized"));
+    assert_eq!(forwarder.answer().unwrap(), "old");
+
+    // Another authority's certificate, as anybody in between would have.
+    forwarder.kill();
+    let ours = fs::read(server.file("cert.pem")).unwrap();
+    fs::write(server.file("forwarder.token"), token).unwrap();
+    let stranger = tempfile::tempdir().unwrap();
+    make_certificate(stranger.path());
+    fs::copy(stranger.path().join("cert.pem"), server.file("cert.pem")).unwrap();
+    forwarder.start_again();
+    forwarder.wait_for("the certificate is refused", |f| f.log().contains("invalid peer certificate"));
+    assert_eq!(forwarder.answer().unwrap(), "old");
+    fs::write(server.file("cert.pem"), ours).unwrap();
+    server.wait_for("it is connected", |server| shown(server)["connected"] == true);
 }

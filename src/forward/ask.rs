@@ -15,6 +15,7 @@ use super::balance::Health;
 use super::control::{HoldLine, HoldRequest, LadderRequest, ReleaseRequest, Status};
 use super::hold::{Beyond, Terms};
 use super::ladder::Rung;
+use crate::pairing::Class;
 
 /// What a running forwarder is asked or told.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -57,6 +58,9 @@ pub enum Action {
         /// One rule, by name or listen address; else all
         #[arg(long, global = true)]
         rule: Option<String>,
+        /// One class of stragglers, as an authority tells them: cached, stays or never-asked; else all
+        #[arg(long, global = true)]
+        class: Option<Class>,
         /// The rung
         #[command(subcommand)]
         rung: RungArg,
@@ -139,8 +143,8 @@ pub(super) async fn run(control: &Path, action: Action) -> Result<(), AskError> 
             let answer: serde_json::Value = whole(answer).await?;
             print(&format!("released: {} rules\n", answer["released"]))
         }
-        Action::Ladder { rule, rung } => {
-            let answer = post(control, "/v1/ladder", &LadderRequest { rule, ladder: rung.into() }).await?;
+        Action::Ladder { rule, class, rung } => {
+            let answer = post(control, "/v1/ladder", &LadderRequest { rule, class, ladder: rung.into() }).await?;
             let answer: serde_json::Value = whole(answer).await?;
             print(&format!("set for {} rules; `waypost forward ladder forward` takes it back\n", answer["rules"]))
         }

@@ -18,7 +18,7 @@ use super::ask::{self, Action};
 use super::life::Forwarder;
 use super::load::load;
 use super::mistake::Mistake;
-use super::settings::Settings;
+use super::settings::{Authority, Settings};
 use super::toml;
 
 /// Forward TCP and UDP, by a rinetd.conf or a TOML file
@@ -43,6 +43,18 @@ pub struct ForwardArgs {
     /// The control socket; for the subcommands /run/waypost-forward.sock where nothing is said
     #[arg(long, value_name = "FILE", global = true, env = "WAYPOST_FORWARD_CONTROL")]
     pub control: Option<PathBuf>,
+    /// Where the server that leads it has its API; with --token-file
+    #[arg(long, value_name = "URL", value_parser = Authority::url, requires = "token_file")]
+    pub authority: Option<String>,
+    /// The file with the token that `waypost forwarder add` printed
+    #[arg(long, value_name = "FILE", requires = "authority")]
+    pub token_file: Option<PathBuf>,
+    /// Certificates (PEM) that the authority's own may be signed by; left out: those that the system trusts
+    #[arg(long, value_name = "FILE", requires = "authority")]
+    pub authority_ca: Option<PathBuf>,
+    /// What it is called there; left out: the host's name
+    #[arg(long, value_name = "NAME", value_parser = Authority::name, requires = "authority")]
+    pub name: Option<String>,
     /// What a running forwarder is asked or told
     #[command(subcommand)]
     pub action: Option<Action>,
@@ -112,6 +124,12 @@ fn read(args: &ForwardArgs) -> Result<Settings, Vec<Mistake>> {
     settings.wait_bind |= args.wait_bind;
     if let Some(control) = &args.control {
         settings.control = Some(control.clone());
+    }
+    if let (Some(url), Some(token_file)) = (&args.authority, &args.token_file) {
+        let name = args.name.clone().map_or_else(Authority::host_name, Ok);
+        let name = name.map_err(|told| vec![Mistake::of_file(&args.config, told)])?;
+        let (url, token_file, ca) = (url.clone(), token_file.clone(), args.authority_ca.clone());
+        settings.authority = Some(Authority { url, name, token_file, ca });
     }
     Ok(settings)
 }

@@ -24,8 +24,9 @@ use super::connect::{Circuits, Descriptors, connect, draw};
 use super::counts::{Counts, RuleCounts, Source, now_ms};
 use super::engine::Engines;
 use super::hold::{Gate, Passage};
-use super::ladder::{Rung, Standing};
+use super::ladder::{Ladder, Rung};
 use super::log::{Entry, Log};
+use super::orders::Orders;
 use super::outcome::Outcome;
 use super::peek::{self, Peeked};
 use super::proxy;
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     pub(super) engines: Engines,
     pub(super) descriptors: Descriptors,
     pub(super) names: Names,
+    pub(super) orders: Orders,
 }
 
 /// What a listener and its connections have in common, also over reloads.
@@ -59,7 +61,7 @@ pub(super) struct Way {
     pub(super) gate: Gate,
     /// The listening socket, to be handed over; gone when it no longer listens.
     socket: Mutex<Option<Arc<OwnedFd>>>,
-    standing: Mutex<Standing>,
+    ladder: Mutex<Ladder>,
 }
 
 impl Way {
@@ -72,13 +74,13 @@ impl Way {
         *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = socket.map(Arc::new);
     }
 
-    /// The rung of the nudge ladder.
-    pub(super) fn standing(&self) -> Standing {
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What counts of the nudge ladder.
+    pub(super) fn ladder(&self) -> Ladder {
+        *self.ladder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_rung(&self, rung: Rung) {
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = Standing::new(rung, Instant::now());
+    pub(super) fn set_ladder(&self, ladder: Ladder) {
+        *self.ladder.lock().unwrap_or_else(PoisonError::into_inner) = ladder;
     }
 }
 
@@ -89,7 +91,7 @@ impl Default for Way {
             cut: CancellationToken::new(),
             gate: Gate::default(),
             socket: Mutex::default(),
-            standing: Mutex::new(Standing::new(Rung::Forward, Instant::now())),
+            ladder: Mutex::default(),
         }
     }
 }
@@ -97,6 +99,10 @@ impl Default for Way {
 /// A rule in force, with what belongs to it.
 pub(super) struct Plan {
     pub(super) rule: Arc<Rule>,
+    /// As it is set, without what an authority wants of it.
+    pub(super) set: Arc<Rule>,
+    /// The place of what it belongs to.
+    pub(super) place: Option<u16>,
     /// Its name as the PROXY header tells it.
     pub(super) label: String,
     /// Holds for all rules.
@@ -222,7 +228,7 @@ impl Session {
             refused(peer, plan, shared, refusal);
             return Err(refusal);
         }
-        if way.standing().refuses(Instant::now(), draw()) {
+        if way.ladder().standing(|| shared.orders.classes.load().of(peer.ip())).refuses(Instant::now(), draw()) {
             refused(peer, plan, shared, Outcome::TurnedAway);
             return Err(Outcome::TurnedAway);
         }
@@ -231,7 +237,7 @@ impl Session {
             return Err(Outcome::TooMany);
         }
         let opened_ms = now_ms();
-        let source = shared.counts.open(peer.ip(), plan.rule.listen.address.port(), opened_ms);
+        let source = shared.counts.open(peer.ip(), plan.place, plan.rule.listen.address.port(), opened_ms);
         plan.counts.open.inc();
         shared.descriptors.opened();
         Ok(Self {
@@ -339,7 +345,8 @@ impl Session {
     }
 
     pub(super) fn rung(&self) -> Rung {
-        self.way.standing().rung(Instant::now())
+        let class = || self.shared.orders.classes.load().of(self.peer.ip());
+        self.way.ladder().standing(class).rung(Instant::now())
     }
 
     /// Whether it is to end at once.

@@ -44,6 +44,7 @@ use super::handover;
 use super::hold::{GateCount, Terms};
 use super::ladder::Rung;
 use super::settings::Protocol;
+use crate::pairing::Class;
 
 /// Between two lines that tell of a hold.
 const TELL: Duration = Duration::from_millis(500);
@@ -81,7 +82,7 @@ pub struct RuleStatus {
     pub open: i64,
     /// Its targets.
     pub targets: Vec<TargetStatus>,
-    /// Its rung of the nudge ladder.
+    /// Its rung of the nudge ladder, for sources whose class has none of its own.
     pub ladder: Rung,
     /// What is held.
     pub hold: GateCount,
@@ -135,6 +136,9 @@ pub struct ReleaseRequest {
 pub struct LadderRequest {
     /// The rule; `None`: all.
     pub rule: Option<String>,
+    /// The class of sources that it is for; `None`: all.
+    #[serde(default)]
+    pub class: Option<Class>,
     /// The rung.
     pub ladder: Rung,
 }
@@ -303,11 +307,8 @@ async fn ladder(State(face): State<Face>, body: Bytes) -> Result<Json<serde_json
         return Err(Problem::bad(mistake));
     }
     let ways = face.ways(request.rule.as_deref())?;
-    for way in &ways {
-        way.set_rung(request.ladder);
-    }
-    face.shared.engines.look();
-    tracing::warn!(rules = ways.len(), ladder = ?request.ladder, "a rung of the ladder is set");
+    face.shared.orders.set_rung(&face.board, &face.shared, request.rule, request.class, request.ladder).await;
+    tracing::warn!(rules = ways.len(), class = ?request.class, ladder = ?request.ladder, "a rung of the ladder is set");
     Ok(Json(serde_json::json!({ "rules": ways.len() })))
 }
 
@@ -319,11 +320,7 @@ impl Face {
     /// The ways of one rule, or of all.
     fn ways(&self, rule: Option<&str>) -> Result<Vec<Arc<Way>>, Problem> {
         let board = self.board.load();
-        let meant = |post: &&Post| {
-            let plan = post.plan.load();
-            rule.is_none_or(|rule| plan.label == rule || plan.rule.listen_label() == rule)
-        };
-        let ways: Vec<_> = board.iter().filter(meant).map(|post| post.way.clone()).collect();
+        let ways: Vec<_> = board.iter().filter(|post| post.is(rule)).map(|post| post.way.clone()).collect();
         match rule {
             Some(rule) if ways.is_empty() => {
                 let known: Vec<_> = board.iter().map(|post| post.plan.load().label.clone()).collect();
@@ -336,7 +333,7 @@ impl Face {
 }
 
 impl Post {
-    fn status(&self) -> RuleStatus {
+    pub(super) fn status(&self) -> RuleStatus {
         let (plan, now) = (self.plan.load(), Instant::now());
         let targets = plan.rule.targets.iter().zip(plan.circuits.health(now));
         RuleStatus {
@@ -347,7 +344,7 @@ impl Post {
             targets: targets
                 .map(|(t, health)| TargetStatus { target: t.target.to_string(), weight: t.weight, health })
                 .collect(),
-            ladder: self.way.standing().rung(now),
+            ladder: self.way.ladder().all().rung(now),
             hold: self.way.gate.count(),
         }
     }

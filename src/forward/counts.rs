@@ -1,13 +1,13 @@
 //! What is counted: connections by rule and outcome, and who comes (the stragglers), by source address.
 //!
 //! Counting octets takes no lock; a new connection and its end take two short ones. Memory is bounded: beyond [`SOURCES`]
-//! addresses new ones are counted together, and the busiest of them by a sketch of [`SKETCHED`] counters whose error is at
+//! sources new ones are counted together, and the busiest of them by a sketch of [`SKETCHED`] counters whose error is at
 //! most their connections divided by [`SKETCHED`]. So are hosts.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
@@ -16,8 +16,9 @@ use serde::Serialize;
 
 use super::outcome::Outcome;
 use super::sketch::Sketch;
+use crate::pairing::{Belongs, SourceReport};
 
-/// Source addresses that are counted one by one.
+/// Sources that are counted one by one: addresses, once for each pool that they come to.
 pub const SOURCES: usize = 100_000;
 /// Counters for those beyond, and for hosts.
 pub const SKETCHED: usize = 4096;
@@ -26,9 +27,14 @@ const SEEN: usize = 8;
 /// Locks that the sources are spread over.
 const SHARDS: usize = 16;
 
+/// A source: its address, and the place of what the rule belongs to.
+type Key = (IpAddr, Option<u16>);
+
 /// All counts of a forwarder.
 pub struct Counts {
-    shards: [Mutex<HashMap<IpAddr, Arc<Source>, RandomState>>; SHARDS],
+    shards: [Mutex<HashMap<Key, Arc<Source>, RandomState>>; SHARDS],
+    /// What rules belong to, by [`Key`]'s second part.
+    belongs: Mutex<Vec<Belongs>>,
     spread: RandomState,
     known: AtomicUsize,
     others: Arc<Source>,
@@ -49,6 +55,7 @@ impl Counts {
     pub(super) fn new() -> Self {
         let counts = Self {
             shards: std::array::from_fn(|_| Mutex::default()),
+            belongs: Mutex::default(),
             spread: RandomState::default(),
             known: AtomicUsize::new(0),
             others: Arc::default(),
@@ -94,14 +101,16 @@ impl Counts {
     /// The counts of all known sources, the busiest (by connections) first; last, if there are any, `others`: those
     /// beyond the first [`SOURCES`].
     pub fn sources(&self) -> Vec<SourceCount> {
+        let belongs = self.belongs().clone();
         let mut counts = Vec::with_capacity(self.known.load(Relaxed) + 1);
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            counts.extend(shard.iter().map(|(address, source)| source.count(address.to_string())));
+            let pool = |place: Option<u16>| Some(belongs.get(usize::from(place?))?.pool.clone());
+            counts.extend(shard.iter().map(|((address, place), s)| s.count(address.to_string(), pool(*place))));
         }
         counts.sort_by(|a, b| b.connections.cmp(&a.connections).then_with(|| a.source.cmp(&b.source)));
         if self.others.connections.load(Relaxed) > 0 {
-            counts.push(self.others.count("others".to_owned()));
+            counts.push(self.others.count("others".to_owned(), None));
         }
         counts
     }
@@ -157,20 +166,65 @@ impl Counts {
         self.reloads.with_label_values(&[if applied { "applied" } else { "refused" }]).inc();
     }
 
-    /// Notes a new connection from `address` to `port` at `now_ms`; to be matched by [`Source::close`].
-    pub(super) fn open(&self, address: IpAddr, port: u16, now_ms: i64) -> Arc<Source> {
+    fn belongs(&self) -> MutexGuard<'_, Vec<Belongs>> {
+        self.belongs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The place of what a rule belongs to. There are no more than rules were ever set; beyond 65,535 none is told.
+    pub(super) fn place_of(&self, rule: Option<&Belongs>) -> Option<u16> {
+        let (rule, mut belongs) = (rule?, self.belongs());
+        let place = belongs.iter().position(|known| known == rule).unwrap_or_else(|| {
+            belongs.push(rule.clone());
+            belongs.len() - 1
+        });
+        u16::try_from(place).ok()
+    }
+
+    /// Sources that have changed since they were told, `most` of them at most, and what rules belong to. They count as told.
+    pub(super) fn news(&self, most: usize) -> (Vec<SourceReport>, Vec<Belongs>) {
+        let mut news = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for ((address, belongs), source) in shard.iter() {
+                if news.len() == most {
+                    break;
+                }
+                if !source.told.swap(true, Relaxed) {
+                    news.push(source.report(*address, *belongs));
+                }
+            }
+        }
+        (news, self.belongs().clone())
+    }
+
+    /// No source counts as told any more.
+    pub(super) fn tell_all_again(&self) {
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.values().for_each(|source| source.told.store(false, Relaxed));
+        }
+    }
+
+    /// Connections of sources beyond those that are counted one by one.
+    pub(super) fn others(&self) -> u64 {
+        self.others.connections.load(Relaxed)
+    }
+
+    /// Notes a new connection from `address` to `port` at `now_ms`, by a rule that belongs to the pool and site at a
+    /// [place](Counts::place_of); to be matched by [`Source::close`].
+    pub(super) fn open(&self, address: IpAddr, place: Option<u16>, port: u16, now_ms: i64) -> Arc<Source> {
         use std::hash::BuildHasher;
-        let address = address.to_canonical();
-        let shard = &self.shards[self.spread.hash_one(address) as usize % SHARDS];
+        let key = (address.to_canonical(), place);
+        let shard = &self.shards[self.spread.hash_one(key) as usize % SHARDS];
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        let source = match shard.get(&address) {
+        let source = match shard.get(&key) {
             Some(source) => source.clone(),
             None if self.known.fetch_add(1, Relaxed) < SOURCES => {
-                shard.entry(address).insert_entry(Arc::default()).get().clone()
+                shard.entry(key).insert_entry(Arc::default()).get().clone()
             }
             None => {
                 self.known.fetch_sub(1, Relaxed);
-                self.busiest_others.lock().unwrap_or_else(PoisonError::into_inner).count(address);
+                self.busiest_others.lock().unwrap_or_else(PoisonError::into_inner).count(key.0);
                 self.others.clone()
             }
         };
@@ -212,6 +266,10 @@ pub(super) struct Source {
     down: AtomicU64,
     first_seen_ms: AtomicI64,
     last_seen_ms: AtomicI64,
+    /// When its newest connection came.
+    opened_ms: AtomicI64,
+    /// Whether nothing has changed since it was told.
+    told: AtomicBool,
     seen: Mutex<Seen>,
 }
 
@@ -250,14 +308,17 @@ impl Source {
         }
         let _ = self.first_seen_ms.compare_exchange(0, now_ms, Relaxed, Relaxed);
         self.last_seen_ms.store(now_ms, Relaxed);
+        self.opened_ms.store(now_ms, Relaxed);
         self.connections.fetch_add(1, Relaxed);
         self.open.fetch_add(1, Relaxed);
+        self.told.store(false, Relaxed);
     }
 
     pub(super) fn moved(&self, up: u64, down: u64, now_ms: i64) {
         self.up.fetch_add(up, Relaxed);
         self.down.fetch_add(down, Relaxed);
         self.last_seen_ms.store(now_ms, Relaxed);
+        self.told.store(false, Relaxed);
     }
 
     /// Notes the end of a connection that was opened at `opened_ms`.
@@ -271,15 +332,35 @@ impl Source {
         }
         self.open.fetch_sub(1, Relaxed);
         self.last_seen_ms.store(now_ms, Relaxed);
+        self.told.store(false, Relaxed);
     }
 
-    fn count(&self, source: String) -> SourceCount {
+    fn report(&self, address: IpAddr, belongs: Option<u16>) -> SourceReport {
+        let seen = self.seen();
+        SourceReport {
+            address,
+            belongs,
+            connections: self.connections.load(Relaxed),
+            open: self.open.load(Relaxed),
+            bytes_up: self.up.load(Relaxed),
+            bytes_down: self.down.load(Relaxed),
+            first_ms: self.first_seen_ms.load(Relaxed),
+            last_ms: self.last_seen_ms.load(Relaxed),
+            opened_ms: self.opened_ms.load(Relaxed),
+            oldest_ms: seen.open_since.keys().next().map(|&second| i64::from(second) * 1000),
+            ports: seen.ports.clone(),
+            hosts: seen.hosts.iter().rev().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn count(&self, source: String, pool: Option<String>) -> SourceCount {
         let seen = self.seen();
         SourceCount {
             ports: seen.ports.clone(),
             hosts: seen.hosts.iter().rev().map(ToString::to_string).collect(),
             oldest_open: seen.open_since.keys().next().map(|&second| instant(i64::from(second) * 1000)),
             source,
+            pool,
             connections: self.connections.load(Relaxed),
             open: self.open.load(Relaxed),
             bytes_up: self.up.load(Relaxed),
@@ -295,6 +376,9 @@ impl Source {
 pub struct SourceCount {
     /// Its address, IPv4 also where a dual-stack listener saw it mapped; or `others`.
     pub source: String,
+    /// The pool that the rules belong to by which it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
     /// Connections that were let in, open ones with them.
     pub connections: u64,
     /// Connections open now.
@@ -348,9 +432,9 @@ mod tests {
     #[test]
     fn a_source_is_counted_from_first_to_last() {
         let counts = Counts::new();
-        let source = counts.open("::ffff:192.0.2.1".parse().unwrap(), 80, 1_000);
-        counts.open("192.0.2.1".parse().unwrap(), 443, 2_000);
-        counts.open("192.0.2.2".parse().unwrap(), 80, 2_500);
+        let source = counts.open("::ffff:192.0.2.1".parse().unwrap(), None, 80, 1_000);
+        counts.open("192.0.2.1".parse().unwrap(), None, 443, 2_000);
+        counts.open("192.0.2.2".parse().unwrap(), None, 80, 2_500);
         source.moved(10, 20, 3_000);
         source.close(1_000, 4_000);
         counts.wants(&source, "a.example");
@@ -369,9 +453,9 @@ mod tests {
     fn sources_beyond_the_bound_are_counted_together() {
         let counts = Counts::new();
         for number in 0..SOURCES as u32 + 5 {
-            counts.open(Ipv4Addr::from(number).into(), 80, 1);
+            counts.open(Ipv4Addr::from(number).into(), None, 80, 1);
         }
-        counts.open(Ipv4Addr::from(0).into(), 80, 2);
+        counts.open(Ipv4Addr::from(0).into(), None, 80, 2);
         let all = counts.sources();
         assert_eq!(all.len(), SOURCES + 1);
         assert_eq!((all[0].source.as_str(), all[0].connections), ("0.0.0.0", 2));
@@ -386,7 +470,7 @@ mod tests {
         let rule = counts.of_rule("127.0.0.1:80");
         rule.ended(Outcome::Denied);
         rule.up.inc_by(7);
-        counts.open("192.0.2.1".parse().unwrap(), 80, 1);
+        counts.open("192.0.2.1".parse().unwrap(), None, 80, 1);
         let page = counts.page();
         assert!(
             page.contains("waypost_forward_connections_total{listen=\"127.0.0.1:80\",outcome=\"denied\"} 1"),
@@ -396,5 +480,22 @@ mod tests {
         assert!(page.contains("waypost_forward_sources 1"));
         assert!(!page.contains("192.0.2.1"), "no label for a source");
         assert_eq!(counts.ended(Outcome::Denied), 1);
+    }
+
+    #[test]
+    fn what_was_told_is_told_again_only_when_it_changed() {
+        let counts = Counts::new();
+        let belongs = Belongs { pool: "www.example.org".to_owned(), site: "ec2".to_owned() };
+        let place = counts.place_of(Some(&belongs));
+        let source = counts.open("192.0.2.1".parse().unwrap(), place, 80, 1_000);
+        counts.open("192.0.2.1".parse().unwrap(), None, 81, 2_000);
+        let (news, told) = counts.news(9);
+        assert_eq!((news.len(), told), (2, vec![belongs]));
+        assert!(counts.news(9).0.is_empty());
+        source.close(1_000, 3_000);
+        let (news, _) = counts.news(9);
+        assert_eq!((news.len(), news[0].belongs, news[0].last_ms, news[0].open), (1, Some(0), 3_000, 0));
+        counts.tell_all_again();
+        assert_eq!(counts.news(1).0.len() + counts.news(9).0.len(), 2, "what is too much for one report waits");
     }
 }

@@ -15,8 +15,11 @@ use super::control::{Board, Control, Post};
 use super::counts::Counts;
 use super::engine::Engines;
 use super::handover::{self, Inherited, Predecessor};
+use super::link::Link;
 use super::listener::{Listener, Socket, Start};
 use super::log::Log;
+use super::memory::Memory;
+use super::orders::Orders;
 use super::page::Page;
 use super::resolve::Names;
 use super::settings::{Rule, Settings};
@@ -75,6 +78,7 @@ pub struct Forwarder {
     page: Option<Page>,
     board: Board,
     control: Option<Control>,
+    link: Option<Link>,
     /// Told when a successor has taken over.
     handed_over: Arc<Notify>,
     shared: Arc<Shared>,
@@ -116,9 +120,16 @@ impl Forwarder {
         let page = open_page(settings.metrics, &counts)?;
         let log = Log::start(settings.log.clone(), counts.log_lines_lost.clone())
             .map_err(|source| ForwardError::LogThread { source })?;
+        let orders = Orders::new(settings.state_file().as_deref().map(Memory::new));
         let engines = Engines::start().map_err(|source| ForwardError::Engine { source })?;
-        let shared =
-            Arc::new(Shared { counts, log, engines, descriptors: Descriptors::of_process(), names: Names::default() });
+        let shared = Arc::new(Shared {
+            counts,
+            log,
+            engines,
+            descriptors: Descriptors::of_process(),
+            names: Names::default(),
+            orders,
+        });
         let listeners: Vec<_> = starts
             .into_iter()
             .zip(plans(&settings, &shared))
@@ -126,10 +137,12 @@ impl Forwarder {
             .collect();
         let board = Board::default();
         board.store(Arc::new(posts(&listeners)));
+        shared.orders.refresh(&board, &shared);
+        let link = settings.authority.clone().map(|authority| Link::start(authority, board.clone(), shared.clone()));
         let handed_over = Arc::new(Notify::new());
         let control = open_control(settings.control.as_deref(), &board, &shared, &handed_over);
         write_pid(settings.pid_file.as_deref());
-        Ok(Self { settings, listeners, leaving: Vec::new(), page, board, control, handed_over, shared })
+        Ok(Self { settings, listeners, leaving: Vec::new(), page, board, control, link, handed_over, shared })
     }
 
     /// Takes new settings: an address that stays keeps its listening socket, new ones are opened, gone ones closed. All
@@ -190,6 +203,11 @@ impl Forwarder {
         }
         self.shared.log.write_to(settings.log.clone());
         self.board.store(Arc::new(posts(&self.listeners)));
+        self.shared.orders.refresh(&self.board, &self.shared);
+        if settings.authority != self.settings.authority {
+            let start = |authority| Link::start(authority, self.board.clone(), self.shared.clone());
+            self.link = settings.authority.clone().map(start);
+        }
         if let Some(control) = control {
             self.control = control;
         }
@@ -253,6 +271,7 @@ impl Forwarder {
 
     /// Ends it: no new connections; those open go on until they end, the time to drain is over, or `at_once` is ready.
     pub async fn drain(mut self, at_once: impl Future<Output = ()>) {
+        self.link = None;
         for listener in &self.listeners {
             listener.stop();
         }
@@ -335,13 +354,18 @@ fn open_page(address: Option<SocketAddr>, counts: &Arc<Counts>) -> Result<Option
 
 fn plans(settings: &Settings, shared: &Shared) -> Vec<Plan> {
     let access = Arc::new(settings.access.clone());
-    let plan = |rule: &Rule| Plan {
-        rule: Arc::new(rule.clone()),
-        label: rule.label(),
-        access: access.clone(),
-        counts: shared.counts.of_rule(&rule.listen_label()),
-        circuits: Circuits::new(rule.targets.len()),
-        throttle: Throttle::default(),
+    let plan = |set: &Rule| {
+        let rule = shared.orders.rule(set);
+        Plan {
+            label: rule.label(),
+            access: access.clone(),
+            counts: shared.counts.of_rule(&rule.listen_label()),
+            circuits: Circuits::new(rule.targets.len()),
+            throttle: Throttle::default(),
+            set: Arc::new(set.clone()),
+            place: shared.counts.place_of(rule.belongs.as_ref()),
+            rule: Arc::new(rule),
+        }
     };
     settings.rules.iter().map(plan).collect()
 }

@@ -22,13 +22,16 @@
 //! | `engine` | many relays at once, each a place in a table |
 //! | `udp` | datagrams, and who sent them |
 //! | `listener` | one listen address and the connections that came in by it |
+//! | `classes`, `memory`, `orders` | classes of sources; what outlives a restart; what rules are told while they run |
 //! | [`control`], `handover` | what is asked and told while it runs; sockets for a successor |
+//! | `link` | the authority: its stream, and what it is told |
 //! | [`life`] | the whole: start, reload, drain |
 //! | [`ask`], [`cli`] | the subcommand: arguments, signals, exit codes; asking one that runs |
 
 pub mod access;
 pub mod ask;
 pub mod balance;
+mod classes;
 pub mod cli;
 mod connect;
 mod connection;
@@ -39,11 +42,14 @@ mod handover;
 pub mod hold;
 pub mod ladder;
 pub mod life;
+mod link;
 mod listener;
 pub mod load;
 mod log;
+mod memory;
 pub mod mistake;
 pub mod names;
+mod orders;
 pub mod outcome;
 mod page;
 pub mod peek;

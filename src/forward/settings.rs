@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::access::Access;
 use super::mistake::Mistake;
+use crate::pairing::{Belongs, name_mistake};
 
 /// All that the forwarder needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,10 @@ pub struct Settings {
     /// The unix socket by which it is asked and told while it runs; beside it, with `.sockets` added, the one by which a
     /// successor takes over.
     pub control: Option<PathBuf>,
+    /// Who leads it.
+    pub authority: Option<Authority>,
+    /// What is kept over a restart; `None`: beside the control socket, with `.state` added.
+    pub state: Option<PathBuf>,
     /// Waits for a listen address that is in use, instead of failing.
     pub wait_bind: bool,
     /// Doubts about the file that it was read from.
@@ -37,6 +42,60 @@ pub struct Settings {
 impl Settings {
     /// Time for downloads to end, and short enough that a service manager (90 s with systemd) does not kill first.
     pub const DRAIN: Duration = Duration::from_secs(30);
+
+    /// The file of what is kept over a restart, if there is one.
+    pub fn state_file(&self) -> Option<PathBuf> {
+        let beside = |control: &PathBuf| {
+            let mut name = control.as_os_str().to_owned();
+            name.push(".state");
+            name.into()
+        };
+        self.state.clone().or_else(|| self.control.as_ref().map(beside))
+    }
+}
+
+/// The server that leads a forwarder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority {
+    /// `http://` or `https://`, host and port of its API.
+    pub url: String,
+    /// What the forwarder is called there.
+    pub name: String,
+    /// Holds the token that `waypost forwarder add` printed.
+    pub token_file: PathBuf,
+    /// Certificates (PEM) that the server's own may be signed by; `None`: those that the system trusts.
+    pub ca: Option<PathBuf>,
+}
+
+impl Authority {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// Why it is none of an API, in words.
+    pub fn url(text: &str) -> Result<String, String> {
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let host = rest.map(|rest| rest.trim_end_matches('/')).filter(|host| !host.is_empty() && !host.contains('/'));
+        let read = host.and_then(|_| text.parse::<hyper::Uri>().ok()).filter(|uri| uri.host().is_some());
+        read.map(|_| text.trim_end_matches('/').to_owned())
+            .ok_or_else(|| format!("{text:?} is no address of an API: expected https://HOST:PORT"))
+    }
+
+    /// Reads a forwarder's name.
+    ///
+    /// # Errors
+    /// Why it is none, in words.
+    pub fn name(text: &str) -> Result<String, String> {
+        name_mistake(text).map_or_else(|| Ok(text.to_owned()), Err)
+    }
+
+    /// The host's name, as a forwarder's.
+    ///
+    /// # Errors
+    /// Why it is none, in words.
+    pub fn host_name() -> Result<String, String> {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Self::name(&name.trim().to_ascii_lowercase()).map_err(|told| format!("the host's name: {told}: set name"))
+    }
 }
 
 impl Default for Settings {
@@ -49,6 +108,8 @@ impl Default for Settings {
             drain: Self::DRAIN,
             metrics: None,
             control: None,
+            authority: None,
+            state: None,
             wait_bind: false,
             warnings: Vec::new(),
         }
@@ -84,6 +145,8 @@ pub struct Rule {
     pub total_timeout: Option<Duration>,
     /// Connections, or UDP clients, that may be open at a time; those beyond are refused.
     pub max_connections: Option<u32>,
+    /// The pool and site whose stragglers come by it.
+    pub belongs: Option<Belongs>,
 }
 
 /// What a rule forwards.
@@ -137,6 +200,7 @@ impl Rule {
             idle_timeout: Self::IDLE_TIMEOUT,
             total_timeout: None,
             max_connections: None,
+            belongs: None,
         }
     }
 

@@ -6,11 +6,20 @@
 //! drain = "30s"
 //! metrics = "127.0.0.1:9411"
 //! control = "/run/waypost-forward.sock"
+//! state = "/var/lib/waypost/forward.state"   # default: beside the control socket, .state added
 //! wait-bind = true
 //! deny = ["192.0.2.66"]               # allow and deny up here hold for all rules
 //!
+//! [authority]                         # who leads it
+//! url = "https://ns1.example.org:5380"
+//! name = "old-web-1"                  # default: the host's name
+//! token-file = "/etc/waypost/forwarder.token"
+//! ca = "/etc/waypost/ca.pem"          # default: what the system trusts
+//!
 //! [[rule]]
 //! name = "web"
+//! pool = "www.example.org"            # whose stragglers come by it, to which site
+//! site = "ec2"
 //! listen = "0.0.0.0:80"
 //! target = "new.example.org:80"
 //! proxy-protocol = "v2"               # or "v1", "none" (default)
@@ -44,7 +53,8 @@ use serde::Deserialize;
 use super::access::{Access, Pattern};
 use super::mistake::{Mistake, Place};
 use super::names::{self, Lookup};
-use super::settings::{LogFile, LogFormat, Protocol, ProxyProtocol, Rule, Settings, WeightedTarget};
+use super::settings::{Authority, LogFile, LogFormat, Protocol, ProxyProtocol, Rule, Settings, WeightedTarget};
+use crate::pairing::Belongs;
 
 /// Reads `text`, which came from `file`.
 ///
@@ -75,9 +85,21 @@ struct Spec {
     drain: Option<Spanned<String>>,
     metrics: Option<Spanned<String>>,
     control: Option<Spanned<String>>,
+    state: Option<Spanned<String>>,
+    authority: Option<Spanned<AuthoritySpec>>,
     wait_bind: bool,
     allow: Vec<Spanned<String>>,
     deny: Vec<Spanned<String>>,
+}
+
+/// The authority as written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct AuthoritySpec {
+    url: Option<Spanned<String>>,
+    name: Option<Spanned<String>>,
+    token_file: Option<Spanned<String>>,
+    ca: Option<Spanned<String>>,
 }
 
 /// A rule as written.
@@ -98,6 +120,8 @@ struct RuleSpec {
     source: Option<Spanned<String>>,
     connect_timeout: Option<Spanned<String>>,
     idle_timeout: Option<Spanned<String>>,
+    pool: Option<Spanned<String>>,
+    site: Option<Spanned<String>>,
 }
 
 /// A target as written, with its weight.
@@ -138,6 +162,8 @@ impl<'a> Reader<'a> {
             drain: self.duration(spec.drain).unwrap_or(Settings::DRAIN),
             metrics: self.metrics(spec.metrics),
             control: self.path(spec.control),
+            state: self.path(spec.state),
+            authority: self.authority(spec.authority),
             wait_bind: spec.wait_bind,
             warnings: Vec::new(),
         }
@@ -222,6 +248,14 @@ impl<'a> Reader<'a> {
             }
             number
         });
+        let both = spec.pool.is_some() == spec.site.is_some();
+        if let (false, Some(one)) = (both, spec.pool.as_ref().or(spec.site.as_ref())) {
+            self.mistake(one.span(), "a rule belongs to a pool and a site: write both or none".to_owned());
+        }
+        let belongs = spec.pool.zip(spec.site).map(|(pool, site)| Belongs {
+            pool: pool.into_inner().trim_end_matches('.').to_ascii_lowercase(),
+            site: site.into_inner(),
+        });
         let (listen, targets) = (listen?, targets?);
         let by_port = protocol == Protocol::Tcp && Rule::peeks_at(listen.address.port());
         let rule = Rule {
@@ -236,6 +270,7 @@ impl<'a> Reader<'a> {
             idle_timeout,
             total_timeout,
             max_connections,
+            belongs,
             ..Rule::new(listen, targets[0].target.clone())
         };
         let rule = Rule { targets, ..rule };
@@ -329,6 +364,27 @@ impl<'a> Reader<'a> {
         Access { allow: patterns(allow), deny: patterns(deny) }
     }
 
+    fn authority(&mut self, written: Option<Spanned<AuthoritySpec>>) -> Option<Authority> {
+        let written = written?;
+        let span = written.span();
+        let AuthoritySpec { url, name, token_file, ca } = written.into_inner();
+        let mut needed = |value: Option<Spanned<String>>, what: &str| {
+            if value.is_none() {
+                self.mistake(span.clone(), format!("[authority] needs {what}"));
+            }
+            value
+        };
+        let url = needed(url, "url = \"https://HOST:PORT\"");
+        let token_file = needed(token_file, "token-file = \"FILE\"");
+        let url = url.and_then(|w| self.checked(&w, Authority::url));
+        let name = match name {
+            Some(w) => self.checked(&w, Authority::name),
+            None => Authority::host_name().map_err(|told| self.mistake(span, told)).ok(),
+        };
+        let (token_file, ca) = (self.path(token_file), self.path(ca));
+        Some(Authority { url: url?, name: name?, token_file: token_file?, ca })
+    }
+
     fn metrics(&mut self, written: Option<Spanned<String>>) -> Option<SocketAddr> {
         let read = |text: &str| {
             text.parse().map_err(|_| format!("{text:?} is no address with a port, such as \"127.0.0.1:9411\""))
@@ -417,10 +473,22 @@ pub fn write(settings: &Settings) -> String {
     if let Some(file) = &settings.control {
         line(&mut out, "control", &quoted(&file.to_string_lossy()));
     }
+    if let Some(file) = &settings.state {
+        line(&mut out, "state", &quoted(&file.to_string_lossy()));
+    }
     if settings.wait_bind {
         line(&mut out, "wait-bind", "true");
     }
     write_access(&mut out, &settings.access);
+    if let Some(Authority { url, name, token_file, ca }) = &settings.authority {
+        out.push_str("\n[authority]\n");
+        line(&mut out, "url", &quoted(url));
+        line(&mut out, "name", &quoted(name));
+        line(&mut out, "token-file", &quoted(&token_file.to_string_lossy()));
+        if let Some(ca) = ca {
+            line(&mut out, "ca", &quoted(&ca.to_string_lossy()));
+        }
+    }
     for rule in &settings.rules {
         if !out.is_empty() {
             out.push('\n');
@@ -434,6 +502,10 @@ pub fn write(settings: &Settings) -> String {
 fn write_rule(out: &mut String, rule: &Rule) {
     if let Some(name) = &rule.name {
         line(out, "name", &quoted(name));
+    }
+    if let Some(Belongs { pool, site }) = &rule.belongs {
+        line(out, "pool", &quoted(pool));
+        line(out, "site", &quoted(site));
     }
     if rule.protocol == Protocol::Udp {
         line(out, "protocol", "\"udp\"");

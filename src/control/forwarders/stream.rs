@@ -38,7 +38,11 @@ impl Listening {
         loop {
             tokio::select! {
                 changed = self.board.changed() => changed.ok()?,
-                () = sleep_until(alive) => return Some(vec![Said::Alive]),
+                () = sleep_until(alive) => {
+                    // A hold may be over by now.
+                    let said = self.news()?;
+                    return Some(if said.is_empty() { vec![Said::Alive] } else { said });
+                }
             }
             let said = self.news()?;
             if !said.is_empty() {
