@@ -1,6 +1,6 @@
 //! Pools against what the zones hold: a pool lies over a zone, and must leave it a zone.
 
-use std::borrow::Borrow;
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::iter::successors;
 
@@ -9,23 +9,25 @@ use super::pools::{listed, types};
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::dns::{Name, Rtype};
 use crate::steering::pool::Settings;
-use crate::zone::Contents;
+use crate::zone::Zone;
 
 /// What is wrong with the pools, given what the zones hold, in the order of the file. A pool is judged by the lowest zone
-/// of the file that it lies in; if `zones` has no contents for that one, because its file could not be read, it is not.
+/// of the file that it lies in; if that is not among `zones`, because its file could not be read, it is not.
 ///
 /// All found are errors.
-pub fn check_against_zones(loaded: &Loaded, zones: &[impl Borrow<Contents>]) -> Vec<Diagnostic> {
-    let mut by_apex: HashMap<&Name, Option<(&Contents, Option<Rtype>)>> =
+pub fn check_against_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> {
+    /// A zone, and a type by which it brings its own signatures, once somebody asked.
+    type Known<'z> = (&'z Zone, OnceCell<Option<Rtype>>);
+    let mut by_apex: HashMap<&Name, Option<Known<'_>>> =
         loaded.settings.zones.iter().map(|zone| (&zone.name, None)).collect();
-    for zone in zones.iter().map(Borrow::borrow) {
-        by_apex.insert(&zone.apex, Some((zone, signature(zone))));
+    for zone in zones {
+        by_apex.insert(zone.apex(), Some((zone, OnceCell::new())));
     }
     let mut found = Vec::new();
     for (pool, place) in loaded.settings.pools.iter().zip(&loaded.pool_places) {
         let mut names = successors(Some(pool.name.clone()), Name::parent);
         let Some(Some((zone, signed))) = names.find_map(|name| by_apex.get(&name)) else { continue };
-        let judge = Judge { pool, zone, signed: *signed };
+        let judge = Judge { pool, zone, signed: *signed.get_or_init(|| signature(zone)) };
         found.extend(judge.mistakes().into_iter().map(|m| m.at(loaded, place)));
     }
     found
@@ -51,14 +53,14 @@ impl Mistake {
 /// One pool over one zone.
 struct Judge<'a> {
     pool: &'a Settings,
-    zone: &'a Contents,
+    zone: &'a Zone,
     /// A type by which the zone file brings its own signatures.
     signed: Option<Rtype>,
 }
 
 impl Judge<'_> {
     fn mistakes(&self) -> Vec<Mistake> {
-        let (name, apex) = (&self.pool.name, &self.zone.apex);
+        let (name, apex) = (&self.pool.name, self.zone.apex());
         let mut mistakes = Vec::new();
         let mut tell = |message, help| mistakes.push(Mistake { message, help });
         if let Some(rtype) = self.signed {
@@ -66,7 +68,7 @@ impl Judge<'_> {
                 format!("pool \"{name}\" lies over zone \"{apex}\", whose file brings its own {rtype} records");
             tell(message, "no signature in the file fits the pool's answers; take the signatures out of the zone file");
         }
-        if let Some(cut) = self.zone.cut_above(name) {
+        if let Some(cut) = self.cut_above(name) {
             let side = if cut == *name { "at" } else { "below" };
             let message = format!("pool \"{name}\" is {side} the zone cut \"{cut}\" of zone \"{apex}\"");
             tell(message, "queries for it get a referral, never the pool's answer");
@@ -79,7 +81,7 @@ impl Judge<'_> {
             );
         }
         let steered: BTreeSet<Rtype> = self.pool.endpoints.iter().flat_map(types).collect();
-        let owned = || self.zone.owners.get(name).into_iter().flatten().map(|rrset| rrset.rtype);
+        let owned = || self.zone.rrsets_at(name).into_iter().map(|rrset| rrset.rtype);
         if steered.contains(&Rtype::CNAME) {
             let beside = listed(owned().filter(|t| *t != Rtype::CNAME && !is_signature(*t)));
             if !beside.is_empty() && name != apex {
@@ -94,10 +96,17 @@ impl Judge<'_> {
         mistakes
     }
 
+    /// The zone cut at or above `name`, within the zone: the topmost one decides (RFC 1034, 4.3.2, 3b).
+    fn cut_above(&self, name: &Name) -> Option<Name> {
+        let below_apex = |here: &Name| here != self.zone.apex();
+        let up = successors(Some(name.clone()), Name::parent).take_while(below_apex);
+        up.filter(|here| self.zone.rrset(here, Rtype::NS).is_some()).last()
+    }
+
     /// The owner of a DNAME above `name`, within the zone.
     fn dname_above(&self, name: &Name) -> Option<Name> {
         let mut here = name.clone();
-        while here != self.zone.apex {
+        while here != *self.zone.apex() {
             here = here.parent()?;
             if self.zone.rrset(&here, Rtype::DNAME).is_some() {
                 return Some(here);
@@ -108,8 +117,8 @@ impl Judge<'_> {
 }
 
 /// A type by which the zone brings its own signatures, if it does.
-fn signature(zone: &Contents) -> Option<Rtype> {
-    zone.owners.values().flatten().map(|rrset| rrset.rtype).find(|t| is_signature(*t))
+fn signature(zone: &Zone) -> Option<Rtype> {
+    zone.rrsets().map(|(_, rrset)| rrset.rtype).find(|t| is_signature(*t))
 }
 
 fn is_signature(rtype: Rtype) -> bool {
@@ -120,10 +129,13 @@ fn is_signature(rtype: Rtype) -> bool {
 mod tests {
     use std::fmt::Write as _;
     use std::path::Path;
+    use std::sync::Arc;
 
     use super::*;
     use crate::config::parse;
     use crate::dns::Ttl;
+    use crate::zone::Contents;
+    use crate::zone::compiled::{Overlay, compile};
 
     fn zone(apex: &str, records: &[(&str, Rtype)]) -> Contents {
         let mut zone = Contents::new(apex.parse().unwrap());
@@ -144,7 +156,8 @@ mod tests {
                 .unwrap();
         }
         let loaded = parse(&text, Path::new("w.toml")).unwrap();
-        check_against_zones(&loaded, zones).iter().map(ToString::to_string).collect()
+        let zones: Vec<Zone> = zones.iter().map(|zone| compile(Arc::new(zone.clone()), &Overlay::default())).collect();
+        check_against_zones(&loaded, &zones.iter().collect::<Vec<_>>()).iter().map(ToString::to_string).collect()
     }
 
     const ADDRESS: &str = "address = [\"127.0.0.1\"]";

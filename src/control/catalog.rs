@@ -1,4 +1,4 @@
-//! What is served, as the files say: configuration and zones, read and compiled. It changes only with a reload.
+//! What is served: configuration and zones, read and compiled. It changes with a reload, and a zone also by itself.
 //!
 //! Reading is slow (files, compiling), so it happens beside the writer, which takes the result whole. A zone that can't be
 //! read takes no other down: it keeps its last good contents, or alone answers SERVFAIL.
@@ -8,17 +8,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config;
-use crate::control::message::ZoneState;
+use crate::control::zones::{self, Fallback, Reading, Served, ServedZone};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::dns::Name;
 use crate::query::Records;
 use crate::steering::key::Salt;
 use crate::steering::pool::Settings;
 use crate::time::Timestamp;
-use crate::zone::compiled::{Overlay, compile};
-use crate::zone::{Contents, Zone, ZoneSet, master};
+use crate::zone::compiled::Overlay;
+use crate::zone::{self, Zone, ZoneSet};
 
 /// Configuration and zones, read and checked.
+#[derive(Clone)]
 pub struct Catalog {
     /// As the configuration file says.
     pub settings: config::Settings,
@@ -34,43 +35,9 @@ pub struct Catalog {
     pub groups: Vec<Arc<[usize]>>,
     /// Doubts about the configuration and the zones.
     pub warnings: Vec<Diagnostic>,
+    /// What the reading means for each of `zones`; empty once the writer has taken it over.
+    pub readings: Vec<Reading>,
 }
-
-/// A zone and what became of its file.
-#[derive(Clone)]
-pub struct ServedZone {
-    /// Its apex.
-    pub name: Name,
-    /// What is served; `None`: nothing was ever read.
-    pub served: Option<Served>,
-    /// How it is served.
-    pub state: ZoneState,
-    /// What is wrong with its file: all mistakes, the first one first.
-    pub problem: Vec<Diagnostic>,
-}
-
-/// A zone as read, not compiled yet.
-struct ReadZone {
-    name: Name,
-    contents: Option<(Arc<Contents>, Timestamp)>,
-    state: ZoneState,
-    problem: Vec<Diagnostic>,
-}
-
-/// A zone's contents, compiled.
-#[derive(Clone)]
-pub struct Served {
-    /// As loaded.
-    pub contents: Arc<Contents>,
-    /// As queries read it.
-    pub zone: Arc<Zone>,
-    overlay: Arc<Overlay>,
-    /// When it was read from its file.
-    pub loaded_at: Timestamp,
-}
-
-/// Zones to fall back on, by apex: contents and when they were read from the file.
-pub type Fallback = BTreeMap<Name, (Arc<Contents>, Timestamp)>;
 
 impl Catalog {
     /// Reads `file` and all that it names. `before` is what is served now, whose compiled zones are kept where nothing
@@ -87,54 +54,35 @@ impl Catalog {
         let loaded = config::load(file)?;
         let settings = &loaded.settings;
         let mut warnings = loaded.warnings.clone();
-        let mut zones: Vec<ReadZone> = Vec::new();
-        for zone in &*settings.zones {
+        let apexes: Vec<&Name> = settings.zones.iter().map(|z| &z.name).collect();
+        let read = |zone: &zone::Settings| {
             let old = before.and_then(|c| c.zone(&zone.name)).and_then(|z| z.served.as_ref());
-            let (contents, state, problem) = match master::load(&zone.file, &zone.name) {
-                Ok(read) => {
-                    warnings.extend(read.warnings);
-                    let same = old.filter(|old| *old.contents == read.contents);
-                    let contents = same.map_or_else(|| Arc::new(read.contents), |old| old.contents.clone());
-                    (Some((contents, now)), ZoneState::Current, Vec::new())
-                }
-                Err(problem) => {
-                    let kept = old.map(|s| (s.contents.clone(), s.loaded_at));
-                    let kept = kept.or_else(|| last_good.get(&zone.name).cloned());
-                    let state = if kept.is_some() { ZoneState::LastGood } else { ZoneState::Unloaded };
-                    (kept, state, problem)
-                }
-            };
-            zones.push(ReadZone { name: zone.name.clone(), contents, state, problem });
-        }
-        let known: Vec<Arc<Contents>> =
-            zones.iter().filter_map(|z| z.contents.as_ref().map(|(c, _)| c.clone())).collect();
+            let overlay = overlay_of(&zone.name, &apexes, settings);
+            zones::read(zone, overlay, old, last_good, now, &mut warnings)
+        };
+        let (zones, readings): (Vec<ServedZone>, _) = settings.zones.iter().map(read).unzip();
+        let known: Vec<&Zone> = zones.iter().filter_map(|z| z.served.as_ref().map(|served| &*served.zone)).collect();
         let (errors, doubts): (Vec<_>, Vec<_>) =
             config::check_against_zones(&loaded, &known).into_iter().partition(|d| d.severity == Severity::Error);
         warnings.extend(doubts);
         if !errors.is_empty() {
             return Err(errors);
         }
-        let apexes: Vec<&Name> = settings.zones.iter().map(|z| &z.name).collect();
-        let zones: Vec<ServedZone> = zones
-            .into_iter()
-            .map(|ReadZone { name, contents, state, problem }| {
-                let overlay = overlay_of(&name, &apexes, settings);
-                let old = before.and_then(|c| c.zone(&name)).and_then(|z| z.served.as_ref());
-                let served = contents.map(|(contents, loaded_at)| serve(contents, loaded_at, overlay, old));
-                ServedZone { name, served, state, problem }
-            })
-            .collect();
-        let zone_set = Arc::new(ZoneSet::new(
-            zones.iter().map(|z| (z.name.clone(), z.served.as_ref().map(|served| served.zone.clone()))),
-        ));
+        let zone_set = zone_set(&zones);
         let records = settings.pools.iter().map(|pool| Arc::new(Records::new(pool))).collect();
         let (salts, groups) = (settings.pools.iter().map(salt_of).collect(), groups(&settings.pools));
-        Ok(Self { settings: loaded.settings, zones, zone_set, records, salts, groups, warnings })
+        Ok(Self { settings: loaded.settings, zones, zone_set, records, salts, groups, warnings, readings })
     }
 
     /// The zone whose apex is `name`.
     pub fn zone(&self, name: &Name) -> Option<&ServedZone> {
         self.zones.iter().find(|z| z.name == *name)
+    }
+
+    /// Serves `served` of the zone at `index` from now on.
+    pub fn serve(&mut self, index: usize, served: Served) {
+        self.zones[index].served = Some(served);
+        self.zone_set = zone_set(&self.zones);
     }
 
     /// Where the pool stands in the settings.
@@ -179,14 +127,7 @@ fn overlay_of(name: &Name, apexes: &[&Name], settings: &config::Settings) -> Ove
     overlay
 }
 
-/// Compiles, unless `old` is just that already.
-fn serve(contents: Arc<Contents>, loaded_at: Timestamp, overlay: Overlay, old: Option<&Served>) -> Served {
-    if let Some(old) = old
-        && Arc::ptr_eq(&old.contents, &contents)
-        && *old.overlay == overlay
-    {
-        return Served { loaded_at, ..old.clone() };
-    }
-    let zone = Arc::new(compile(contents.clone(), &overlay));
-    Served { contents, zone, overlay: Arc::new(overlay), loaded_at }
+fn zone_set(zones: &[ServedZone]) -> Arc<ZoneSet> {
+    let served = |zone: &ServedZone| zone.served.as_ref().map(|served| served.zone.clone());
+    Arc::new(ZoneSet::new(zones.iter().map(|zone| (zone.name.clone(), served(zone)))))
 }

@@ -4,19 +4,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::control::error::ControlError;
 use crate::control::forwarders::{self, Forwarders};
+use crate::control::journal::{self, JournalError};
 use crate::control::message::{
     AuditEntry, ChangeAnswer, CutoverRequest, Explanation, FlipAnswer, FlipRequest, Forecast, Origin, OverrideRequest,
     ReasonRequest, ReloadWish, RestoreRequest, SiteRequest, Status,
 };
 use crate::control::numbers::StoreNumbers;
+use crate::control::zones::{ZoneChange, ZoneChanged, ZoneError, ZoneEvent};
 use crate::dns::{Name, Rtype};
 use crate::probe;
 use crate::query::{Readers, Snapshot};
+use crate::store::StateStore;
 use crate::time::Timestamp;
+use crate::zone::Diff;
 
 /// Commands on their way to the writer; more wait with the sender.
 const QUEUE: usize = 256;
@@ -39,6 +43,7 @@ pub(super) enum Command {
     Forecast(Name, FlipRequest, Reply<Forecast>),
     Status(Reply<Status>),
     Audit(AuditQuery, Reply<Vec<AuditEntry>>),
+    ChangeZone(ZoneChange, oneshot::Sender<Result<ZoneChanged, ZoneError>>),
 }
 
 /// Which audit entries are wanted, newest first.
@@ -59,6 +64,8 @@ pub struct Handle {
     numbers: Arc<StoreNumbers>,
     forwarders: Arc<Forwarders>,
     probe_numbers: probe::Numbers,
+    store: Arc<dyn StateStore>,
+    zone_events: broadcast::Sender<ZoneEvent>,
 }
 
 impl Handle {
@@ -69,9 +76,11 @@ impl Handle {
         numbers: Arc<StoreNumbers>,
         forwarders: Arc<Forwarders>,
         probe_numbers: probe::Numbers,
+        store: Arc<dyn StateStore>,
+        zone_events: broadcast::Sender<ZoneEvent>,
     ) -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(QUEUE);
-        (Self { commands, published, readers, numbers, forwarders, probe_numbers }, receiver)
+        (Self { commands, published, readers, numbers, forwarders, probe_numbers, store, zone_events }, receiver)
     }
 
     /// Changes weights.
@@ -133,6 +142,25 @@ impl Handle {
     /// Reads configuration and zones again: all or nothing.
     pub async fn reload(&self, origin: Origin, request: ReloadWish) -> Result<ChangeAnswer, ControlError> {
         self.ask(|reply| Command::Reload(origin, request, reply)).await
+    }
+
+    /// Changes a zone; answered once that is durable and published.
+    pub async fn change_zone(&self, change: ZoneChange) -> Result<ZoneChanged, ZoneError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::ChangeZone(change, reply);
+        self.commands.send(command).await.map_err(|_| ZoneError::Stopping)?;
+        answer.await.map_err(|_| ZoneError::Stopping)?
+    }
+
+    /// Tells from now on which zones have a new serial. Who is too slow is told that it missed some.
+    pub fn zone_events(&self) -> broadcast::Receiver<ZoneEvent> {
+        self.zone_events.subscribe()
+    }
+
+    /// What led the zone `apex` from serial `from` to serial `to`, step by step, for IXFR; `None` when that is not known any
+    /// more. Asks the store, not the writer.
+    pub async fn journal(&self, apex: &Name, from: u32, to: u32) -> Result<Option<Vec<Diff>>, JournalError> {
+        journal::steps(&*self.store, apex, from, to).await
     }
 
     /// All that there is to show.

@@ -13,6 +13,7 @@ mod groups;
 mod handle;
 pub mod health;
 pub mod horizons;
+pub mod journal;
 pub mod message;
 mod numbers;
 pub mod reconcile;
@@ -20,8 +21,10 @@ pub mod records;
 pub mod state;
 pub mod targets;
 mod writer;
+pub mod zones;
 
 pub use error::{ControlError, Fault};
 pub use handle::{AuditQuery, Handle};
 pub use numbers::StoreNumbers;
 pub use writer::{Start, StartError, Writer, start};
+pub use zones::{ZoneChange, ZoneChanged, ZoneError, ZoneEvent};

@@ -11,6 +11,7 @@
 //! | `zone/NAME` | when it was loaded, a line feed, then the last good contents as a master file |
 //! | `forwarder/NAME` | [`Wanted`](crate::control::forwarders::Wanted) of a forwarder |
 //! | `forwarder-audit/INSTANT/NAME/REVISION` | [`AuditEntry`](crate::control::forwarders::AuditEntry) of a forwarder |
+//! | `journal/NAME NUMBER`, `drift/NAME` | what changed it since: see [`super::journal`] |
 //! | `run` | `{"clean": true}` after a clean stop: horizons are exact |
 
 use std::collections::BTreeMap;

@@ -4,12 +4,13 @@
 //! snapshot, then the answer. A change that the store does not take is not made.
 
 mod changes;
-mod copies;
 mod forecast;
 mod forwarders;
 mod life;
 mod observe;
+mod restore;
 mod view;
+mod zones;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::catalog::Catalog;
@@ -28,9 +29,11 @@ use crate::control::forwarders::Forwarders;
 use crate::control::handle::{Command, Reply};
 use crate::control::health::EndpointHealth;
 use crate::control::horizons::Horizons;
+use crate::control::journal::Journal;
 use crate::control::message::{ChangeAnswer, Origin, ReloadWish};
 use crate::control::numbers::StoreNumbers;
 use crate::control::state::State;
+use crate::control::zones::ZoneEvent;
 use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
 use crate::probe::{self, Probes, Report};
@@ -52,6 +55,9 @@ const TICK: Duration = Duration::from_millis(250);
 pub struct Writer {
     config_file: PathBuf,
     catalog: Arc<Catalog>,
+    /// By zone.
+    journals: BTreeMap<Name, Journal>,
+    zone_events: broadcast::Sender<ZoneEvent>,
     state: State,
     store: Arc<dyn StateStore>,
     revision: Revision,
@@ -101,10 +107,10 @@ struct ReloadRequest {
     reply: Reply<ChangeAnswer>,
 }
 
-/// A configuration that was read beside the writer, with what of it the store shall keep.
+/// A configuration that was read beside the writer.
 struct Reloaded {
     wanted: ReloadRequest,
-    read: Result<(Catalog, Vec<Write>), Vec<Diagnostic>>,
+    read: Result<Catalog, Vec<Diagnostic>>,
 }
 
 impl Writer {
@@ -154,6 +160,7 @@ impl Writer {
             Command::Forecast(pool, request, reply) => _ = reply.send(self.forecast(&pool, &request, now)),
             Command::Status(reply) => _ = reply.send(Ok(self.status(now))),
             Command::Audit(query, reply) => _ = reply.send(self.audit(query).await),
+            Command::ChangeZone(change, reply) => _ = reply.send(self.change_zone(change, now).await),
         }
     }
 

@@ -54,17 +54,4 @@ impl Contents {
         let tail = soa.get(soa.len().checked_sub(20)?..)?; // SERIAL REFRESH RETRY EXPIRE MINIMUM
         Some(u32::from_be_bytes(tail[..4].try_into().ok()?))
     }
-
-    /// The zone cut at or above `name` (below the apex), if there is one: an owner of NS that is not the apex.
-    pub fn cut_above(&self, name: &Name) -> Option<Name> {
-        let mut found = None;
-        let mut here = name.clone();
-        while here != self.apex {
-            if self.rrset(&here, Rtype::NS).is_some() {
-                found = Some(here.clone()); // the topmost one decides (RFC 1034, 4.3.2, 3b)
-            }
-            here = here.parent()?;
-        }
-        found
-    }
 }

@@ -64,12 +64,17 @@ impl Diff {
                 lacking(owner, set, old, &mut diff.added);
             }
         }
-        for records in [&mut diff.removed, &mut diff.added] {
+        diff.sort();
+        diff
+    }
+
+    /// Puts the SOA first, then the records by owner names.
+    pub(super) fn sort(&mut self) {
+        for records in [&mut self.removed, &mut self.added] {
             records.sort_by(|a, b| {
                 (a.rtype != Rtype::SOA).cmp(&(b.rtype != Rtype::SOA)).then_with(|| a.owner.cmp(&b.owner))
             });
         }
-        diff
     }
 
     /// Whether it changes nothing.
@@ -84,7 +89,8 @@ impl Diff {
 
     /// The serials of its SOAs, before and after; `None` where the SOA does not change.
     pub fn serials(&self) -> Option<(u32, u32)> {
-        Some((soa_serial(self.removed.first()?)?, soa_serial(self.added.first()?)?))
+        let serial = |records: &[Record]| soa_serial(&records.first().filter(|r| r.rtype == Rtype::SOA)?.rdata);
+        Some((serial(&self.removed)?, serial(&self.added)?))
     }
 }
 
@@ -98,8 +104,9 @@ fn lacking(owner: &Name, set: &Rrset, other: &Contents, into: &mut Vec<Record>) 
     }
 }
 
-fn soa_serial(record: &Record) -> Option<u32> {
-    let tail = record.rdata.last_chunk::<20>().filter(|_| record.rtype == Rtype::SOA)?;
+/// SERIAL of an SOA's RDATA.
+pub(super) fn soa_serial(rdata: &[u8]) -> Option<u32> {
+    let tail = rdata.last_chunk::<20>()?;
     Some(u32::from_be_bytes([tail[0], tail[1], tail[2], tail[3]]))
 }
 

@@ -7,8 +7,11 @@ pub mod access;
 pub mod compiled;
 pub mod contents;
 pub mod diff;
+pub mod drift;
+pub mod edit;
 pub mod master;
 pub mod prepared;
+pub mod serial;
 pub mod set;
 pub mod signing;
 pub mod transfer;
@@ -17,6 +20,8 @@ pub use access::AccessList;
 pub use compiled::Zone;
 pub use contents::{Contents, Rrset};
 pub use diff::{Diff, Record};
+pub use drift::Drift;
+pub use edit::Edit;
 pub use set::ZoneSet;
 
 use std::path::PathBuf;
@@ -30,6 +35,8 @@ pub struct Settings {
     pub name: Name,
     /// The master file.
     pub file: PathBuf,
+    /// How its serial goes up when Waypost itself changes it.
+    pub serial: serial::Policy,
     /// Who may have it whole (AXFR, IXFR).
     pub allow_transfer: AccessList,
 }

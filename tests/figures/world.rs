@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use waypost::control::catalog::{Catalog, Fallback};
+use waypost::control::catalog::Catalog;
 use waypost::control::horizons::Horizons;
 use waypost::control::state::{PoolState, State};
+use waypost::control::zones::Fallback;
 use waypost::query::Pool;
 use waypost::steering::select::Selector;
 use waypost::time::Timestamp;

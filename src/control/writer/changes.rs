@@ -17,7 +17,6 @@ use crate::control::message::{
 use crate::control::reconcile::reconcile;
 use crate::control::records::{self, Past, RecordError, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
 use crate::control::state::{PoolState, State};
-use crate::control::writer::copies::zone_copies;
 use crate::control::writer::view::{tell_zones, warn_of};
 use crate::control::writer::{ReloadRequest, Reloaded, SELF, Writer};
 use crate::diagnostic::Diagnostic;
@@ -464,10 +463,7 @@ impl Writer {
         let (file, catalog, sender) = (self.config_file.clone(), self.catalog.clone(), self.reload_sender.clone());
         tokio::task::spawn_blocking(move || {
             let read = Catalog::read(&file, Some(&catalog), &BTreeMap::new(), Timestamp::now());
-            let read = read.map(|new| {
-                let copies = zone_copies(&new, Some(&catalog));
-                (new, copies)
-            });
+            drop(catalog); // so that the writer may change it in place
             // The writer is gone when the server stops: then nobody wants it.
             _ = sender.blocking_send(Reloaded { wanted, read });
         });
@@ -495,7 +491,7 @@ impl Writer {
         &mut self,
         origin: &Origin,
         request: ReloadWish,
-        read: Result<(Catalog, Vec<Write>), Vec<Diagnostic>>,
+        read: Result<Catalog, Vec<Diagnostic>>,
     ) -> Result<ChangeAnswer, ControlError> {
         let now = Timestamp::now();
         let change = "reload";
@@ -503,7 +499,7 @@ impl Writer {
             return Ok(first);
         }
         check_condition(origin.condition, self.state.generation, false)?;
-        let (catalog, zone_copies) =
+        let mut catalog =
             read.map_err(|mistakes| ControlError::Unloadable(mistakes.iter().map(ToString::to_string).collect()))?;
         let answered = self.answered();
         let (sites, pools) = (&catalog.settings.sites, &catalog.settings.pools);
@@ -553,7 +549,8 @@ impl Writer {
             }
             writes.push(Write::Delete { key: pool_key(gone) });
         }
-        writes.extend(zone_copies);
+        let (zone_writes, additions) = self.settle_zones(&mut catalog, origin, now);
+        writes.extend(zone_writes);
         let mut answer = self.change_answer(now);
         answer.warnings = warn_of(&catalog);
         if catalog.settings.server != self.catalog.settings.server
@@ -566,6 +563,7 @@ impl Writer {
         }
         writes.extend(repeat(origin, change, &answer, now));
         self.commit(writes).await?;
+        self.added(additions);
         self.unsettled.extend(touched.keys().cloned());
         let before = std::mem::replace(&mut self.state, next);
         let old = std::mem::replace(&mut self.catalog, Arc::new(catalog));
@@ -579,6 +577,7 @@ impl Writer {
             // Where this fails they are made again at the next reload or start.
             _ = self.commit(forwarders).await;
         }
+        self.tell_serials(&old);
         self.bound_again(&before, now).await;
         tokio::task::spawn_blocking(move || drop(old)); // a large zone takes a while
         Ok(answer)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 use crate::control::catalog::Catalog;
 use crate::control::decide;
@@ -13,12 +13,13 @@ use crate::control::forwarders::Forwarders;
 use crate::control::handle::Handle;
 use crate::control::health::EndpointHealth;
 use crate::control::horizons::{Horizons, recover};
+use crate::control::journal::JournalError;
 use crate::control::message::{Action, AuditEntry, ZoneState};
 use crate::control::numbers::StoreNumbers;
 use crate::control::reconcile::{Answered, Removal, reconcile};
 use crate::control::records::{self, Past, RecordError, Repeat, Run, audit_key, horizon_key, pool_key};
 use crate::control::state::PoolState;
-use crate::control::writer::copies::{last_good, stale_copies, zone_copies};
+use crate::control::writer::restore::{last_good, restore};
 use crate::control::writer::view::tell_zones;
 use crate::control::writer::{SELF, Writer, forwarders};
 use crate::dns::Name;
@@ -26,9 +27,12 @@ use crate::probe;
 use crate::query::{Readers, Snapshot};
 use crate::store::{Scan, StateStore, StoreError, Write};
 use crate::time::Timestamp;
+use crate::zone::diff::Mismatch;
 
 /// Observations on their way to the writer.
 const REPORTS: usize = 1024;
+/// New serials on their way to who wants to know; who is slower than that is told so.
+const ZONE_EVENTS: usize = 1024;
 /// How often health is made durable, at most.
 const HEALTH_EVERY_SECS: u64 = 5;
 /// How long an idempotency key is remembered.
@@ -60,9 +64,32 @@ pub enum StartError {
     /// The store can't be read or written.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// A record of a journal is none.
+    #[error("the store's record {key:?} is no part of a journal")]
+    JournalMalformed {
+        /// Which.
+        key: String,
+    },
+    /// A journal does not go with the copy of the file that it began with.
+    #[error("zone {zone}: its journal in the store does not fit the copy of its file there: {mismatch}")]
+    Journal {
+        /// The zone.
+        zone: Name,
+        /// The first record that does not fit.
+        mismatch: Mismatch,
+    },
     /// The configuration lacks what is being answered.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Removal(Vec<Removal>),
+}
+
+impl From<JournalError> for StartError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Store(error) => error.into(),
+            JournalError::Malformed { key } => Self::JournalMalformed { key },
+        }
+    }
 }
 
 impl From<StoreError> for StartError {
@@ -92,6 +119,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
             }
         }
     }
+    let (journals, zone_writes) = restore(&*store, &mut catalog, now).await?;
     let stored = records::read(&*store).await?;
     let stored_forwarders = forwarders::stored(&*store).await?;
     let first = stored.state.is_none();
@@ -120,7 +148,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     for (pool, known) in &known {
         writes.push(records::put(horizon_key(pool), known));
     }
-    writes.extend(stale_copies(&*store, zone_copies(&catalog, None)).await?);
+    writes.extend(zone_writes);
     if changed {
         let entry = AuditEntry {
             generation,
@@ -154,13 +182,23 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         known.put(&name, wanted);
     }
     let probe_numbers = probe::Numbers::default();
-    let (handle, commands) =
-        Handle::new(published.clone(), readers.clone(), numbers.clone(), known.clone(), probe_numbers.clone());
+    let (zone_events, _) = broadcast::channel(ZONE_EVENTS);
+    let (handle, commands) = Handle::new(
+        published.clone(),
+        readers.clone(),
+        numbers.clone(),
+        known.clone(),
+        probe_numbers.clone(),
+        store.clone(),
+        zone_events.clone(),
+    );
     let (report_sender, reports) = mpsc::channel(REPORTS);
     let (reload_sender, reloads) = mpsc::channel(4);
     let mut writer = Writer {
         config_file,
         catalog: Arc::new(catalog),
+        journals,
+        zone_events,
         state,
         store,
         revision,

@@ -1,7 +1,5 @@
 //! What there is to show.
 
-use std::sync::Arc;
-
 use crate::control::catalog::Catalog;
 use crate::control::decide::percent;
 use crate::control::health::{EndpointHealth, Part};
@@ -222,7 +220,7 @@ pub(super) fn tell_zones(catalog: &Catalog, before: Option<&Catalog>) {
         }
         let Some(served) = &zone.served else { continue };
         let old = before.and_then(|b| b.zone(&zone.name)).and_then(|z| z.served.as_ref());
-        if !old.is_some_and(|old| Arc::ptr_eq(&old.contents, &served.contents)) {
+        if old.is_none_or(|old| old.zone.serial() != served.zone.serial()) {
             let (serial, names) = (served.zone.serial(), served.zone.name_count());
             tracing::info!(zone = %zone.name, serial, names, "zone loaded");
         }

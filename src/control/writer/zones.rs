@@ -1,0 +1,139 @@
+//! Changes of one zone, and what a reload means for zones that were changed meanwhile.
+
+use std::sync::Arc;
+
+use crate::control::catalog::Catalog;
+use crate::control::journal::{Addition, Entry};
+use crate::control::message::Origin;
+use crate::control::writer::Writer;
+use crate::control::writer::restore::write_copy;
+use crate::control::zones::{FileEdit, Served, ZoneChange, ZoneChanged, ZoneError, ZoneEvent};
+use crate::dns::{Name, Rtype};
+use crate::store::Write;
+use crate::time::Timestamp;
+use crate::zone::{Diff, Edit};
+
+/// Additions to journals that are to be committed.
+pub(super) type Additions = Vec<(Name, Addition)>;
+
+impl Writer {
+    /// Changes a zone: decided on what is served, durable in its journal, published, told.
+    ///
+    /// # Errors
+    /// [`ZoneError`]; nothing has changed then.
+    pub(super) async fn change_zone(&mut self, change: ZoneChange, now: Timestamp) -> Result<ZoneChanged, ZoneError> {
+        let ZoneChange { apex, expected, author, reason, edit: make } = change;
+        let index = self.catalog.zones.iter().position(|z| z.name == apex).ok_or(ZoneError::NoZone)?;
+        let Some(served) = &self.catalog.zones[index].served else { return Err(ZoneError::Unloaded) };
+        // The drift is not held here, so that it can be changed where it is.
+        let (zone, overlay) = (served.zone.clone(), served.overlay.clone());
+        let serial = zone.serial();
+        if expected.is_some_and(|expected| expected != serial) {
+            return Err(ZoneError::Stale { serial });
+        }
+        let mut edit = Edit::new(&zone);
+        make(&mut edit).map_err(ZoneError::Refused)?;
+        edit.raise_serial(self.catalog.settings.zones[index].serial, now);
+        let diff = edit.diff();
+        if diff.is_empty() {
+            return Ok(ZoneChanged { serial, changed: false });
+        }
+        for rtype in [Rtype::SOA, Rtype::NS] {
+            let records = edit.rrset(zone.apex(), rtype).map_or(0, |set| set.rdatas.len());
+            if records == 0 || (rtype == Rtype::SOA && records > 1) {
+                return Err(ZoneError::NoLongerAZone { rtype });
+            }
+        }
+        let next = zone.with(&diff, &overlay).expect("the edit was made of this zone");
+        let entry = Entry { at: now, author, reason, diff };
+        let journal = self.journals.entry(apex.clone()).or_default();
+        let drift = || {
+            let mut drift = (*served.drift).clone();
+            drift.follow(&edit);
+            drift.diff(&next)
+        };
+        let (addition, writes) = journal.add(&apex, Some(&entry), drift, false, now);
+        self.commit(writes).await.map_err(|error| ZoneError::Store(error.to_string()))?;
+        self.added(vec![(apex.clone(), addition)]);
+
+        let catalog = Arc::make_mut(&mut self.catalog);
+        if let Some(served) = catalog.zones[index].served.take() {
+            let mut drift = served.drift;
+            Arc::make_mut(&mut drift).follow(&edit);
+            catalog.serve(index, Served { zone: Arc::new(next), overlay, drift, loaded_at: served.loaded_at });
+        }
+        let serial = edit.serial();
+        let pools = self.published.load().pools.clone();
+        self.publish_pools(pools);
+        let Entry { author, reason, diff: Diff { removed, added }, .. } = entry;
+        let (removed, added) = (removed.len(), added.len());
+        tracing::info!(zone = %apex, serial, author, reason, removed, added, "zone changed");
+        self.tell_serial(&apex, serial);
+        Ok(ZoneChanged { serial, changed: true })
+    }
+
+    /// Brings what was read of zones together with what has become of them meanwhile. Gives what to commit.
+    pub(super) fn settle_zones(
+        &self,
+        catalog: &mut Catalog,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> (Vec<Write>, Additions) {
+        let (mut writes, mut additions) = (Vec::new(), Vec::new());
+        for (index, mut reading) in std::mem::take(&mut catalog.readings).into_iter().enumerate() {
+            let name = catalog.zones[index].name.clone();
+            let current = self.catalog.zone(&name).and_then(|z| z.served.as_ref());
+            let Some(read) = catalog.zones[index].served.clone() else { continue };
+            if let Some(current) = current
+                && !reading.base.as_ref().is_some_and(|base| Arc::ptr_eq(base, &current.zone))
+            {
+                let next = match &mut reading.edit {
+                    Some(edit) => {
+                        let settings = &catalog.settings.zones[index];
+                        let (next, step, told) = current.edited(settings, &edit.changed, None, &read.overlay, now);
+                        edit.step = step;
+                        catalog.warnings.extend(told);
+                        next
+                    }
+                    None => Served { loaded_at: read.loaded_at, ..current.under(&read.overlay) },
+                };
+                catalog.serve(index, next);
+            }
+            let Some(FileEdit { text, step, .. }) = reading.edit else { continue };
+            let Some(served) = &catalog.zones[index].served else { continue };
+            let reason = "its file was edited".to_owned();
+            let entry = Entry { at: now, author: origin.author.clone(), reason, diff: step };
+            let entry = Some(&entry).filter(|entry| !entry.diff.is_empty());
+            let drift = || served.drift.diff(&served.zone);
+            let journal = self.journals.get(&name).cloned().unwrap_or_default();
+            let (addition, added) = journal.add(&name, entry, drift, true, now);
+            writes.push(write_copy(&name, served.loaded_at, &text));
+            writes.extend(added);
+            additions.push((name, addition));
+        }
+        (writes, additions)
+    }
+
+    /// What was to be added to journals is durable.
+    pub(super) fn added(&mut self, additions: Additions) {
+        for (name, addition) in additions {
+            self.journals.entry(name).or_default().added(addition);
+        }
+    }
+
+    /// Tells who wants to know of zones that a reload has changed.
+    pub(super) fn tell_serials(&self, before: &Catalog) {
+        for zone in &self.catalog.zones {
+            let Some(served) = &zone.served else { continue };
+            let old = before.zone(&zone.name).and_then(|z| z.served.as_ref());
+            if old.is_none_or(|old| old.zone.serial() != served.zone.serial()) {
+                self.tell_serial(&zone.name, served.zone.serial());
+            }
+        }
+    }
+
+    fn tell_serial(&self, apex: &Name, serial: u32) {
+        // Nobody may be listening.
+        _ = self.zone_events.send(ZoneEvent { apex: apex.clone(), serial });
+    }
+}

@@ -1,0 +1,213 @@
+//! Zones as they are served: read from their files beside the writer, then changed by it alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::control::message::ZoneState;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::dns::wire::Rcode;
+use crate::dns::{Name, Rtype};
+use crate::time::Timestamp;
+use crate::zone::compiled::{Overlay, compile};
+use crate::zone::drift::{Changed, merge};
+use crate::zone::{self, Contents, Diff, Drift, Edit, Zone, master};
+
+/// A zone and what became of its file.
+#[derive(Clone)]
+pub struct ServedZone {
+    /// Its apex.
+    pub name: Name,
+    /// What is served; `None`: nothing was ever read.
+    pub served: Option<Served>,
+    /// How it is served.
+    pub state: ZoneState,
+    /// What is wrong with its file: all mistakes, the first one first.
+    pub problem: Vec<Diagnostic>,
+}
+
+/// What is served of a zone.
+#[derive(Clone)]
+pub struct Served {
+    /// As queries read it.
+    pub zone: Arc<Zone>,
+    /// What lies over it.
+    pub overlay: Arc<Overlay>,
+    /// Where it is not as its file says.
+    pub drift: Arc<Drift>,
+    /// When its file was read.
+    pub loaded_at: Timestamp,
+}
+
+/// What the reading of a zone's file means for what is served.
+#[derive(Clone, Default)]
+pub struct Reading {
+    /// The zone that was served when it was read.
+    pub base: Option<Arc<Zone>>,
+    /// The file is another one than before.
+    pub edit: Option<FileEdit>,
+}
+
+/// A file that was read and is not as it was.
+#[derive(Clone)]
+pub struct FileEdit {
+    /// As the store keeps it.
+    pub text: String,
+    /// The RRsets that differ; none when the file was never read before.
+    pub changed: Vec<Changed>,
+    /// What leads from the zone that was served to the one to serve.
+    pub step: Diff,
+}
+
+/// Zones to fall back on, by apex: contents and when they were read from the file.
+pub type Fallback = BTreeMap<Name, (Arc<Contents>, Timestamp)>;
+
+/// Reads the file of a zone. `old` is what is served of it now; `warnings` takes doubts.
+pub fn read(
+    settings: &zone::Settings,
+    overlay: Overlay,
+    old: Option<&Served>,
+    last_good: &Fallback,
+    now: Timestamp,
+    warnings: &mut Vec<Diagnostic>,
+) -> (ServedZone, Reading) {
+    let base = old.map(|old| old.zone.clone());
+    let name = settings.name.clone();
+    let read = match master::load(&settings.file, &name) {
+        Ok(read) => read,
+        Err(problem) => {
+            let last_good = || last_good.get(&name).map(|(last, at)| Served::new(last.clone(), overlay.clone(), *at));
+            let served = old.map(|old| old.under(&overlay)).or_else(last_good);
+            let state = if served.is_some() { ZoneState::LastGood } else { ZoneState::Unloaded };
+            return (ServedZone { name, served, state, problem }, Reading { base, edit: None });
+        }
+    };
+    warnings.extend(read.warnings);
+    let contents = Arc::new(read.contents);
+    let (served, edit) = match old {
+        None => {
+            let text = master::print(&contents);
+            let edit = FileEdit { text, changed: Vec::new(), step: Diff::default() };
+            (Served::new(contents, overlay, now), Some(edit))
+        }
+        Some(old) => {
+            let changed = old.drift.changed(&old.zone, &contents);
+            if changed.is_empty() {
+                (Served { loaded_at: now, ..old.under(&overlay) }, None)
+            } else {
+                let text = master::print(&contents);
+                let (served, step, told) = old.edited(settings, &changed, Some(contents), &overlay, now);
+                warnings.extend(told);
+                (served, Some(FileEdit { text, changed, step }))
+            }
+        }
+    };
+    (ServedZone { name, served: Some(served), state: ZoneState::Current, problem: Vec::new() }, Reading { base, edit })
+}
+
+impl Served {
+    /// Contents as they were read.
+    pub fn new(contents: Arc<Contents>, overlay: Overlay, loaded_at: Timestamp) -> Self {
+        let zone = Arc::new(compile(contents, &overlay));
+        Self { zone, overlay: Arc::new(overlay), drift: Arc::default(), loaded_at }
+    }
+
+    /// The same under `overlay`.
+    pub fn under(&self, overlay: &Overlay) -> Self {
+        if *self.overlay == *overlay {
+            return self.clone();
+        }
+        let zone = self.zone.with(&Diff::default(), overlay).expect("nothing to do fits every zone");
+        Self { zone: Arc::new(zone), overlay: Arc::new(overlay.clone()), ..self.clone() }
+    }
+
+    /// What to serve now that the file has `changed`, to `contents` if those are at hand; what leads there from this, and what
+    /// the operator should know.
+    pub fn edited(
+        &self,
+        settings: &zone::Settings,
+        changed: &[Changed],
+        contents: Option<Arc<Contents>>,
+        overlay: &Overlay,
+        now: Timestamp,
+    ) -> (Self, Diff, Vec<Diagnostic>) {
+        let merged = merge(&self.zone, &self.drift, changed, settings.serial, now);
+        let records = merged.step.removed.len() + merged.step.added.len();
+        // Where much is new, it is made from the file faster than from what was.
+        let from_file = contents.filter(|_| merged.drift.is_empty() && records * 4 > self.zone.name_count());
+        let zone = match from_file {
+            Some(contents) => compile(contents, overlay),
+            None => self.zone.with(&merged.step, overlay).expect("the step was made for this zone"),
+        };
+        let told = |message| Diagnostic { severity: Severity::Warning, ..Diagnostic::of_file(&settings.file, message) };
+        let told = merged.warnings.into_iter().map(told).collect();
+        let (overlay, drift) = (Arc::new(overlay.clone()), Arc::new(merged.drift));
+        (Self { zone: Arc::new(zone), overlay, drift, loaded_at: now }, merged.step, told)
+    }
+}
+
+/// A change of one zone, for the writer to make.
+pub struct ZoneChange {
+    /// The zone.
+    pub apex: Name,
+    /// The serial that the change was decided on; `None`: whatever it is.
+    pub expected: Option<u32>,
+    /// Who wants it.
+    pub author: String,
+    /// Why, for log and journal.
+    pub reason: String,
+    /// What shall change. The serial goes up by the zone's policy, unless the edit itself makes it go up.
+    pub edit: ZoneEdit,
+}
+
+/// Makes a change on a zone as it is served when its turn comes; a refusal is an RCODE, and changes nothing.
+pub type ZoneEdit = Box<dyn FnOnce(&mut Edit<'_>) -> Result<(), Rcode> + Send>;
+
+/// A change of a zone was made, or there was nothing to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ZoneChanged {
+    /// SERIAL of what is served now.
+    pub serial: u32,
+    /// Whether anything has changed.
+    pub changed: bool,
+}
+
+/// A zone has a new serial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneEvent {
+    /// The zone.
+    pub apex: Name,
+    /// Its serial.
+    pub serial: u32,
+}
+
+/// Why a zone was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ZoneError {
+    /// It is not served here.
+    #[error("there is no such zone")]
+    NoZone,
+    /// Its file was never read.
+    #[error("the zone could never be read")]
+    Unloaded,
+    /// The zone has moved on.
+    #[error("the serial of the zone is {serial} by now")]
+    Stale {
+        /// What it is.
+        serial: u32,
+    },
+    /// Who made the edit refused it.
+    #[error("{}", .0.name())]
+    Refused(Rcode),
+    /// A zone has one SOA, and name servers.
+    #[error("the zone would be left without its {rtype}")]
+    NoLongerAZone {
+        /// What would be missing.
+        rtype: Rtype,
+    },
+    /// The store did not take it.
+    #[error("{0}")]
+    Store(String),
+    /// The server is going down.
+    #[error("the server is stopping")]
+    Stopping,
+}
