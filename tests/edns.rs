@@ -98,6 +98,18 @@ fn rfc7873_5_2_4_a_wrong_server_cookie_is_answered_with_a_right_one() {
 }
 
 #[test]
+fn rfc7873_5_4_a_cookie_can_be_asked_for_alone() {
+    let mut asked = with_options(&[(COOKIE, b"12345678")]);
+    asked[5] = 0; // no question
+    asked.drain(12..12 + b"\x02ns\x07example\x03org\0\0\x01\0\x01".len());
+    let (rcode, cookie) = option(&snapshot(), &asked, Transport::Udp, COOKIE);
+    assert_eq!((rcode, cookie.unwrap().len()), (0, 24));
+    asked.truncate(12);
+    asked[11] = 0;
+    assert_eq!(raw(&snapshot(), &asked, Transport::Udp).unwrap()[3] & 15, 1, "without a cookie it is FORMERR");
+}
+
+#[test]
 fn rfc7873_5_2_2_a_cookie_of_a_wrong_length_is_formerr() {
     for octets in [0, 7, 9, 15, 41] {
         let asked = with_options(&[(COOKIE, &[7; 41][..octets])]);

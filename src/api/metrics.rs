@@ -135,6 +135,12 @@ impl Page {
             [(vec![], sum(Counters::turned_away_count))],
         );
         self.counter(
+            "waypost_rate_limited_total",
+            "Responses over the limit of `[rrl]`, by what became of them: sent truncated, or not sent.",
+            [("truncated", sum(Counters::slipped_count)), ("dropped", sum(Counters::held_back_count))]
+                .map(|(outcome, n)| (vec![("outcome", outcome.to_owned())], n)),
+        );
+        self.counter(
             "waypost_steered_total",
             "Responses that a pool decided; the others come from zones alone.",
             [(vec![], sum(Counters::steered_count))],

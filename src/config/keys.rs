@@ -14,6 +14,7 @@ use super::values;
 use crate::dns::tsig::{Algorithm, Key, KeyRing};
 use crate::dns::{Name, rdata};
 use crate::zone::AccessList;
+use crate::zone::access::{Rule, Who};
 
 /// Fewer octets of a secret are doubted.
 const SHORT_OCTETS: usize = 16;
@@ -129,6 +130,25 @@ fn read(file: &Path, value: &Value, src: &mut Source) -> Option<Vec<u8>> {
 
 /// An access list, such as `allow-transfer`.
 pub(super) fn access(value: &Value, keys: &Keys, src: &mut Source) -> AccessList {
+    let rules = rules(value, src);
+    for (rule, span) in &rules {
+        for name in AccessList(vec![rule.clone()]).keys() {
+            keys.require(name, span.clone(), src);
+        }
+    }
+    AccessList(rules.into_iter().map(|(rule, _)| rule).collect())
+}
+
+/// An access list for what comes without a key.
+pub(super) fn addresses(value: &Value, src: &mut Source) -> AccessList {
+    let rules = rules(value, src);
+    for (_, span) in rules.iter().filter(|(rule, _)| matches!(rule.who, Who::Key(_))) {
+        src.error(span.clone(), "queries are let in by address: a key says nothing here");
+    }
+    AccessList(rules.into_iter().map(|(rule, _)| rule).collect())
+}
+
+fn rules(value: &Value, src: &mut Source) -> Vec<(Rule, std::ops::Range<usize>)> {
     const WHAT: &str = "an array of rules, such as [\"key:NAME\", \"!192.0.2.1\", \"192.0.2.0/24\"]";
     let mut rules = Vec::new();
     for element in value.list(WHAT, src) {
@@ -141,13 +161,7 @@ pub(super) fn access(value: &Value, keys: &Keys, src: &mut Source) -> AccessList
             None => {}
         }
     }
-    let list = AccessList(rules.iter().map(|(rule, _)| rule).cloned().collect());
-    for (rule, span) in rules {
-        for name in AccessList(vec![rule]).keys() {
-            keys.require(name, span.clone(), src);
-        }
-    }
-    list
+    rules
 }
 
 impl Keys {

@@ -13,6 +13,7 @@ mod against_zones;
 mod forwarders;
 mod groups;
 mod keys;
+mod limits;
 mod pools;
 mod probes;
 mod reader;
@@ -33,6 +34,7 @@ use toml::de::DeTable;
 
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::dns::tsig::KeyRing;
+use crate::query::RateLimit;
 use crate::query::cookies::Secret;
 use crate::steering::pool::Site;
 use crate::{api, control, probe, server, steering, zone};
@@ -66,6 +68,8 @@ pub struct Settings {
     pub forwarders: Vec<control::forwarders::Settings>,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// How many responses a prefix may have; `None`: as many as it asks for.
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// What is logged, and how.
@@ -150,13 +154,14 @@ pub fn parse(text: &str, file: &Path) -> Result<Loaded, Vec<Diagnostic>> {
 /// All sections; what is wrong stands in `src`, and is left out or has its default here.
 fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Place>) {
     let written =
-        ["server", "api", "log", "tsig", "zone", "site", "probe", "pool", "forwarder"].map(|key| file.get(key));
+        ["server", "api", "log", "rrl", "tsig", "zone", "site", "probe", "pool", "forwarder"].map(|key| file.get(key));
     file.finish(src);
-    let [server, api, log, keys, zones, sites, probes, pools, forwarders] = written;
+    let [server, api, log, rrl, keys, zones, sites, probes, pools, forwarders] = written;
 
     let (server, name, cookie_secrets, state) = sections::server(server, src);
     let api = sections::api(api, &state, src);
     let log = sections::log(log, src);
+    let rate_limit = rrl.and_then(|v| limits::rate_limit(&v, src));
     let keys = keys::keys(keys, src);
     let zones = sections::zones(zones, &keys, src);
     let sites = sections::sites(sites, src);
@@ -171,7 +176,20 @@ fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Pla
     let probes = probes.into_iter().filter_map(|(name, probe)| Some((name, probe.settings?))).collect();
     let keys = Arc::new(keys.ring);
     let zones = zones.into();
-    let settings =
-        Settings { server, name, cookie_secrets, state, api, keys, zones, sites, probes, pools, forwarders, log };
+    let settings = Settings {
+        server,
+        name,
+        cookie_secrets,
+        state,
+        api,
+        keys,
+        zones,
+        sites,
+        probes,
+        pools,
+        forwarders,
+        log,
+        rate_limit,
+    };
     (settings, zone_places, pool_places)
 }

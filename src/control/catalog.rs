@@ -68,7 +68,7 @@ impl Catalog {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let zone_set = zone_set(&zones);
+        let zone_set = zone_set(&zones, settings);
         let records = settings.pools.iter().map(|pool| Arc::new(Records::new(pool))).collect();
         let (salts, groups) = (settings.pools.iter().map(salt_of).collect(), groups(&settings.pools));
         Ok(Self { settings: loaded.settings, zones, zone_set, records, salts, groups, warnings, readings })
@@ -82,7 +82,7 @@ impl Catalog {
     /// Serves `served` of the zone at `index` from now on.
     pub fn serve(&mut self, index: usize, served: Served) {
         self.zones[index].served = Some(served);
-        self.zone_set = zone_set(&self.zones);
+        self.zone_set = zone_set(&self.zones, &self.settings);
     }
 
     /// Where the pool stands in the settings.
@@ -127,7 +127,13 @@ fn overlay_of(name: &Name, apexes: &[&Name], settings: &config::Settings) -> Ove
     overlay
 }
 
-fn zone_set(zones: &[ServedZone]) -> Arc<ZoneSet> {
+fn zone_set(zones: &[ServedZone], settings: &config::Settings) -> Arc<ZoneSet> {
     let served = |zone: &ServedZone| zone.served.as_ref().map(|served| served.zone.clone());
-    Arc::new(ZoneSet::new(zones.iter().map(|zone| (zone.name.clone(), served(zone)))))
+    let mut set = ZoneSet::new(zones.iter().map(|zone| (zone.name.clone(), served(zone))));
+    for zone in settings.zones.iter() {
+        if let Some(allowed) = &zone.allow_query {
+            set.restrict(&zone.name, allowed.clone());
+        }
+    }
+    Arc::new(set)
 }

@@ -55,7 +55,7 @@ fn walk(
     pools: &mut Vec<PoolExplanation>,
 ) -> Option<Name> {
     let lower = name.to_lowercase();
-    let Some(Entry { apex, zone }) = snapshot.zones.find(lower.wire(), lower.label_count(), rtype) else {
+    let Some(Entry { apex, zone, .. }) = snapshot.zones.find(lower.wire(), lower.label_count(), rtype) else {
         steps.push(format!("{name} belongs to none of our zones: REFUSED"));
         return None;
     };

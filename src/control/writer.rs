@@ -37,7 +37,7 @@ use crate::control::zones::ZoneEvent;
 use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
 use crate::probe::{self, Probes, Report};
-use crate::query::{Cookies, Pool, Readers, Snapshot};
+use crate::query::{Cookies, Pool, RateLimit, Readers, Snapshot};
 use crate::steering::pool::SiteName;
 use crate::steering::select::Selector;
 use crate::steering::ttl::Change;
@@ -219,8 +219,16 @@ impl Writer {
             pools,
             nsid: self.catalog.settings.name.as_bytes().into(),
             cookies: Some(Cookies::new(&self.catalog.settings.cookie_secrets)),
+            rate_limit: self.rate_limit(),
         }));
         self.retired.push(before);
+    }
+
+    /// What is limited, with the part of each UDP worker.
+    fn rate_limit(&self) -> Option<(RateLimit, u16)> {
+        let limit = self.catalog.settings.rate_limit.clone()?;
+        let each = limit.each(self.catalog.settings.server.workers);
+        Some((limit, each))
     }
 
     /// The pool at `index` of the catalog, for queries.

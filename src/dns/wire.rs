@@ -105,6 +105,8 @@ pub enum Reject {
     Silent,
     /// Answered with this RCODE, header only.
     Header(Rcode),
+    /// No question, only the wish for a cookie (RFC 7873, 5.4): answered by [`write_cookie`].
+    Cookie(Cookie),
 }
 
 impl<'a> Query<'a> {
@@ -122,7 +124,7 @@ impl<'a> Query<'a> {
         }
         const BAD: Reject = Reject::Header(Rcode::FormErr);
         if header[4..6] != [0, 1] {
-            return Err(BAD);
+            return Err(cookie_alone(packet).map_or(BAD, Reject::Cookie));
         }
         let mut at = HEADER_OCTETS;
         let mut labels = 0;
@@ -165,6 +167,14 @@ impl<'a> Query<'a> {
             edns,
         })
     }
+}
+
+/// The cookie of a packet that has an OPT record and nothing else.
+#[cold]
+fn cookie_alone(packet: &[u8]) -> Option<Cookie> {
+    let rest = packet.get(4..)?.strip_prefix(&[0, 0, 0, 0, 0, 0, 0, 1])?;
+    let (edns, rest) = Edns::parse(rest.strip_prefix(&[0, 0, 41])?)?;
+    edns.cookie.filter(|_| edns.version == 0 && rest.is_empty())
 }
 
 /// Records that are none; two OPTs, or one that is not the root's or not in the additional section (RFC 6891, 6.1.1); a TSIG
@@ -232,6 +242,16 @@ pub fn write_reject(packet: &[u8], rcode: Rcode, out: &mut [u8]) -> usize {
     header[3] = rcode as u8;
     out[..HEADER_OCTETS].copy_from_slice(&header);
     HEADER_OCTETS
+}
+
+/// Answers `packet` with a cookie alone, for [`Reject::Cookie`]. Gives the octets written.
+pub fn write_cookie(packet: &[u8], client: [u8; 8], server: [u8; 16], out: &mut [u8]) -> usize {
+    let header = write_reject(packet, Rcode::NoError, out);
+    out[11] = 1;
+    let opt = OptReply { cookie: Some((client, server)), ..OptReply::default() };
+    let end = header + opt.octets();
+    opt.write(&mut out[header..end]);
+    end
 }
 
 /// A response that grows in the order of its sections. Never longer than its limit: what does not fit is refused, whole.

@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::dns::name::MAX_NAME_OCTETS;
 use crate::dns::wire::{
     CLASS_ANY, CLASS_IN, ClientSubnet, EDNS_UDP_OCTETS, ExtendedError, Flags, Full, NAME_BUFFER, OptReply,
-    PLAIN_UDP_OCTETS, Query, Rcode, Reject, Response, Section, TCP_OCTETS, write_reject,
+    PLAIN_UDP_OCTETS, Query, Rcode, Reject, Response, Section, TCP_OCTETS, write_cookie, write_reject,
 };
 use crate::dns::{Rtype, Ttl};
+use crate::query::limit::Verdict;
 use crate::query::pool::{Pool, patch};
 use crate::query::snapshot::Snapshot;
 use crate::query::tally::Tally;
@@ -70,7 +71,21 @@ pub fn answer(
             tally.counters.silent();
             return None;
         }
+        Err(Reject::Cookie(cookie)) => {
+            let (valid, server) = match &snapshot.cookies {
+                Some(cookies) => cookies.check(&cookie, context.client, context.now),
+                None => return None,
+            };
+            if limited(snapshot, context, tally, valid) != Verdict::Send {
+                return None;
+            }
+            tally.counters.rejected(Rcode::NoError);
+            return Some(write_cookie(packet, cookie.client, server, out));
+        }
         Err(Reject::Header(rcode)) => {
+            if limited(snapshot, context, tally, false) != Verdict::Send {
+                return None; // it is no use to a resolver
+            }
             tally.counters.rejected(rcode);
             return Some(write_reject(packet, rcode, out));
         }
@@ -80,6 +95,7 @@ pub fn answer(
         (Transport::Udp, None) => PLAIN_UDP_OCTETS as usize,
         (Transport::Udp, Some(edns)) => edns.udp_octets.clamp(PLAIN_UDP_OCTETS, EDNS_UDP_OCTETS) as usize,
     };
+    let mut has_cookie = false;
     let mut opt = query.edns.map(|edns| OptReply {
         extended_rcode: 0,
         dnssec_ok: edns.dnssec_ok,
@@ -87,11 +103,21 @@ pub fn answer(
         client_subnet: edns.client_subnet.map(|subnet| (subnet, 0)),
         cookie: edns.cookie.and_then(|cookie| {
             let cookies = snapshot.cookies.as_ref()?;
-            Some((cookie.client, cookies.check(&cookie, context.client, context.now).1))
+            let (valid, server) = cookies.check(&cookie, context.client, context.now);
+            has_cookie = valid;
+            Some((cookie.client, server))
         }),
         keepalive: (edns.keepalive && context.transport == Transport::Tcp).then_some(TCP_IDLE.as_millis() as u16 / 100),
         extended_error: None,
     });
+    match limited(snapshot, context, tally, has_cookie) {
+        Verdict::Send => {}
+        Verdict::Slip => {
+            let flags = Flags { authoritative: false, truncated: true, rcode: Rcode::NoError };
+            return Some(Response::new(&query, largest.min(out.len()), out).finish(&query, flags, opt.as_ref()));
+        }
+        Verdict::Hold => return None,
+    }
     let limit = largest.min(out.len()) - opt.as_ref().map_or(0, OptReply::octets);
 
     let mut answer = Answer {
@@ -133,6 +159,23 @@ pub fn answer(
     }
     tally.counters.answered(query.qtype, flags.rcode);
     Some(answer.response.finish(&query, flags, opt.as_ref()))
+}
+
+/// What the rate limit says of a response.
+#[inline]
+fn limited(snapshot: &Snapshot, context: &Context, tally: Tally<'_>, has_cookie: bool) -> Verdict {
+    match &snapshot.rate_limit {
+        Some((limit, rate)) if context.transport == Transport::Udp && !has_cookie && tally.worker.is_some() => {
+            let verdict = limit.judge(*rate, context, tally);
+            match verdict {
+                Verdict::Send => {}
+                Verdict::Slip => tally.counters.slipped(),
+                Verdict::Hold => tally.counters.held_back(),
+            }
+            verdict
+        }
+        _ => Verdict::Send,
+    }
 }
 
 /// Pools that one answer may pass on its way.
@@ -212,6 +255,10 @@ impl<'a> Answer<'a, '_> {
         let zone = match self.snapshot.zones.find(query.qname, query.labels, query.qtype) {
             None => {
                 self.error = Some(ExtendedError::NotAuthoritative);
+                return Ok(plain(Rcode::Refused));
+            }
+            Some(Entry { allow_query: Some(allowed), .. }) if !allowed.allows(self.context.client, None) => {
+                self.error = Some(ExtendedError::Prohibited);
                 return Ok(plain(Rcode::Refused));
             }
             Some(Entry { zone: None, .. }) => {

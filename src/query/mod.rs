@@ -6,6 +6,7 @@
 mod answer;
 pub mod cookies;
 pub mod demand;
+pub mod limit;
 pub mod pool;
 pub mod readers;
 pub mod snapshot;
@@ -13,6 +14,7 @@ pub mod tally;
 
 pub use answer::{Context, TCP_IDLE, Transport, answer};
 pub use cookies::Cookies;
+pub use limit::RateLimit;
 pub use pool::{Pool, Records};
 pub use readers::{Reader, Readers};
 pub use snapshot::Snapshot;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::dns::tsig::KeyRing;
-use crate::query::{Cookies, Pool};
+use crate::query::{Cookies, Pool, RateLimit};
 use crate::zone::{self, ZoneSet};
 
 /// Zones, and all that steers them, of one generation. `control` publishes it whole; nothing in it changes any more.
@@ -25,4 +25,6 @@ pub struct Snapshot {
     pub nsid: Arc<[u8]>,
     /// Server cookies (RFC 7873); `None`: cookies are passed over.
     pub cookies: Option<Cookies>,
+    /// What is limited, and the rate of each worker; `None`: nothing is.
+    pub rate_limit: Option<(RateLimit, u16)>,
 }

@@ -1,10 +1,12 @@
 //! What a worker counts: in memory of its own, written by it alone, merged when read.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::dns::Rtype;
 use crate::dns::wire::Rcode;
 use crate::query::demand::Sketch;
+use crate::query::limit::Buckets;
 use crate::steering::key::ClientKey;
 use crate::time::Timestamp;
 
@@ -34,6 +36,9 @@ pub struct Counters {
     silent: AtomicU64,
     turned_away: AtomicU64,
     steered: AtomicU64,
+    held_back: AtomicU64,
+    slipped: AtomicU64,
+    buckets: OnceLock<Buckets>,
     demand: Option<Sketch>,
 }
 
@@ -70,6 +75,16 @@ impl Counters {
     /// Counts a request that found no place in the queue.
     pub fn turned_away(&self) {
         bump(&self.turned_away);
+    }
+    pub(super) fn held_back(&self) {
+        bump(&self.held_back);
+    }
+    pub(super) fn slipped(&self) {
+        bump(&self.slipped);
+    }
+    /// The worker's token buckets, made when they are first needed.
+    pub(super) fn buckets(&self) -> &Buckets {
+        self.buckets.get_or_init(Buckets::new)
     }
     pub(super) fn truncated(&self) {
         bump(&self.truncated);
@@ -117,6 +132,16 @@ impl Counters {
     /// Requests (transfers, updates, NOTIFY, signed queries) that found too many waiting before them.
     pub fn turned_away_count(&self) -> u64 {
         self.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// Responses over the rate limit that were not sent.
+    pub fn held_back_count(&self) -> u64 {
+        self.held_back.load(Ordering::Relaxed)
+    }
+
+    /// Responses over the rate limit that were sent truncated.
+    pub fn slipped_count(&self) -> u64 {
+        self.slipped.load(Ordering::Relaxed)
     }
 
     /// Responses that a pool decided.

@@ -37,6 +37,8 @@ pub struct Settings {
     pub file: PathBuf,
     /// How its serial goes up when Waypost itself changes it.
     pub serial: serial::Policy,
+    /// Who may ask; `None`: everybody.
+    pub allow_query: Option<AccessList>,
     /// Who may have it whole (AXFR, IXFR).
     pub allow_transfer: AccessList,
 }

@@ -7,6 +7,7 @@ use hashbrown::HashTable;
 
 use crate::dns::{Name, Rtype, name};
 use crate::zone::Zone;
+use crate::zone::access::AccessList;
 
 /// The zones served. The child-most zone answers.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub struct Entry {
     pub apex: Name,
     /// `None` when its file was never read: it is answered with SERVFAIL.
     pub zone: Option<Arc<Zone>>,
+    /// Who may ask; `None`: everybody.
+    pub allow_query: Option<AccessList>,
 }
 
 impl ZoneSet {
@@ -40,9 +43,16 @@ impl ZoneSet {
                 let other: &Entry = &entries[i as usize];
                 hasher.hash_one(other.apex.wire())
             });
-            set.entries.push(Entry { apex, zone });
+            set.entries.push(Entry { apex, zone, allow_query: None });
         }
         set
+    }
+
+    /// The zone `apex` is answered to those whom `list` allows, and to nobody else.
+    pub fn restrict(&mut self, apex: &Name, list: AccessList) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.apex == *apex) {
+            entry.allow_query = Some(list);
+        }
     }
 
     /// All zones, in the order given.

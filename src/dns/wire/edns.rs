@@ -105,7 +105,7 @@ impl Cookie {
 }
 
 /// What the OPT record of a response says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct OptReply<'a> {
     /// Upper eight bits of the RCODE.
     pub extended_rcode: u8,

@@ -1,0 +1,89 @@
+//! Who is answered, and how often: `[rrl]` and `allow-query`.
+
+mod support;
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType as T;
+use support::dns::{Question, addresses, rcode};
+use support::{HEAD, Server, folder};
+
+/// `ns1.example.org A`, with a client cookie and, if given, a server's.
+fn query(id: u16, server_cookie: Option<&[u8]>) -> Vec<u8> {
+    let mut q = id.to_be_bytes().to_vec();
+    q.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
+    q.extend(b"\x03ns1\x07example\x03org\0\0\x01\0\x01");
+    let cookie = [&b"\x01\x02\x03\x04\x05\x06\x07\x08"[..], server_cookie.unwrap_or_default()].concat();
+    q.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 4 + cookie.len() as u8, 0, 10, 0, cookie.len() as u8]);
+    q.extend(cookie);
+    q
+}
+
+/// Sends `count` queries at once: how many whole answers came, how many truncated ones, and the last server cookie.
+fn burst(server: &Server, from: &str, count: u16, cookie: Option<&[u8]>) -> (u32, u32, Vec<u8>) {
+    let socket = UdpSocket::bind((from, 0)).unwrap();
+    socket.connect(server.dns[0]).unwrap();
+    for id in 0..count {
+        socket.send(&query(id, cookie)).unwrap();
+    }
+    socket.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    let (mut whole, mut truncated, mut made) = (0, 0, Vec::new());
+    let mut buffer = [0; 1500];
+    while let Ok(octets) = socket.recv(&mut buffer) {
+        let count = if buffer[2] & 2 == 0 { &mut whole } else { &mut truncated };
+        *count += 1;
+        made = buffer[octets - 16..octets].to_vec(); // the cookie is the last option
+    }
+    (whole, truncated, made)
+}
+
+#[test]
+fn a_prefix_is_answered_so_often_and_resolvers_behind_it_find_a_way() {
+    let head = HEAD.replace("workers = 2", "workers = 1");
+    let server = Server::start(&format!("{head}\n[rrl]\nrate = 20\nslip = 2\nexempt = [\"127.0.9.0/24\"]\n"));
+    let (whole, truncated, cookie) = burst(&server, "127.0.0.1", 400, None);
+    // A burst may lie across a second or two.
+    assert!((20..=60).contains(&whole), "{whole} whole answers");
+    assert!((80..=280).contains(&truncated), "{truncated} truncated ones of {}", 400 - whole);
+    let (whole, truncated, _) = burst(&server, "127.0.0.1", 100, Some(&cookie));
+    assert_eq!((whole, truncated), (100, 0), "who has a cookie is who it says");
+    let (whole, truncated, _) = burst(&server, "127.0.9.1", 100, None);
+    assert_eq!((whole, truncated), (100, 0), "who is exempt");
+    for _ in 0..50 {
+        let answer = server.question("ns1.example.org", T::A).tcp().send();
+        assert_eq!(addresses(&answer), ["127.0.0.1"], "TCP shows who asks");
+    }
+    let metrics = server.api("GET", "/metrics", serde_json::Value::Null, &[]).text;
+    assert!(metrics.contains("waypost_rate_limited_total{outcome=\"dropped\"}"), "{metrics}");
+}
+
+#[test]
+fn a_zone_is_answered_to_whom_it_is_for() {
+    let head = HEAD.replace(
+        "file = \"example.org.zone\"",
+        "file = \"example.org.zone\"\nallow-query = [\"!127.0.7.7\", \"127.0.7.0/24\"]",
+    );
+    let server = Server::start(&head);
+    let ask = |from: [u8; 4]| server.question("ns1.example.org", T::A).from(from).send();
+    assert_eq!(addresses(&ask([127, 0, 7, 1])), ["127.0.0.1"]);
+    for from in [[127, 0, 7, 7], [127, 0, 8, 1]] {
+        assert_eq!(rcode(&ask(from)), ResponseCode::Refused);
+    }
+    let outside = Question::to(server.dns[0], "example.com", T::A).from([127, 0, 7, 1]).send();
+    assert_eq!(rcode(&outside), ResponseCode::Refused);
+}
+
+#[test]
+fn what_is_no_limit_is_told_all_at_once() {
+    let config = format!(
+        "{}\n[rrl]\nslip = 200\nipv4-prefix = 33\nexempt = [\"everybody\"]\n",
+        HEAD.replace("file = \"example.org.zone\"", "file = \"example.org.zone\"\nallow-query = [\"key:k\"]")
+    );
+    let output = support::fail_in(folder(&config).path(), &[]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    for part in ["rate", "200", "33", "everybody", "a key says nothing here"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
