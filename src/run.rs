@@ -19,7 +19,8 @@ use crate::control::message::{Origin, ReloadWish};
 use crate::control::{self, Handle, Start, StartError};
 use crate::diagnostic::Diagnostic;
 use crate::query::Readers;
-use crate::server::{BindError, Listeners};
+use crate::server::secondaries::Secondaries;
+use crate::server::{Beside, BindError, Listeners};
 use crate::store::{Embedded, StoreError};
 use crate::time::Timestamp;
 
@@ -111,7 +112,9 @@ pub async fn serve(
     writer.first_round().await;
 
     let data_plane_stop = CancellationToken::new();
-    let serving = listeners.serve(&published, &readers, &data_plane_stop).map_err(RunError::Threads)?;
+    let secondaries = Arc::<Secondaries>::default();
+    let beside = Beside { history: Arc::new(control.clone()), secondaries: secondaries.clone() };
+    let serving = listeners.serve(&published, &readers, beside, &data_plane_stop).map_err(RunError::Threads)?;
     let writer_stop = CancellationToken::new();
     let writing = tokio::spawn(writer.run(writer_stop.clone()));
     let api_stop = CancellationToken::new();

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use crate::dns::tsig::{Algorithm, Key, KeyRing};
 use crate::dns::{Name, rdata};
 use crate::zone::AccessList;
 use crate::zone::access::{Rule, Who};
+use crate::zone::notify::Target;
 
 /// Fewer octets of a secret are doubted.
 const SHORT_OCTETS: usize = 16;
@@ -162,6 +164,33 @@ fn rules(value: &Value, src: &mut Source) -> Vec<(Rule, std::ops::Range<usize>)>
         }
     }
     rules
+}
+
+/// Servers to tell of new serials: `notify`.
+pub(super) fn targets(value: &Value, keys: &Keys, src: &mut Source) -> Vec<Target> {
+    const WHAT: &str =
+        "an array of addresses with ports, maybe with a key, such as \"192.0.2.1:53\" or \"key:NAME@192.0.2.1:53\"";
+    let mut targets: Vec<Target> = Vec::new();
+    for element in value.list(WHAT, src) {
+        let target = element.parsed(WHAT, src, |text| {
+            let (key, address) = match text.strip_prefix("key:") {
+                Some(rest) => rest.rsplit_once('@').map(|(name, address)| (Some(name), address))?,
+                None => (None, text),
+            };
+            let key = key.map(str::parse).transpose().ok()?;
+            Some(Target { address: address.parse().ok().filter(|a: &SocketAddr| a.port() != 0)?, key })
+        });
+        let Some(target) = target else { continue };
+        if let Some(key) = &target.key {
+            keys.require(key, element.span.clone(), src);
+        }
+        if targets.iter().any(|other| other.address == target.address) {
+            src.error(element.span, format!("{} is written twice", target.address));
+            continue;
+        }
+        targets.push(target);
+    }
+    targets
 }
 
 impl Keys {

@@ -25,8 +25,9 @@ mod values;
 pub use against_zones::check_against_zones;
 pub use render::render;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,6 +57,8 @@ pub struct Settings {
     pub api: api::Settings,
     /// TSIG keys.
     pub keys: Arc<KeyRing>,
+    /// Where the secondaries of all zones are.
+    pub secondaries: Arc<HashSet<IpAddr>>,
     /// Zones to serve; no name twice.
     pub zones: Arc<[zone::Settings]>,
     /// The sites, in the order of the file; none twice.
@@ -171,8 +174,10 @@ fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Pla
 
     let forwarders = forwarders::forwarders(forwarders, src);
 
-    let (zones, zone_places): (Vec<_>, _) =
+    let (zones, zone_places): (Vec<zone::Settings>, _) =
         zones.served.into_iter().map(|(zone, file)| (zone, src.place(file))).unzip();
+    let secondaries = zones.iter().flat_map(|zone| &zone.notify).map(|to| to.address.ip()).collect();
+    let secondaries = Arc::new(secondaries);
     let probes = probes.into_iter().filter_map(|(name, probe)| Some((name, probe.settings?))).collect();
     let keys = Arc::new(keys.ring);
     let zones = zones.into();
@@ -183,6 +188,7 @@ fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Pla
         state,
         api,
         keys,
+        secondaries,
         zones,
         sites,
         probes,

@@ -214,8 +214,8 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, src: &mut Source) -> Z
     zones.complete = !tables.is_empty();
     for mut table in tables {
         let (name, file) = (table.require("name", src), table.require("file", src));
-        let [serial, allow_query, allow_transfer] =
-            ["serial", "allow-query", "allow-transfer"].map(|key| table.get(key));
+        let [serial, allow_query, allow_transfer, notify] =
+            ["serial", "allow-query", "allow-transfer", "notify"].map(|key| table.get(key));
         table.finish(src);
         let policies = [
             ("increase", serial::Policy::Increase),
@@ -227,6 +227,7 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, src: &mut Source) -> Z
         let name = name.and_then(|v| Some((values::name(&v, src)?, v.span)));
         let allow_query = allow_query.map(|v| keys::addresses(&v, src));
         let allow_transfer = allow_transfer.map(|v| keys::access(&v, known, src)).unwrap_or_default();
+        let notify = notify.map(|v| keys::targets(&v, known, src)).unwrap_or_default();
         let file = file.and_then(|v| Some((path(&v, "a file", src)?, v.span)));
         let Some((name, at)) = name else {
             zones.complete = false;
@@ -238,7 +239,7 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, src: &mut Source) -> Z
         }
         zones.lines.insert(name.clone(), src.line(at.start));
         let (file, at) = file.unwrap_or((PathBuf::new(), at)); // told; the name still counts as served
-        zones.served.push((zone::Settings { name, file, serial, allow_query, allow_transfer }, at));
+        zones.served.push((zone::Settings { name, file, serial, allow_query, allow_transfer, notify }, at));
     }
     zones
 }

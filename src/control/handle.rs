@@ -18,6 +18,7 @@ use crate::control::zones::{ZoneChange, ZoneChanged, ZoneError, ZoneEvent};
 use crate::dns::{Name, Rtype};
 use crate::probe;
 use crate::query::{Readers, Snapshot};
+use crate::server::History;
 use crate::store::StateStore;
 use crate::time::Timestamp;
 use crate::zone::Diff;
@@ -66,6 +67,16 @@ pub struct Handle {
     probe_numbers: probe::Numbers,
     store: Arc<dyn StateStore>,
     zone_events: broadcast::Sender<ZoneEvent>,
+}
+
+#[async_trait::async_trait]
+impl History for Handle {
+    async fn steps(&self, apex: &Name, from: u32, to: u32) -> Option<Vec<Diff>> {
+        self.journal(apex, from, to).await.unwrap_or_else(|error| {
+            tracing::error!(zone = %apex, %error, "the journal can't be read: a whole zone is sent instead of its changes");
+            None
+        })
+    }
 }
 
 impl Handle {

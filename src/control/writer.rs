@@ -215,6 +215,7 @@ impl Writer {
             generation: self.state.generation,
             zones: self.catalog.zone_set.clone(),
             zone_settings: self.catalog.settings.zones.clone(),
+            secondaries: self.catalog.settings.secondaries.clone(),
             keys: self.catalog.settings.keys.clone(),
             pools,
             nsid: self.catalog.settings.name.as_bytes().into(),

@@ -1,5 +1,7 @@
 //! What a query may see: everything of one moment.
 
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::dns::tsig::KeyRing;
@@ -17,6 +19,8 @@ pub struct Snapshot {
     pub zones: Arc<ZoneSet>,
     /// What is allowed with each zone, in the order of `zones`.
     pub zone_settings: Arc<[zone::Settings]>,
+    /// Where our secondaries are: their SOA queries are looked at.
+    pub secondaries: Arc<HashSet<IpAddr>>,
     /// The keys that requests may be signed with.
     pub keys: Arc<KeyRing>,
     /// By slot.

@@ -9,7 +9,9 @@ pub mod certificate;
 mod draws;
 pub mod encrypted;
 mod kernel;
+mod notify;
 mod requests;
+pub mod secondaries;
 mod stream;
 mod tcp;
 mod transfer;
@@ -26,8 +28,11 @@ use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio_util::sync::CancellationToken;
 
+use crate::dns::Name;
 use crate::query::{Reader, Readers, Snapshot};
+use crate::server::secondaries::Secondaries;
 use crate::steering::horizon::TRANSIT_SECS;
+use crate::zone::Diff;
 
 /// What the data plane listens on, and its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +57,22 @@ pub struct BindError {
     pub transport: &'static str,
     /// What the system said.
     pub source: io::Error,
+}
+
+/// What requests need beside the snapshot.
+#[derive(Clone)]
+pub struct Beside {
+    /// How zones have changed.
+    pub history: Arc<dyn History>,
+    /// What is known of our secondaries.
+    pub secondaries: Arc<Secondaries>,
+}
+
+/// How zones have changed: what IXFR is answered from.
+#[async_trait::async_trait]
+pub trait History: Send + Sync {
+    /// What led the zone `apex` from serial `from` to serial `to`, step by step; `None` when that is not known.
+    async fn steps(&self, apex: &Name, from: u32, to: u32) -> Option<Vec<Diff>>;
 }
 
 /// Bound sockets that nobody reads yet.
@@ -126,6 +147,7 @@ impl Listeners {
         self,
         published: &Arc<ArcSwap<Snapshot>>,
         readers: &Arc<Readers>,
+        beside: Beside,
         stop: &CancellationToken,
     ) -> io::Result<Serving> {
         let mut threads = Vec::new();
@@ -154,7 +176,7 @@ impl Listeners {
         threads.push(spawn("tcp", move || tcp::serve(listeners, reader, requests, until))?);
         let reader = Reader::new(readers.clone(), threads.len(), published.clone());
         let until = stop.clone();
-        threads.push(spawn("requests", move || requests::serve(queue, reader, until))?);
+        threads.push(spawn("requests", move || requests::serve(queue, reader, beside, until))?);
         if let Some(listeners) = self.encrypted {
             let reader = Reader::new(readers.clone(), threads.len(), published.clone());
             let until = stop.clone();

@@ -14,13 +14,15 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::dns::Name;
 use crate::dns::tsig::Signer;
 use crate::dns::wire::{EDNS_UDP_OCTETS, NAME_BUFFER, PLAIN_UDP_OCTETS, Query, Rcode, TCP_OCTETS};
+use crate::dns::{Name, Rtype};
 use crate::query::{Context, Reader, Transport, answer};
 use crate::server::draws::Draws;
 use crate::server::kernel::mmsg::WayBack;
-use crate::server::transfer;
+use crate::server::notify::Notifier;
+use crate::server::secondaries::Secondary;
+use crate::server::{Beside, transfer};
 use crate::time::Timestamp;
 use crate::zone::Zone;
 
@@ -145,18 +147,32 @@ struct Shared {
     draws: Draws,
     scratch: Box<[u8]>,
     transfers: Arc<Semaphore>,
+    beside: Beside,
+    notifier: Notifier,
 }
 
 /// Serves requests until `stop`.
-pub(super) async fn serve(mut queue: mpsc::Receiver<Request>, reader: Reader, stop: CancellationToken) {
+pub(super) async fn serve(mut queue: mpsc::Receiver<Request>, reader: Reader, beside: Beside, stop: CancellationToken) {
     let scratch = vec![0; TCP_OCTETS].into();
     let transfers = Arc::new(Semaphore::new(transfer::AT_A_TIME));
-    let shared = Rc::new(RefCell::new(Shared { reader, draws: Draws::new(), scratch, transfers }));
+    let shared = Rc::new(RefCell::new(Shared {
+        reader,
+        draws: Draws::new(),
+        scratch,
+        transfers,
+        notifier: Notifier::new(beside.secondaries.clone()),
+        beside,
+    }));
     let tasks = LocalSet::new();
     let take = async {
+        let mut looks = tokio::time::interval(REFRESH);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = tokio::time::sleep(REFRESH) => shared.borrow_mut().reader.read(|_, _| ()),
+                _ = looks.tick() => {
+                    let Shared { reader, notifier, .. } = &mut *shared.borrow_mut();
+                    reader.read(|snapshot, _| notifier.look(snapshot));
+                }
                 request = queue.recv() => {
                     let Some(request) = request else { return };
                     tasks.spawn_local(respond(request, shared.clone()));
@@ -178,8 +194,11 @@ async fn respond(mut request: Request, shared: Rc<RefCell<Shared>>) {
         Next::Nothing => Ok(()),
         Next::Answer(message) => request.answer(message).await,
         Next::Transfer(zone) => {
-            let slots = shared.borrow().transfers.clone();
-            transfer::serve(request, zone, Vec::new(), slots).await;
+            let (slots, beside) = {
+                let shared = shared.borrow();
+                (shared.transfers.clone(), shared.beside.clone())
+            };
+            transfer::serve(request, zone, &beside, slots).await;
             return;
         }
     };
@@ -229,7 +248,17 @@ impl Shared {
                 }
             });
         }
-        self.answer(request, now).map_or(Next::Nothing, Next::Answer)
+        let answer = self.answer(request, now);
+        if let Ok(query) = Query::parse(&request.message, &mut lower)
+            && query.qtype == Rtype::SOA
+        {
+            let serial = self.reader.read(|snapshot, _| Some(snapshot.zones.get(query.qname)?.zone.as_ref()?.serial()));
+            if let (Some(serial), Ok(apex)) = (serial, Name::from_wire(query.qname)) {
+                let note = |secondary: &mut Secondary| secondary.asked = Some((serial, now));
+                self.beside.secondaries.note_client(&apex, request.client.ip(), note);
+            }
+        }
+        answer.map_or(Next::Nothing, Next::Answer)
     }
 
     /// What the snapshot answers.

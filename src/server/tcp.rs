@@ -246,7 +246,7 @@ fn answer_some(
             let Some((length, rest)) = input[*used..].split_first_chunk::<2>() else { return true };
             let Some(packet) = rest.get(..u16::from_be_bytes(*length) as usize) else { return true };
             *used += 2 + packet.len();
-            let answered = if is_request(packet) {
+            let answered = if is_request(packet, || snapshot.secondaries.contains(&client.ip())) {
                 let put = requests.put(Request::new(packet, client, served.way()));
                 put.is_err().then(|| {
                     tally.counters.turned_away();

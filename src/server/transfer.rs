@@ -13,7 +13,10 @@ use crate::dns::wire::{
 };
 use crate::query::Snapshot;
 use crate::server::requests::{Gone, Request};
-use crate::zone::transfer::{Packer, TooLarge, body, changes, is_newer, leads, soa};
+use crate::server::{Beside, History};
+use crate::time::Timestamp;
+use crate::zone::serial::is_newer;
+use crate::zone::transfer::{Packer, TooLarge, body, changes, leads, soa};
 use crate::zone::{Diff, Record, Zone};
 
 /// Transfers at a time; more wait.
@@ -78,15 +81,25 @@ enum Plan {
     Changes(Vec<Diff>),
 }
 
-/// Sends `zone` to who asked by `request` for it, `diffs` of what has changed since its version, where they are known.
-pub(super) async fn serve(mut request: Request, zone: Arc<Zone>, diffs: Vec<Diff>, slots: Arc<Semaphore>) {
+impl Plan {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::UpToDate => "up to date",
+            Self::Whole => "whole",
+            Self::Changes(_) => "changes",
+        }
+    }
+}
+
+/// Sends `zone` to who asked by `request` for it.
+pub(super) async fn serve(mut request: Request, zone: Arc<Zone>, beside: &Beside, slots: Arc<Semaphore>) {
     let message = std::mem::take(&mut request.message);
     let mut lower = [0; NAME_BUFFER];
     let Ok(query) = Query::parse(&message, &mut lower) else { return }; // it was parsed before
-    let plan = plan(&query, &message, &zone, diffs);
+    let plan = plan(&query, &message, &zone, &*beside.history).await;
     let Ok(_slot) = slots.acquire_owned().await else { return }; // it is never closed
     let begun = Instant::now();
-    let (how, client) = (query.qtype, request.client);
+    let (how, client) = (plan.name(), request.client);
     let sent = async {
         if request.is_datagram() {
             return datagram(&mut request, &query, &zone, &plan).await;
@@ -95,26 +108,32 @@ pub(super) async fn serve(mut request: Request, zone: Arc<Zone>, diffs: Vec<Diff
     };
     match sent.await {
         Ok(octets) => {
+            if !request.is_datagram() || matches!(plan, Plan::UpToDate) {
+                let has = (zone.serial(), Timestamp::now());
+                beside.secondaries.note_client(zone.apex(), client.ip(), |secondary| secondary.has = Some(has));
+            }
             let (took_ms, serial) = (begun.elapsed().as_millis() as u64, zone.serial());
-            tracing::info!(zone = %zone.apex(), %how, %client, serial, octets, took_ms, "zone transferred");
+            tracing::info!(zone = %zone.apex(), how, %client, serial, octets, took_ms, "zone transferred");
         }
-        Err(error) => tracing::warn!(zone = %zone.apex(), %how, %client, %error, "a zone transfer was cut off"),
+        Err(error) => tracing::warn!(zone = %zone.apex(), how, %client, %error, "a zone transfer was cut off"),
     }
 }
 
-fn plan(query: &Query<'_>, message: &[u8], zone: &Zone, diffs: Vec<Diff>) -> Plan {
+async fn plan(query: &Query<'_>, message: &[u8], zone: &Zone, history: &dyn History) -> Plan {
     if query.qtype != Rtype::IXFR {
         return Plan::Whole;
     }
-    match client_serial(query, message) {
-        Some(has) if has == zone.serial() || is_newer(has, zone.serial()) => Plan::UpToDate,
-        // As many changes as the zone has records are worth no more than those records.
-        Some(has) if !diffs.is_empty() && leads(&diffs, has, zone.serial()) => {
-            let records = |zone: &Zone| zone.rrsets().map(|(_, set)| set.rdatas.len()).sum::<usize>();
-            if changes(&diffs).count() <= records(zone) + 2 { Plan::Changes(diffs) } else { Plan::Whole }
-        }
-        _ => Plan::Whole,
+    let Some(has) = client_serial(query, message) else { return Plan::Whole };
+    if has == zone.serial() || is_newer(has, zone.serial()) {
+        return Plan::UpToDate;
     }
+    let steps = history.steps(zone.apex(), has, zone.serial()).await.unwrap_or_default();
+    if steps.is_empty() || !leads(&steps, has, zone.serial()) {
+        return Plan::Whole;
+    }
+    // As many changes as the zone has records are worth no more than those records.
+    let worth: usize = zone.rrsets().map(|(_, set)| set.rdatas.len()).sum();
+    if changes(&steps).count() <= worth.max(100) { Plan::Changes(steps) } else { Plan::Whole }
 }
 
 /// The serial of the version that the client has: of the SOA in AUTHORITY (RFC 1995, 3).

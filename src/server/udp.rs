@@ -45,7 +45,7 @@ fn serve_batch(socket: &Arc<UdpSocket>, batch: &mut Batch, reader: &mut Reader, 
     reader.read(|snapshot, tally| {
         batch.answer_each(|packet, out| {
             let client = packet.client()?;
-            if is_request(packet.octets) {
+            if is_request(packet.octets, || snapshot.secondaries.contains(&client.ip())) {
                 let way = Way::Datagram(Box::new(Datagram { socket: socket.clone(), back: packet.way_back() }));
                 if requests.put(Request::new(packet.octets, client, way)).is_err() {
                     tally.counters.turned_away(); // who asked asks again

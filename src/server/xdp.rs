@@ -102,7 +102,7 @@ fn serve_some(queue: &mut Queue, reader: &mut Reader, beside: &Beside, draws: &m
     reader.read(|snapshot, tally| {
         queue.answer_each(|packet, octets| {
             frame::answer(packet, octets, |client, local, query| {
-                if is_request(query) {
+                if is_request(query, || snapshot.secondaries.contains(&client.ip())) {
                     if !beside.hand_on(client, local, query) {
                         tally.counters.turned_away(); // who asked asks again
                     }

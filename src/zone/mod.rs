@@ -10,6 +10,7 @@ pub mod diff;
 pub mod drift;
 pub mod edit;
 pub mod master;
+pub mod notify;
 pub mod prepared;
 pub mod serial;
 pub mod set;
@@ -41,4 +42,6 @@ pub struct Settings {
     pub allow_query: Option<AccessList>,
     /// Who may have it whole (AXFR, IXFR).
     pub allow_transfer: AccessList,
+    /// Who is told of each new serial.
+    pub notify: Vec<notify::Target>,
 }

@@ -11,9 +11,10 @@ pub const OPCODE_UPDATE: u8 = 5 << 3;
 pub const QR_AND_OPCODE: u8 = 0xf8;
 
 /// Whether `packet` is a request: a NOTIFY, an UPDATE, a query for AXFR or IXFR, or any query that brings a TSIG. What is
-/// malformed is none, and neither is a response.
+/// malformed is none, and neither is a response. `watched` says whether a SOA query of that client is one too, so that it
+/// is known what our secondaries have seen.
 #[inline]
-pub fn is_request(packet: &[u8]) -> bool {
+pub fn is_request(packet: &[u8], watched: impl FnOnce() -> bool) -> bool {
     let Some((header, _)) = packet.split_first_chunk::<HEADER_OCTETS>() else { return false };
     match header[2] & QR_AND_OPCODE {
         0 => {}
@@ -31,8 +32,10 @@ pub fn is_request(packet: &[u8]) -> bool {
         }
     }
     let Some(([_, high, low, _, _], rest)) = packet[at..].split_first_chunk::<5>() else { return false };
-    if matches!(Rtype(u16::from_be_bytes([*high, *low])), Rtype::AXFR | Rtype::IXFR) {
-        return true;
+    match Rtype(u16::from_be_bytes([*high, *low])) {
+        Rtype::AXFR | Rtype::IXFR => return true,
+        Rtype::SOA if watched() => return true,
+        _ => {}
     }
     let [answers, authorities, additionals] =
         [6, 8, 10].map(|i| u16::from_be_bytes([header[i], header[i + 1]]) as usize);
@@ -76,24 +79,24 @@ mod tests {
     fn requests_are_told_from_queries() {
         let opt: &[u8] = b"\0\0\x29\x10\0\0\0\x80\0\0\0";
         let tsig: &[u8] = b"\x03key\0\0\xfa\0\xff\0\0\0\0\0\0";
-        assert!(!is_request(&query(0, 1, 0, &[])));
-        assert!(!is_request(&query(0, 1, 1, opt)));
-        assert!(!is_request(&query(0x80 | OPCODE_NOTIFY, 6, 0, &[])), "a response");
-        assert!(!is_request(&query(2 << 3, 6, 0, &[])), "STATUS");
-        assert!(!is_request(&query(0, 1, 2, &[tsig, opt].concat())), "a TSIG that is not the last");
-        assert!(is_request(&query(OPCODE_NOTIFY, 6, 0, &[])));
-        assert!(is_request(&query(OPCODE_UPDATE, 6, 0, &[])));
-        assert!(is_request(&query(0, 252, 0, &[])));
-        assert!(is_request(&query(0, 251, 1, opt)));
-        assert!(is_request(&query(0, 1, 1, tsig)));
-        assert!(is_request(&query(0, 1, 2, &[opt, tsig].concat())));
+        assert!(!is_request(&query(0, 1, 0, &[]), || false));
+        assert!(!is_request(&query(0, 1, 1, opt), || false));
+        assert!(!is_request(&query(0x80 | OPCODE_NOTIFY, 6, 0, &[]), || false), "a response");
+        assert!(!is_request(&query(2 << 3, 6, 0, &[]), || false), "STATUS");
+        assert!(!is_request(&query(0, 1, 2, &[tsig, opt].concat()), || false), "a TSIG that is not the last");
+        assert!(is_request(&query(OPCODE_NOTIFY, 6, 0, &[]), || false));
+        assert!(is_request(&query(OPCODE_UPDATE, 6, 0, &[]), || false));
+        assert!(is_request(&query(0, 252, 0, &[]), || false));
+        assert!(is_request(&query(0, 251, 1, opt), || false));
+        assert!(is_request(&query(0, 1, 1, tsig), || false));
+        assert!(is_request(&query(0, 1, 2, &[opt, tsig].concat()), || false));
     }
 
     proptest! {
         #[test]
         fn no_packet_makes_it_panic(packet in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let _ = is_request(&packet);
-            let _ = is_request(&query(0, 1, packet.first().copied().unwrap_or(0) % 4, &packet));
+            let _ = is_request(&packet, || false);
+            let _ = is_request(&query(0, 1, packet.first().copied().unwrap_or(0) % 4, &packet), || false);
         }
     }
 }
