@@ -123,7 +123,7 @@ pub async fn serve(
         tls,
         control.clone(),
         token,
-        api::Facts { serving: Arc::new(true.into()) },
+        api::Facts { serving: Arc::new(true.into()), secondaries },
         api_stop.clone(),
     ));
     let reloads = tokio::spawn(reload_on_hangup(hangups, control.clone()));

@@ -1,6 +1,7 @@
 //! The page for Prometheus: built anew at each scrape from the workers' counters, the writer's status, the store's numbers
 //! and the count of API requests. When the writer does not answer, the page is told without it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,8 +11,10 @@ use prometheus::{IntCounterVec, Opts, TextEncoder, core::Collector};
 
 use crate::control::StoreNumbers;
 use crate::control::message::{EndpointStatus, PoolStatus, Status, ZoneState};
+use crate::dns::Name;
 use crate::probe;
 use crate::query::{Counters, Readers};
+use crate::server::secondaries::{Secondaries, Secondary};
 use crate::steering::pool::{Override, SiteState};
 
 /// The count of API requests. Clones count together.
@@ -53,8 +56,9 @@ pub fn page(
     store: &StoreNumbers,
     probes: &probe::Numbers,
     requests: &Requests,
+    secondaries: &Secondaries,
 ) -> String {
-    let families = families(readers, status, store, probes, requests);
+    let families = families(readers, status, store, probes, requests, secondaries);
     TextEncoder::new().encode_to_string(&families).expect("each family has a name and a sample")
 }
 
@@ -65,6 +69,7 @@ fn families(
     store: &StoreNumbers,
     probes: &probe::Numbers,
     requests: &Requests,
+    secondaries: &Secondaries,
 ) -> Vec<MetricFamily> {
     let mut page = Page(requests.0.collect());
     page.0.extend(probes.collect());
@@ -82,6 +87,7 @@ fn families(
     );
     page.queries(readers);
     page.store(store);
+    page.secondaries(secondaries);
     if let Some(status) = status {
         page.server(status);
         page.pools(&status.pools);
@@ -144,6 +150,36 @@ impl Page {
             "waypost_steered_total",
             "Responses that a pool decided; the others come from zones alone.",
             [(vec![], sum(Counters::steered_count))],
+        );
+    }
+
+    fn secondaries(&mut self, secondaries: &Secondaries) {
+        let known = secondaries.all();
+        let each = |of: fn(&Secondary) -> Option<f64>| {
+            let label = |(zone, address): &(Name, SocketAddr)| {
+                vec![("zone", zone.to_string()), ("secondary", address.to_string())]
+            };
+            known.iter().filter_map(|(key, secondary)| Some((label(key), of(secondary)?))).collect::<Vec<_>>()
+        };
+        self.gauge(
+            "waypost_secondary_serial",
+            "The newest serial that a secondary is known to have: sent to the end, or asked for IXFR from there.",
+            each(|secondary| secondary.has.map(|(serial, _)| f64::from(serial))),
+        );
+        self.gauge(
+            "waypost_secondary_notified_serial",
+            "The newest serial whose NOTIFY a secondary has acknowledged.",
+            each(|secondary| secondary.notified.map(|(serial, _)| f64::from(serial))),
+        );
+        self.gauge(
+            "waypost_secondary_asked_timestamp_seconds",
+            "When a secondary last asked for the SOA.",
+            each(|secondary| secondary.asked.map(|(_, at)| at.0 as f64)),
+        );
+        self.gauge(
+            "waypost_secondary_notify_fails",
+            "Whether the newest NOTIFY is not acknowledged (1), as far as is known.",
+            each(|secondary| Some(f64::from(u8::from(secondary.problem.is_some())))),
         );
     }
 
@@ -400,7 +436,14 @@ pub(crate) mod tests {
     fn whole_page(status: Option<&Status>) -> Vec<MetricFamily> {
         let requests = Requests::default();
         requests.count("/api/v1/status", &Method::GET, StatusCode::OK);
-        families(&Readers::new(2), status, &StoreNumbers::default(), &probe::Numbers::sample(), &requests)
+        families(
+            &Readers::new(2),
+            status,
+            &StoreNumbers::default(),
+            &probe::Numbers::sample(),
+            &requests,
+            &Secondaries::sample(),
+        )
     }
 
     #[test]
@@ -426,6 +469,7 @@ pub(crate) mod tests {
             &StoreNumbers::default(),
             &probe::Numbers::default(),
             &Requests::default(),
+            &Secondaries::default(),
         );
         for line in [
             "waypost_generation 17",
@@ -446,8 +490,8 @@ pub(crate) mod tests {
 
     #[test]
     fn without_the_writer_queries_are_still_told() {
-        let page =
-            page(&Readers::new(1), None, &StoreNumbers::default(), &probe::Numbers::default(), &Requests::default());
+        let (store, probes) = (StoreNumbers::default(), probe::Numbers::default());
+        let page = page(&Readers::new(1), None, &store, &probes, &Requests::default(), &Secondaries::default());
         assert!(page.contains("waypost_control_up 0\n") && page.contains("waypost_queries_total"), "{page}");
         assert!(!page.contains("waypost_generation"));
     }

@@ -57,6 +57,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::Handle;
 use crate::server::certificate::Certificate;
+use crate::server::secondaries::Secondaries;
 
 pub use problem::Problem;
 pub use token::{Token, TokenError};
@@ -86,6 +87,8 @@ pub struct Tls {
 pub struct Facts {
     /// Whether DNS queries are being answered: what `/readyz` says.
     pub serving: Arc<AtomicBool>,
+    /// What is known of the secondaries of our zones.
+    pub secondaries: Arc<Secondaries>,
 }
 
 /// Serves the API on `listener` until `stop`; then no more connections are accepted, and those that are in the middle of a

@@ -318,7 +318,7 @@ async fn readyz(State(app): State<App>) -> Response {
 async fn metrics_page(State(app): State<App>) -> Response {
     let status = status_soon(&app).await;
     let (readers, store, probes) = (app.control.readers(), app.control.store_numbers(), app.control.probe_numbers());
-    let page = metrics::page(readers, status.as_ref(), store, probes, &app.requests);
+    let page = metrics::page(readers, status.as_ref(), store, probes, &app.requests, &app.facts.secondaries);
     ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], page).into_response()
 }
 

@@ -27,6 +27,21 @@ pub fn check_against_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> 
     for (pool, place) in loaded.settings.pools.iter().zip(&loaded.pool_places) {
         let mut names = successors(Some(pool.name.clone()), Name::parent);
         let Some(Some((zone, signed))) = names.find_map(|name| by_apex.get(&name)) else { continue };
+        let settings = loaded.settings.zones.iter().find(|settings| settings.name == *zone.apex());
+        if settings.is_some_and(|settings| !settings.allow_transfer.0.is_empty() || !settings.notify.is_empty()) {
+            found.push(Diagnostic {
+                severity: Severity::Warning,
+                message: format!(
+                    "pool \"{}\" lies over zone \"{}\", which is transferred: secondaries can't steer, they answer what its \
+                     file says, and the horizon does not count that",
+                    pool.name,
+                    zone.apex()
+                ),
+                file: loaded.file.clone(),
+                place: Some(place.clone()),
+                help: Some("for weights on all name servers, run several Waypost servers".to_owned()),
+            });
+        }
         let judge = Judge { pool, zone, signed: *signed.get_or_init(|| signature(zone)) };
         found.extend(judge.mistakes().into_iter().map(|m| m.at(loaded, place)));
     }

@@ -29,6 +29,15 @@ pub struct Secondary {
 pub struct Secondaries(Mutex<BTreeMap<(Name, SocketAddr), Secondary>>);
 
 impl Secondaries {
+    /// One of which all is known.
+    #[cfg(test)]
+    pub fn sample() -> Self {
+        let at = Some((7, Timestamp(1_800_000_000)));
+        let secondary = Secondary { notified: at, problem: None, asked: at, has: at };
+        let key = ("example.org".parse().expect("it is a name"), ([192, 0, 2, 53], 53).into());
+        Self(Mutex::new(BTreeMap::from([(key, secondary)])))
+    }
+
     /// All that is known, by zone and address.
     pub fn all(&self) -> BTreeMap<(Name, SocketAddr), Secondary> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()

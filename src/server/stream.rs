@@ -68,8 +68,10 @@ impl Stream {
         let length = (outgoing.message.len() as u16).to_be_bytes();
         let octets = [&length[..], &outgoing.message].concat();
         if let Some(made) = outgoing.answered {
-            while self.check()?.is_some() {
+            self.check()?;
+            while self.mark.is_some() {
                 tokio::time::sleep(ACK_CHECK).await;
+                self.check()?;
             }
             timeout_at(made + ACKNOWLEDGED, self.tcp.write_all(&octets)).await??;
             self.sent += octets.len() as u64;
