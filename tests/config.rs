@@ -248,7 +248,7 @@ fn each_mistake_in_a_probe_is_told_with_its_place() {
         ("port = 80", "4:1: error: [probe.p] has no \"type\""),
         (
             "type = \"htps\"\nport = 80",
-            "5:8: error: \"type\" must be \"http\", \"https\" or \"tcp\", not \"htps\" (did you mean \"https\"?)",
+            "5:8: error: \"type\" must be \"http\", \"https\", \"tcp\", \"dns\", \"grpc\", \"prometheus\" or \"command\", not \"htps\" (did you mean \"https\"?)",
         ),
         ("type = \"tcp\"\nport = 70000", "6:8: error: \"port\" must be a port from 1 to 65535, not 70000"),
         (
@@ -282,7 +282,7 @@ fn each_mistake_in_a_probe_is_told_with_its_place() {
         ("type = \"tcp\"\nport = 80\nrise = 0", "7:8: error: \"rise\" must be a whole number from 1 to 1000, not 0"),
         (
             "type = \"tcp\"\nport = 80\nfal = 1",
-            "7:1: error: unknown key \"fal\" in [probe.p] (did you mean \"fall\"? known here: type, interval, timeout, rise, fall, source, port, send, tls, expect, expect-regex, sni, ca-file, pins, verify)",
+            "7:1: error: unknown key \"fal\" in [probe.p] (did you mean \"fall\"? known here: type, interval, timeout, rise, fall, source, port, send, expect, expect-regex, tls, sni, ca-file, pins, verify)",
         ),
         (
             "type = \"http\"\nstatus = [\"200-299\", \"404-400\"]",
@@ -303,7 +303,7 @@ fn each_mistake_in_a_probe_is_told_with_its_place() {
         ),
         (
             "type = \"http\"\nverify = false",
-            "6:1: error: \"verify\" is for probes of type \"https\", \"tcp\", and [probe.p] is of type \"http\"",
+            "6:1: error: \"verify\" is for probes of type \"https\", \"tcp\", \"grpc\", \"prometheus\", and [probe.p] is of type \"http\"",
         ),
         (
             "type = \"https\"\npins = [\"abc\"]",
@@ -316,6 +316,19 @@ fn each_mistake_in_a_probe_is_told_with_its_place() {
         (
             "type = \"https\"\nverify = false",
             "6:10: warning: [probe.p] verifies no certificate: anyone could answer in the endpoint's place (\"ca-file\" or \"pins\" trust a certificate of one's own)",
+        ),
+        ("type = \"grpc\"", "4:1: error: [probe.p] has no \"port\""),
+        (
+            "type = \"command\"\ncommand = [\"check\"]",
+            "6:11: error: \"check\" must be a whole path: no shell looks it up",
+        ),
+        (
+            "type = \"dns\"\nrcode = \"NOEROR\"",
+            "6:9: error: \"rcode\" must be \"NOERROR\", \"NXDOMAIN\", \"SERVFAIL\", \"REFUSED\", \"NOTIMP\" or \"FORMERR\", not \"NOEROR\" (did you mean \"NOERROR\"?)",
+        ),
+        (
+            "type = \"prometheus\"\nurl = \"http://127.0.0.1:9090\"\nquery = \"up\"\nexpect = \"0.05\"",
+            "8:10: error: \"expect\" must be a comparison with a number, such as \"< 0.05\" or \">= 1\", not \"0.05\"",
         ),
         ("type = \"tcp\"\nport = 80\nsni = \"x\"", "7:7: error: \"sni\" is for TLS: say tls = true, too"),
         (

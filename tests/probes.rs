@@ -1,5 +1,6 @@
 //! Probes against the programs that people run, tried by `waypost probe` as an operator would:
 //! - nginx over HTTP/1.1, HTTP/2 with prior knowledge, TLS with ALPN; status, body, method, Host and headers;
+//! - haproxy over TCP, TLS and HTTP/2; BIND over UDP and TCP; gRPC's own library; a real Prometheus; a command;
 //! - certificates: valid, expired, self-signed, pinned, of an authority of one's own, for another name, not verified.
 
 mod support;
@@ -145,4 +146,170 @@ fn nginx_over_tls() {
     let talk = "send = \"GET / HTTP/1.0\\r\\n\\r\\n\"\nexpect-regex = \"^HTTP/1.1 [23]\"";
     is_up(at, &format!("type = \"tcp\"\nport = {expired}\ntls = true\nverify = false\n{talk}"), "answer as expected");
     is_not_up(at, &format!("type = \"tcp\"\nport = {expired}\ntls = true\n{ca}"), "certificate expired on 2020-01-02");
+}
+
+#[test]
+fn haproxy_over_tcp_tls_and_http2() {
+    let at = "127.61.3.1";
+    let Some(haproxy) = found("haproxy") else { return };
+    let certificates = Certificates::make();
+    let (plain, tls) = (free_port(at), free_port(at));
+    let folder = tempfile::TempDir::new().unwrap();
+    let read = |file: &str| fs::read_to_string(certificates.path(file)).unwrap();
+    fs::write(folder.path().join("both.pem"), read("valid.pem") + &read("valid.key")).unwrap();
+    let config = format!(
+        "defaults\n mode http\n timeout client 5s\n timeout server 5s\n timeout connect 5s\n\
+         frontend plain\n bind {at}:{plain}\n http-request return status 200 content-type text/plain string \"ready\"\n\
+         frontend tls\n bind {at}:{tls} ssl crt both.pem alpn h2,http/1.1\n\
+         http-request return status 429 content-type text/plain string \"busy\"\n"
+    );
+    fs::write(folder.path().join("haproxy.cfg"), config).unwrap();
+    let mut command = Command::new(haproxy);
+    command.args(["-db", "-f", "haproxy.cfg"]);
+    let _haproxy = Program::start(command, folder, format!("{at}:{plain}").parse().unwrap());
+    let ca = format!("ca-file = \"{}\"", certificates.path("ca.pem"));
+    is_up(at, &format!("type = \"tcp\"\nport = {plain}"), "up: connected");
+    is_up(at, &format!("type = \"tcp\"\nport = {tls}\ntls = true\n{ca}"), "up: connected");
+    is_up(at, &format!("type = \"http\"\nport = {plain}\nversion = \"2\"\nexpect = \"ready\""), "HTTP/2.0 200");
+    is_up(
+        at,
+        &format!("type = \"https\"\nport = {tls}\n{ca}\nversion = \"2\"\nstatus = 429\nexpect-regex = \"^busy$\""),
+        "HTTP/2.0 429",
+    );
+    is_not_up(at, &format!("type = \"https\"\nport = {tls}\n{ca}"), "status 429, expected 200-399");
+}
+
+#[test]
+fn bind_over_udp_and_tcp() {
+    let at = "127.0.0.1"; // BIND listens only where an interface has the very address
+    let Some(named) = found("named") else { return };
+    let port = free_port(at);
+    let folder = tempfile::TempDir::new().unwrap();
+    let config = format!(
+        "options {{ directory \"{0}\"; pid-file none; session-keyfile none; listen-on port {port} {{ {at}; }}; listen-on-v6 {{ none; }}; \
+         recursion no; }};\ncontrols {{ }};\nzone \"example.org\" {{ type primary; file \"zone\"; }};\n",
+        folder.path().display()
+    );
+    fs::write(folder.path().join("named.conf"), config).unwrap();
+    fs::write(folder.path().join("zone"), support::ZONE).unwrap();
+    let mut command = Command::new(named);
+    command.args(["-g", "-c", "named.conf"]);
+    let _named = Program::start(command, folder, format!("{at}:{port}").parse().unwrap());
+    let dns = format!("type = \"dns\"\nport = {port}");
+    for dns in [dns.clone(), format!("{dns}\ntransport = \"tcp\"")] {
+        is_up(at, &dns, "NOERROR: 192.0.2.99\n");
+        is_up(at, &format!("{dns}\nexpect = \"192.0.2.99\""), "up: NOERROR, answer as expected");
+        is_up(at, &format!("{dns}\nquery = \"nobody.example.org\"\nrcode = \"NXDOMAIN\""), "up: NXDOMAIN");
+        is_not_up(at, &format!("{dns}\nexpect = \"192.0.2.9\""), "answer \"192.0.2.99\", expected \"192.0.2.9\"");
+        is_not_up(at, &format!("{dns}\nquery = \"example.net\""), "RCODE REFUSED, expected NOERROR");
+        is_up(
+            at,
+            &format!("{dns}\nquery = \"example.org\"\nquery-type = \"SOA\"\nexpect-regex = \" 2026010101 \""),
+            "expected",
+        );
+    }
+    is_not_up(at, &format!("type = \"dns\"\nport = {}", free_port(at)), "connection refused");
+}
+
+/// A server of gRPC's own library, whose answer depends on the service asked after.
+const GRPC_SERVER: &str = r#"
+import sys, time
+from concurrent import futures
+import grpc
+def check(request, context):
+    service = request[2:].decode()
+    if service in ("", "good"): return b"\x08\x01"
+    if service == "bad": return b"\x08\x02"
+    context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+method = grpc.unary_unary_rpc_method_handler(check)
+server = grpc.server(futures.ThreadPoolExecutor(2))
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": method}),))
+server.add_insecure_port(sys.argv[1])
+read = lambda name: open(name, "rb").read()
+server.add_secure_port(sys.argv[2], grpc.ssl_server_credentials([(read(sys.argv[3]), read(sys.argv[4]))]))
+server.start()
+time.sleep(600)
+"#;
+
+#[test]
+fn grpc_by_its_own_library() {
+    let at = "127.61.5.1";
+    let Some(python) = found("python3") else { return };
+    // Debian's grpc library is seen by Debian's python.
+    let there = Command::new("/usr/bin/python3").args(["-c", "import grpc"]).output().is_ok_and(|o| o.status.success());
+    assert!(there || std::env::var_os("CI").is_none(), "python3-grpcio is missing: tests/setup.sh installs it");
+    if !there {
+        return eprintln!("skipped: python3-grpcio is missing");
+    }
+    let certificates = Certificates::make();
+    let (plain, tls) = (free_port(at), free_port(at));
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut command = Command::new(python);
+    command.args(["-c", GRPC_SERVER, &format!("{at}:{plain}"), &format!("{at}:{tls}")]);
+    command.args([certificates.path("valid.key"), certificates.path("valid.pem")]);
+    let _server = Program::start(command, folder, format!("{at}:{tls}").parse().unwrap());
+    let grpc = format!("type = \"grpc\"\nport = {plain}");
+    is_up(at, &grpc, "up: SERVING");
+    is_up(at, &format!("{grpc}\nservice = \"good\""), "up: SERVING");
+    is_not_up(at, &format!("{grpc}\nservice = \"bad\""), "NOT_SERVING, expected SERVING");
+    is_not_up(at, &format!("{grpc}\nservice = \"other\""), "gRPC status 5: unknown service");
+    let ca = format!("ca-file = \"{}\"", certificates.path("ca.pem"));
+    is_up(at, &format!("type = \"grpc\"\nport = {tls}\ntls = true\n{ca}"), "up: SERVING");
+    is_not_up(at, &format!("type = \"grpc\"\nport = {tls}\ntls = true"), "certificate is not signed by");
+}
+
+#[test]
+fn a_real_prometheus() {
+    let at = "127.61.6.1";
+    let Some(prometheus) = found("prometheus") else { return };
+    let port = free_port(at);
+    let folder = tempfile::TempDir::new().unwrap();
+    fs::write(folder.path().join("p.yml"), "scrape_configs: []\n").unwrap();
+    let mut command = Command::new(prometheus);
+    command.args(["--config.file=p.yml", "--storage.tsdb.path=data", &format!("--web.listen-address={at}:{port}")]);
+    let _prometheus = Program::start(command, folder, format!("{at}:{port}").parse().unwrap());
+    let ask = |query: &str, expect: &str| {
+        format!("type = \"prometheus\"\nurl = \"http://{at}:{port}\"\nquery = '{query}'\nexpect = \"{expect}\"")
+    };
+    // It listens before its storage is ready.
+    let until = std::time::Instant::now() + support::SOON;
+    while tried(at, &ask("vector(1)", "== 1")).0 != 0 {
+        assert!(std::time::Instant::now() < until, "{}", tried(at, &ask("vector(1)", "== 1")).1);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    is_up(at, &ask("vector(0.03)", "< 0.05"), "up: value 0.03");
+    is_up(at, &ask("3", ">= 3"), "up: value 3");
+    is_up(
+        at,
+        &ask(
+            "label_replace(vector(1), \"s\", \"$site\", \"\", \"\") == on(s) label_replace(vector(1), \"s\", \"ec2\", \"\", \"\")",
+            "== 1",
+        ),
+        "up: value 1",
+    );
+    is_not_up(
+        at,
+        &ask("vector(0.05) or label_replace(vector(0.01), \"a\", \"b\", \"\", \"\")", "< 0.05"),
+        "value 0.05, expected < 0.05",
+    );
+    is_not_up(at, &ask("absent_metric", "< 1"), "unknown: the query gives no value");
+    is_not_up(at, &format!("{}\nmax-age = \"30s\"", ask("absent_metric", "< 1")), "unknown: the query gives no value");
+    is_not_up(at, &ask("vector(0) / 0", "< 1"), "unknown: the query gives NaN");
+    is_not_up(at, &ask("sum(", "< 1"), "unknown: Prometheus: refused: ");
+    let nobody = format!("http://{at}:{}", free_port(at));
+    is_not_up(
+        at,
+        &ask("1", "< 1").replace(&format!("http://{at}:{port}"), &nobody),
+        "unknown: Prometheus: connection refused",
+    );
+}
+
+#[test]
+fn a_command_is_told_whom_it_is_about() {
+    let script = "echo \"$WAYPOST_POOL $WAYPOST_SITE $WAYPOST_FAMILY $WAYPOST_ADDRESS\"; exit $0";
+    let command = |code: u8| format!("type = \"command\"\ncommand = [\"/bin/sh\", \"-c\", '{script}', \"{code}\"]");
+    is_up("192.0.2.1", &command(0), "up: exit 0: www.example.org ec2 ipv4 192.0.2.1");
+    is_not_up("2001:db8::1", &command(2), "exit 2: www.example.org ec2 ipv6 2001:db8::1");
+    let slow = "type = \"command\"\ncommand = [\"/bin/sleep\", \"60\"]\ntimeout = \"200ms\"";
+    is_not_up("192.0.2.1", slow, "no answer in 200ms (run)");
 }

@@ -20,6 +20,8 @@ need knotd knot
 need named bind9
 need dnssec-verify bind9-utils
 need ldns-verify-zone ldnsutils
+need prometheus prometheus
+/usr/bin/python3 -c "import grpc" 2>/dev/null || missing="$missing python3-grpcio"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ]; then as=; elif command -v sudo >/dev/null 2>&1; then as=sudo; else

@@ -62,7 +62,7 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
     }
     groups::agree(&mut pools, src);
     for pool in &pools {
-        check_together(pool, around.zones, src);
+        check_together(pool, around, src);
     }
     for (name, probe) in around.probes.iter().filter(|(name, _)| !used.contains(&name.as_str())) {
         src.warning(Some(probe.at.clone()), format!("no pool uses probe {name:?}"));
@@ -283,7 +283,8 @@ fn rdata(table: &mut Table, pool: Option<&Name>, src: &mut Source) -> (bool, Opt
 }
 
 /// What only shows when all endpoints are seen together.
-fn check_together(read: &Read, zones: &Zones, src: &mut Source) {
+fn check_together(read: &Read, around: &Surroundings, src: &mut Source) {
+    let zones = around.zones;
     let Read { settings: pool, at, .. } = read;
     let name = &pool.name;
     let endpoints = || pool.endpoints.iter().zip(read.said.iter().map(|said| &said.at));
@@ -316,6 +317,7 @@ fn check_together(read: &Read, zones: &Zones, src: &mut Source) {
             .help(format!("whoever is sent to {site:?} gets NODATA for it"));
         }
         if let Some(probe) = &pool.probe
+            && around.probes.get(probe).and_then(|p| p.settings.as_ref()).is_none_or(|p| p.kind.needs_address())
             && !gives(endpoint, Rtype::A)
             && !gives(endpoint, Rtype::AAAA)
         {

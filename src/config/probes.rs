@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Uri};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -17,9 +17,11 @@ use super::reader::{Table, Value};
 use super::sections::path as file_path;
 use super::source::Source;
 use super::values::{self, LABEL, label};
+use crate::dns::Rtype;
 use crate::probe::expect::{Expect, Pattern};
+use crate::probe::prometheus::Comparison;
 use crate::probe::tls::{Client, Pin, Trust};
-use crate::probe::{self, Kind, Settings, http, tcp};
+use crate::probe::{self, Kind, Settings, command, dns, grpc, http, prometheus, tcp};
 use crate::steering::health::Thresholds;
 
 /// A `[probe.NAME]` as read.
@@ -49,9 +51,21 @@ enum Type {
     Http,
     Https,
     Tcp,
+    Dns,
+    Grpc,
+    Prometheus,
+    Command,
 }
 
-const TYPES: [(&str, Type); 3] = [("http", Type::Http), ("https", Type::Https), ("tcp", Type::Tcp)];
+const TYPES: [(&str, Type); 7] = [
+    ("http", Type::Http),
+    ("https", Type::Https),
+    ("tcp", Type::Tcp),
+    ("dns", Type::Dns),
+    ("grpc", Type::Grpc),
+    ("prometheus", Type::Prometheus),
+    ("command", Type::Command),
+];
 
 impl Type {
     /// The keys of its own.
@@ -74,6 +88,10 @@ impl Type {
                 "verify",
             ],
             Self::Tcp => &["port", "send", "expect", "expect-regex", "tls", "sni", "ca-file", "pins", "verify"],
+            Self::Dns => &["port", "transport", "query", "query-type", "rcode", "expect", "expect-regex"],
+            Self::Grpc => &["port", "host", "service", "tls", "sni", "ca-file", "pins", "verify"],
+            Self::Prometheus => &["url", "query", "expect", "unknown", "max-age", "sni", "ca-file", "pins", "verify"],
+            Self::Command => &["command"],
         }
     }
 }
@@ -123,6 +141,10 @@ fn probe(section: &Value, src: &mut Source) -> Option<Settings> {
             Type::Http => http(&mut keys, false, src),
             Type::Https => http(&mut keys, true, src),
             Type::Tcp => tcp(&mut keys, src),
+            Type::Dns => dns(&mut keys, src),
+            Type::Grpc => grpc(&mut keys, src),
+            Type::Prometheus => prometheus(&mut keys, src),
+            Type::Command => command(&mut keys, src),
         }
     } else {
         // Nothing is unknown that some type knows.
@@ -332,31 +354,150 @@ fn expect(keys: &mut Keys, src: &mut Source) -> Result<Option<Expect>, Wrong> {
 }
 
 fn tcp(keys: &mut Keys, src: &mut Source) -> Option<Kind> {
-    let [port_spec, send, tls] = ["port", "send", "tls"].map(|key| keys.get(key));
+    let [port_spec, send] = ["port", "send"].map(|key| keys.get(key));
     let port = port(port_spec, None, keys, src);
     let send = match send {
         Some(v) => v.text("what is sent", src).map(|text| Some(Box::from(text.as_bytes()))),
         None => Some(None),
     };
     let expect = expect(keys, src);
-    let tls = match tls {
-        Some(v) => v.flag(src),
-        None => Some(false),
+    let tls = optional_client(keys, &[], src);
+    Some(Kind::Tcp(tcp::Settings { port: port?, tls: tls.ok()?, host: None, send: send?, expect: expect.ok()? }))
+}
+
+fn dns(keys: &mut Keys, src: &mut Source) -> Option<Kind> {
+    let [port_spec, transport, query, rtype, rcode] =
+        ["port", "transport", "query", "query-type", "rcode"].map(|key| keys.get(key));
+    let port = port(port_spec, Some(53), keys, src);
+    let tcp = transport.map_or(Some(false), |v| v.one_of(&[("udp", false), ("tcp", true)], src));
+    let name = match query {
+        Some(v) => values::name(&v, src).map(Some),
+        None => Some(None),
     };
-    let tls = match tls {
-        Some(true) => client(keys, &[], src).map(Some),
-        tls => {
-            for key in ["sni", "ca-file", "pins", "verify"] {
-                if let Some(v) = keys.get(key)
-                    && tls.is_some()
-                {
-                    src.error(v.span, format!("{key:?} is for TLS: say tls = true, too"));
-                }
-            }
-            tls.map(|_| None)
+    let rtype =
+        rtype.map_or(Some(Rtype::A), |v| v.parsed("a record type, such as \"A\" or \"SOA\"", src, Rtype::parse));
+    const RCODES: [&str; 6] = ["NOERROR", "NXDOMAIN", "SERVFAIL", "REFUSED", "NOTIMP", "FORMERR"];
+    let rcode = rcode.map_or(Some("NOERROR"), |v| v.one_of(&RCODES.map(|rcode| (rcode, rcode)), src));
+    let expect = expect(keys, src);
+    let (rcode, expect) = (rcode?.to_owned(), expect.ok()?);
+    Some(Kind::Dns(dns::Settings { port: port?, tcp: tcp?, name: name?, rtype: rtype?, rcode, expect }))
+}
+
+fn grpc(keys: &mut Keys, src: &mut Source) -> Option<Kind> {
+    let [port_spec, host_spec, service] = ["port", "host", "service"].map(|key| keys.get(key));
+    let port = port(port_spec, None, keys, src);
+    let host = host(host_spec, "the authority asked for, of printable ASCII characters without spaces", src);
+    let service = service.map_or(Some(""), |v| v.text("the name of a service", src));
+    let tls = optional_client(keys, &["h2"], src);
+    let service = service?.to_owned();
+    Some(Kind::Grpc(grpc::Settings { port: port?, tls: tls.ok()?, host: host.ok()?, service }))
+}
+
+fn prometheus(keys: &mut Keys, src: &mut Source) -> Option<Kind> {
+    let at = keys.table.span();
+    let [url, query, expect, unknown, max_age] =
+        ["url", "query", "expect", "unknown", "max-age"].map(|key| keys.get(key));
+    for (key, missing) in [("url", url.is_none()), ("query", query.is_none()), ("expect", expect.is_none())] {
+        if missing {
+            src.absence(at.clone(), format!("{} has no {key:?}", keys.title));
         }
+    }
+    let what = "the URL of a Prometheus, such as \"http://127.0.0.1:9090\", without query or fragment";
+    let url = url.and_then(|v| {
+        v.parsed(what, src, |text| {
+            let uri: Uri = text.parse().ok()?;
+            let tls = match uri.scheme_str()? {
+                "http" => false,
+                "https" => true,
+                _ => return None,
+            };
+            let plain = uri.query().is_none() && !text.contains(['#', '@']);
+            let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+            let prefix = uri.path().trim_end_matches('/').to_owned();
+            Some((tls, uri.host()?.to_owned(), port, prefix)).filter(|_| plain)
+        })
+    });
+    let query = query.and_then(|v| v.parsed("a PromQL query", src, |text| Some(text).filter(|t| !t.trim().is_empty())));
+    let what = "a comparison with a number, such as \"< 0.05\" or \">= 1\"";
+    let comparison = expect.and_then(|v| v.parsed(what, src, Comparison::parse));
+    // A Prometheus that is away must not take a site away.
+    let unknown = unknown.map_or(Some(false), |v| v.one_of(&[("none", false), ("down", true)], src));
+    let max_age = match max_age {
+        Some(v) => values::duration(&v, Duration::from_secs(1), src).map(Some),
+        None => Some(None),
     };
-    Some(Kind::Tcp(tcp::Settings { port: port?, tls: tls?, host: None, send: send?, expect: expect.ok()? }))
+    let (with_tls, host, port, prefix) = url?;
+    let tls = if with_tls {
+        Some(client(keys, &["http/1.1"], src)?)
+    } else {
+        refuse_tls_keys(keys, "the URL must begin with https://", src);
+        None
+    };
+    let (query, unknown_is_down) = (query?.to_owned(), unknown?);
+    let (comparison, max_age) = (comparison?, max_age?);
+    Some(Kind::Prometheus(prometheus::Settings {
+        tls,
+        host,
+        port,
+        prefix,
+        query,
+        comparison,
+        unknown_is_down,
+        max_age,
+    }))
+}
+
+fn command(keys: &mut Keys, src: &mut Source) -> Option<Kind> {
+    const WHAT: &str =
+        "an array of a program and its arguments, such as [\"/usr/lib/nagios/plugins/check_load\", \"-w\", \"5\"]";
+    let Some(v) = keys.get("command") else {
+        src.absence(keys.table.span(), format!("{} has no \"command\"", keys.title));
+        return None;
+    };
+    let elements = v.list(WHAT, src);
+    let argv: Option<Vec<String>> = elements
+        .iter()
+        .map(|e| e.parsed("text without NUL", src, |t| Some(t.to_owned()).filter(|t| !t.contains('\0'))))
+        .collect();
+    let argv = argv.filter(|argv| !argv.is_empty())?;
+    if !argv[0].starts_with('/') {
+        src.error(v.span.clone(), format!("{:?} must be a whole path: no shell looks it up", argv[0]));
+        return None;
+    }
+    if !is_executable(&argv[0]) {
+        src.warning(Some(v.span), format!("{:?} is no program that can be run here", argv[0]));
+    }
+    Some(Kind::Command(command::Settings::new(argv)))
+}
+
+fn is_executable(program: &str) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(program).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// The TLS part, where `tls = true` asks for it.
+fn optional_client(
+    keys: &mut Keys,
+    protocols: &'static [&'static str],
+    src: &mut Source,
+) -> Result<Option<Client>, Wrong> {
+    let tls = match keys.get("tls") {
+        Some(v) => v.flag(src).ok_or(Wrong)?,
+        None => false,
+    };
+    if tls {
+        return client(keys, protocols, src).map(Some).ok_or(Wrong);
+    }
+    refuse_tls_keys(keys, "say tls = true, too", src);
+    Ok(None)
+}
+
+fn refuse_tls_keys(keys: &mut Keys, when: &str, src: &mut Source) {
+    for key in ["sni", "ca-file", "pins", "verify"] {
+        if let Some(v) = keys.get(key) {
+            src.error(v.span, format!("{key:?} is for TLS: {when}"));
+        }
+    }
 }
 
 /// `sni`, and whom TLS trusts: the system's authorities, those of `ca-file`, the keys in `pins`, or with `verify = false`

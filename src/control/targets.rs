@@ -7,7 +7,7 @@ use crate::dns::Rtype;
 use crate::probe::Target;
 use crate::steering::pool::Endpoint;
 
-/// The endpoints to probe: those with addresses, of pools with a probe.
+/// The endpoints to probe: those of pools with a probe, with addresses where the probe needs them.
 pub fn targets(settings: &Settings) -> Vec<Target> {
     let mut targets = Vec::new();
     for pool in &settings.pools {
@@ -15,11 +15,12 @@ pub fn targets(settings: &Settings) -> Vec<Target> {
         let Some((probe_name, probe)) = probe else { continue };
         for endpoint in &pool.endpoints {
             let addresses = addresses(endpoint);
-            if !addresses.is_empty() {
-                let (pool, site) = (pool.name.clone(), endpoint.site.clone());
-                let (probe_name, probe) = (probe_name.clone(), probe.clone());
-                targets.push(Target { pool, site, addresses, probe_name, probe });
+            if addresses.is_empty() && probe.kind.needs_address() {
+                continue;
             }
+            let (pool, site) = (pool.name.clone(), endpoint.site.clone());
+            let (probe_name, probe) = (probe_name.clone(), probe.clone());
+            targets.push(Target { pool, site, addresses, probe_name, probe });
         }
     }
     targets

@@ -1,48 +1,39 @@
 //! One check: what is asked of which address, and what came of it.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::failure::Failure;
 use super::phases::{Phase, Phases};
-use super::{Kind, Subject, Target, http, tcp};
+use super::{Kind, Settings, Source, Subject, Target, command, dns, grpc, http, prometheus, tcp};
 
 /// All that decides what a check does and when. Targets that agree in it are checked together; thresholds are no part of
 /// it, as they only matter to whoever reads the reports.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Check {
-    address: IpAddr,
-    /// With everything filled in that depends on the pool.
+    subject: Subject,
+    /// With everything filled in that depends on the target.
     kind: Kind,
-    source: Option<IpAddr>,
+    source: Source,
     pub(super) interval: Duration,
     timeout: Duration,
 }
 
 impl Check {
-    /// The checks that `target` needs: one for each of its addresses.
+    /// The checks that `target` needs: one for each of its subjects.
     pub(super) fn all_of(target: &Target) -> Vec<Self> {
-        let mut addresses = target.addresses.clone();
-        addresses.sort_unstable();
-        addresses.dedup();
-        let mut kind = target.probe.kind.clone();
-        if let Kind::Http(http::Settings { host, .. }) | Kind::Tcp(tcp::Settings { host, tls: Some(_), .. }) = &mut kind
-        {
-            host.get_or_insert_with(|| target.pool.to_string());
-        }
-        let of = |address: IpAddr| Self {
-            address,
-            kind: kind.clone(),
-            source: target.probe.source.toward(address),
-            interval: target.probe.interval,
-            timeout: target.probe.timeout,
-        };
-        addresses.into_iter().map(of).collect()
+        let Settings { interval, timeout, source, .. } = target.probe;
+        let of = |subject| Self { subject, kind: filled(target, subject), source, interval, timeout };
+        target.subjects().into_iter().map(of).collect()
     }
 
     /// What it asks about.
     pub(super) fn subject(&self) -> Subject {
-        Subject::Address(self.address)
+        self.subject
+    }
+
+    /// Whether it runs a program, of which fewer are let at once.
+    pub(super) fn is_command(&self) -> bool {
+        matches!(self.kind, Kind::Command(_))
     }
 
     /// Carries it out: what was seen, if it is good.
@@ -58,18 +49,71 @@ impl Check {
     }
 
     async fn within_the_timeout(&self, phases: &mut Phases) -> Result<String, Failure> {
-        match tokio::time::timeout(self.timeout, self.ask(phases)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Failure::Timeout { after: self.timeout, phase: phases.current() }),
+        if let Ok(outcome) = tokio::time::timeout(self.timeout, self.ask(phases)).await {
+            return outcome;
         }
+        let late = Failure::Timeout { after: self.timeout, phase: phases.current() };
+        Err(match &self.kind {
+            Kind::Prometheus(settings) => {
+                Failure::Unknown { detail: format!("Prometheus: {late}"), is_down: settings.unknown_is_down }
+            }
+            _ => late,
+        })
     }
 
     async fn ask(&self, phases: &mut Phases) -> Result<String, Failure> {
-        match &self.kind {
-            Kind::Http(settings) => http::ask(settings, self.address, self.source, phases).await,
-            Kind::Tcp(settings) => tcp::ask(settings, self.address, self.source, phases).await,
+        match (&self.kind, self.subject) {
+            (Kind::Prometheus(settings), _) => prometheus::ask(settings, self.source, phases).await,
+            (Kind::Command(settings), _) => command::ask(settings, phases).await,
+            (kind, Subject::Address(address)) => {
+                let source = self.source.toward(address);
+                match kind {
+                    Kind::Http(settings) => http::ask(settings, address, source, phases).await,
+                    Kind::Tcp(settings) => tcp::ask(settings, address, source, phases).await,
+                    Kind::Dns(settings) => dns::ask(settings, address, source, phases).await,
+                    Kind::Grpc(settings) => grpc::ask(settings, address, source, phases).await,
+                    Kind::Prometheus(_) | Kind::Command(_) => unreachable!("they are asked above"),
+                }
+            }
+            (_, Subject::Endpoint) => unreachable!("without an address there is no subject for these kinds"),
         }
     }
+}
+
+/// The kind of the target's probe, with everything filled in that differs from target to target.
+fn filled(target: &Target, subject: Subject) -> Kind {
+    let mut kind = target.probe.kind.clone();
+    match &mut kind {
+        Kind::Http(http::Settings { host, .. })
+        | Kind::Tcp(tcp::Settings { host, tls: Some(_), .. })
+        | Kind::Grpc(grpc::Settings { host, .. }) => {
+            host.get_or_insert_with(|| target.pool.to_string());
+        }
+        Kind::Tcp(_) => {}
+        Kind::Dns(settings) => {
+            settings.name.get_or_insert_with(|| target.pool.clone());
+        }
+        Kind::Prometheus(settings) => {
+            for (name, value) in about(target, subject) {
+                settings.query = settings.query.replace(&format!("${name}"), &value);
+            }
+        }
+        Kind::Command(settings) => {
+            let variable = |(name, value): (&'static str, String)| (format!("WAYPOST_{}", name.to_uppercase()), value);
+            settings.environment = about(target, subject).map(variable).into();
+        }
+    }
+    kind
+}
+
+/// What is asked about, by name.
+fn about(target: &Target, subject: Subject) -> [(&'static str, String); 4] {
+    let (address, family) = match subject {
+        Subject::Endpoint => (String::new(), ""),
+        Subject::Address(address) => (address.to_string(), if address.is_ipv4() { "ipv4" } else { "ipv6" }),
+    };
+    let (pool, site) = (target.pool.to_string(), target.site.clone());
+    [("pool", pool), ("site", site), ("address", address), ("family", family.to_owned())]
 }
 
 #[cfg(test)]

@@ -42,6 +42,16 @@ impl Expect {
     }
 }
 
+impl fmt::Display for Expect {
+    /// `"text"` or `/pattern/`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Pattern(pattern) => write!(f, "{pattern:?}"),
+        }
+    }
+}
+
 /// A regular expression, compiled. Equal when it is written the same.
 #[derive(Clone)]
 pub struct Pattern(Regex);

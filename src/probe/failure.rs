@@ -30,6 +30,25 @@ pub(super) enum Failure {
     Content { what: &'static str, expected: String, begins: String },
     #[error("the request can't be sent: {0}")]
     Request(hyper::http::Error),
+    #[error("the {what} can't be understood")]
+    Malformed { what: &'static str },
+    #[error("RCODE {rcode}, expected {expected}")]
+    Rcode { rcode: String, expected: String },
+    #[error("answer {seen:?}, expected {expected}")]
+    Answer { seen: String, expected: String },
+    #[error("gRPC status {status}{message}")]
+    Grpc { status: String, message: String },
+    #[error("{seen}, expected SERVING")]
+    NotServing { seen: &'static str },
+    #[error("value {value}, expected {expected}")]
+    Value { value: f64, expected: String },
+    #[error("refused: {reason}")]
+    Refused { reason: String },
+    #[error("{told}")]
+    Command { told: String },
+    /// Who was asked instead of the endpoint does not know.
+    #[error("unknown: {detail}")]
+    Unknown { detail: String, is_down: bool },
     /// Says nothing about the endpoint.
     #[error("the check itself failed: {0}")]
     Broken(JoinError),
@@ -41,7 +60,12 @@ pub(super) enum Failure {
 impl Failure {
     /// Whether it says that the endpoint is down; else it says nothing about it.
     pub(super) fn is_the_endpoints(&self) -> bool {
-        !matches!(self, Self::Broken(_) | Self::Ours(_))
+        !self.is_ours() && !matches!(self, Self::Unknown { is_down: false, .. })
+    }
+
+    /// Whether it is our own side that lacks something.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self, Self::Broken(_) | Self::Ours(_))
     }
 }
 

@@ -2,7 +2,7 @@
 //! decided here: rise and fall, overrides and fail open are `steering`'s, by way of `control`.
 //!
 //! What always holds:
-//! - Endpoints are asked at their addresses; no name of theirs is ever looked up.
+//! - Endpoints are asked at their addresses; no name of theirs is ever looked up (a Prometheus may have one).
 //! - Each address is checked and reported for itself, so that a family can be withdrawn alone.
 //! - What goes wrong on our own side (no file descriptor, no memory) is logged, and no observation.
 //! - Endpoints that are asked the same thing at the same address are checked once, and reported each.
@@ -12,13 +12,17 @@
 //! `expect` share. `check` joins a kind with an address and a timeout, `prober` repeats checks by `schedule`.
 
 mod check;
+pub mod command;
 mod connect;
+pub mod dns;
 pub mod expect;
 mod failure;
+pub mod grpc;
 pub mod http;
 pub mod numbers;
 mod phases;
 mod prober;
+pub mod prometheus;
 mod schedule;
 pub mod tcp;
 pub mod tls;
@@ -60,6 +64,29 @@ pub enum Kind {
     Http(http::Settings),
     /// A TCP connection.
     Tcp(tcp::Settings),
+    /// A question over DNS.
+    Dns(dns::Settings),
+    /// gRPC's health check.
+    Grpc(grpc::Settings),
+    /// A query to a Prometheus.
+    Prometheus(prometheus::Settings),
+    /// A program.
+    Command(command::Settings),
+}
+
+impl Kind {
+    /// Whether endpoints without an address can't be asked.
+    pub fn needs_address(&self) -> bool {
+        !matches!(self, Self::Prometheus(_) | Self::Command(_))
+    }
+
+    /// Whether each address is asked for itself, where there are any.
+    fn is_about_addresses(&self) -> bool {
+        match self {
+            Self::Prometheus(settings) => ["$address", "$family"].iter().any(|word| settings.query.contains(word)),
+            _ => true,
+        }
+    }
 }
 
 /// The addresses of our own that checks come from; `None`: as the system chooses.
@@ -88,7 +115,7 @@ pub struct Target {
     pub pool: Name,
     /// The endpoint's site.
     pub site: SiteName,
-    /// All of its addresses; none = not probed.
+    /// All of its addresses.
     pub addresses: Vec<IpAddr>,
     /// The probe's name, for metrics.
     pub probe_name: String,
@@ -98,14 +125,23 @@ pub struct Target {
 
 impl Target {
     /// What of it is observed, each for itself.
-    pub fn subjects(&self) -> impl Iterator<Item = Subject> {
-        self.addresses.iter().map(|address| Subject::Address(*address))
+    pub fn subjects(&self) -> Vec<Subject> {
+        let kind = &self.probe.kind;
+        if kind.is_about_addresses() && (kind.needs_address() || !self.addresses.is_empty()) {
+            let mut addresses = self.addresses.clone();
+            addresses.sort_unstable();
+            addresses.dedup();
+            return addresses.into_iter().map(Subject::Address).collect();
+        }
+        vec![Subject::Endpoint]
     }
 }
 
 /// What of an endpoint an observation is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
+    /// The endpoint as a whole.
+    Endpoint,
     /// One of its addresses.
     Address(IpAddr),
 }
@@ -119,6 +155,9 @@ impl Serialize for Subject {
 impl<'de> Deserialize<'de> for Subject {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        if text == "endpoint" {
+            return Ok(Self::Endpoint);
+        }
         text.parse().map(Self::Address).map_err(serde::de::Error::custom)
     }
 }
@@ -126,6 +165,7 @@ impl<'de> Deserialize<'de> for Subject {
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Endpoint => f.write_str("endpoint"),
             Self::Address(address) => address.fmt(f),
         }
     }

@@ -28,6 +28,8 @@ use crate::steering::pool::SiteName;
 const BEAT: Duration = Duration::from_millis(500);
 /// How long it may be silent, on a busy machine, before it counts as dead.
 const SILENCE: Duration = Duration::from_secs(10);
+/// Programs that run at the same time, at most: each is a process, not only a socket.
+const COMMANDS: usize = 16;
 /// So much nicer than the threads that answer queries (`nice(1)`).
 const NICER: i32 = 5;
 
@@ -36,6 +38,7 @@ const NICER: i32 = 5;
 pub struct Probes {
     running: HashMap<Check, Running>,
     limit: Arc<Semaphore>,
+    commands: Arc<Semaphore>,
     seed: u64,
     reports: mpsc::Sender<Report>,
     numbers: Numbers,
@@ -72,7 +75,9 @@ impl Probes {
         numbers: Numbers,
     ) -> io::Result<Self> {
         let limit = Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)));
-        let mut probes = Self { running: HashMap::new(), limit, seed, reports, numbers, thread: Thread::start()? };
+        let commands = Arc::new(Semaphore::new(COMMANDS));
+        let mut probes =
+            Self { running: HashMap::new(), limit, commands, seed, reports, numbers, thread: Thread::start()? };
         probes.replace(targets);
         Ok(probes)
     }
@@ -115,7 +120,8 @@ impl Probes {
         (self.seed, &check).hash(&mut own_seed);
         let draws = Draws(own_seed.finish());
         let (sender, subscribers) = watch::channel(subscribers);
-        let (limit, reports, numbers) = (self.limit.clone(), self.reports.clone(), self.numbers.clone());
+        let limit = if check.is_command() { &self.commands } else { &self.limit };
+        let (limit, reports, numbers) = (limit.clone(), self.reports.clone(), self.numbers.clone());
         let task = self.thread.runtime.spawn(async move {
             let (interval, subject) = (check.interval, check.subject());
             let check = Arc::new(check);
@@ -179,7 +185,9 @@ async fn checked(check: Arc<Check>, limit: Arc<Semaphore>, numbers: Numbers, pro
         Ok(detail) => (Some(Observation::Up), detail),
         Err(failure) if failure.is_the_endpoints() => (Some(Observation::Down), failure.to_string()),
         Err(failure) => {
-            tracing::warn!(probe, %failure, "a health check could not be carried out: it counts as none");
+            if failure.is_ours() {
+                tracing::warn!(probe, %failure, "a health check could not be carried out: it counts as none");
+            }
             (None, failure.to_string())
         }
     };
@@ -377,7 +385,7 @@ mod tests {
         let (reports, mut received) = mpsc::channel(9);
         let mut both = target("a.example", port, 60 * SECOND);
         both.addresses.push("127.98.0.2".parse().unwrap());
-        let subjects: Vec<_> = both.subjects().collect();
+        let subjects = both.subjects();
         let _probes = start(vec![both], reports);
         let mut seen = [received.recv().await.unwrap(), received.recv().await.unwrap()];
         seen.sort_by_key(|report| report.subject);

@@ -26,7 +26,9 @@ impl Writer {
         let targets = targets(&self.catalog.settings);
         let mut missing: BTreeSet<(Name, SiteName, Subject)> = BTreeSet::new();
         for target in &targets {
-            missing.extend(target.subjects().map(|subject| (target.pool.clone(), target.site.clone(), subject)));
+            missing.extend(
+                target.subjects().into_iter().map(|subject| (target.pool.clone(), target.site.clone(), subject)),
+            );
         }
         self.begin_probes(targets);
         let until = tokio::time::Instant::now() + FIRST_ROUND;
@@ -66,7 +68,7 @@ impl Writer {
             targets.iter().map(|target| ((&target.pool, &target.site), target)).collect();
         self.health.retain(|(pool, site), health| {
             let target = wanted.get(&(pool, site));
-            health.retain(|subject| target.is_some_and(|target| target.subjects().any(|s| s == *subject)));
+            health.retain(|subject| target.is_some_and(|target| target.subjects().contains(subject)));
             target.is_some()
         });
     }
