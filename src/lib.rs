@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`time`] | instants in UTC seconds, durations as written |
 //! | [`diagnostic`] | what is wrong with a file that somebody wrote, and where |
+//! | [`pairing`] | what a forwarder and its authority say to each other: plain data for `control` and `forward` |
 //! | [`dns`] | names, types, TTLs, messages on the wire; the one place that meets the DNS library's types |
 //! | [`zone`] | contents, master files, the compiled zone and its look-up (RFC 1034, 4.3.2) |
 //! | [`steering`] | share table, health, selection, TTL, horizon: decisions without clock, draw or I/O of their own |
@@ -16,7 +17,6 @@
 //! | [`store`] | durable state |
 //! | [`control`] | the one writer: commands, observations and ticks in, a new snapshot out |
 //! | [`api`] | HTTP face of `control` |
-//! | [`pairing`] | what a forwarder and its authority say to each other: plain data for `control` and `forward` |
 //! | [`forward`] | the TCP forwarder; stands alone, but for those words |
 //! | [`config`] | the files as written -> checked settings of the parts |
 //! | [`cli`] | one file per subcommand |

@@ -272,6 +272,9 @@ pub struct Report {
     pub run: u64,
     /// Counts the reports of this run, from 1 on.
     pub seq: u64,
+    /// The forwarder's clock, in milliseconds since 1970: the authority's may be another one.
+    #[serde(default)]
+    pub now_ms: i64,
     /// Of the program.
     pub version: String,
     /// Which state is in force; `None`: none of an authority.

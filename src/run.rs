@@ -127,6 +127,7 @@ pub async fn serve(
         api_stop.clone(),
     ));
     let reloads = tokio::spawn(reload_on_hangup(hangups, control.clone()));
+    tokio::spawn(control::forwarders::watch(control.clone(), api_stop.clone()));
     tracing::info!(dns = ?addresses.dns, api = %addresses.api, "serving");
     ready(&addresses, &control);
 

@@ -8,6 +8,8 @@
 //! - a real `waypost forward` follows over TLS: targets, rungs, holds; it says what it can't do,
 //! - authority killed: the hold ends, all else goes on, also after the forwarder's own restart; when the authority is back the
 //!   forwarder follows again; an authority that stands still ends a hold too,
+//! - who comes is reported, joined with what DNS knows and classed, also after both were restarted, and a rung for a class meets
+//!   that class alone,
 //! - a wrong token, a wrong certificate, and a damaged state file are told, and it forwards all the same.
 
 mod support;
@@ -411,4 +413,45 @@ fn what_is_wrong_is_told_and_it_forwards_all_the_same() {
     assert_eq!(forwarder.answer().unwrap(), "old");
     fs::write(server.file("cert.pem"), ours).unwrap();
     server.wait_for("it is connected", |server| shown(server)["connected"] == true);
+}
+
+#[test]
+fn who_comes_is_reported_classed_and_nudged_by_class() {
+    let (mut server, mut forwarder) = led(target("old"));
+    command(&server, &["forwarder", "rule", "old-web-1", "web", "--pool", "www.example.org", "--site", "ec2"]);
+    wait_until_applied(&server, 2);
+    (0..3).for_each(|_| _ = forwarder.answer());
+    let connections = |server: &Server| {
+        let told = command(server, &["stragglers", "--pool", "www.example.org", "--json"]);
+        let told: Value = serde_json::from_str(&told).unwrap();
+        let first = &told["pools"][0]["sources"][0];
+        (first["connections"].as_u64().unwrap_or(0), first["class"].as_str().unwrap_or("").to_owned())
+    };
+    // The site is still answered, so it may be a cache's word.
+    server.wait_for("it is reported", |server| connections(server) == (3, "cached".to_owned()));
+
+    // The authority forgets, and is told again; the forwarder begins anew at 0, and nothing counts twice.
+    server.kill9();
+    server.start_again();
+    server.wait_for("all is told again", |server| connections(server).0 == 3);
+    forwarder.kill();
+    forwarder.start_again();
+    let come = std::cell::Cell::new(0);
+    let before = connections(&server).0;
+    _ = forwarder.answer();
+    server.wait_for("it goes on", |server| {
+        come.set(connections(server).0);
+        come.get() > before
+    });
+    assert!(come.get() <= before + 2, "the look whether it listens, and one more: {}", come.get());
+
+    command(&server, &["forwarder", "rung", "old-web-1", "--class", "never-asked", "refuse"]);
+    wait_until_applied(&server, 3);
+    assert_eq!(forwarder.answer().unwrap(), "old");
+    command(&server, &["forwarder", "rung", "old-web-1", "--class", "cached", "refuse"]);
+    forwarder.wait_for("its class is refused", |f| f.answer().is_none());
+    command(&server, &["forwarder", "rung", "old-web-1", "--class", "cached", "forward"]);
+    forwarder.wait_for("it is taken back", |f| f.answer().is_some());
+    let text = command(&server, &["stragglers"]);
+    assert!(text.contains("www.example.org\n") && text.contains("127.0.0.1"), "{text}");
 }

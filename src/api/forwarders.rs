@@ -20,15 +20,20 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::body::{self, Fields, text};
-use crate::api::parameters::{Pairs, Segments};
+use crate::api::parameters::{Pairs, Parameters, Segments};
 use crate::api::problem::Problem;
 use crate::api::routes::{App, Reply, audit_query, change, tagged};
 use crate::api::token::{self, Token};
 use crate::control::Fault;
-use crate::control::forwarders::{Answer, AuditEntry, Change, Condition, Listening, Member};
+use crate::control::forwarders::{Answer, AuditEntry, Change, Condition, Known, Listening, Member, Summary};
 use crate::control::message::{Origin, ReasonRequest};
+use crate::dns::Name;
 use crate::pairing::{Beyond, Report, RuleWish, Rung, Taken, TargetWish, Terms};
 use crate::time::Timestamp;
+
+/// The most hosts and sources in an answer, and how many where nothing is said.
+const MOST: usize = 1000;
+const USUAL: usize = 20;
 
 /// The routes.
 pub(super) fn routes() -> Router<App> {
@@ -42,6 +47,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/forwarders/{name}/stream", get(stream))
         .route("/api/v1/forwarders/{name}/report", post(report))
         .route("/api/v1/audit/forwarders", get(audit))
+        .route("/api/v1/stragglers", get(stragglers))
 }
 
 /// Whose own path this is.
@@ -222,8 +228,38 @@ async fn report(State(app): State<App>, Segments(name): Segments<String>, header
     let object = body::receive(&headers, body).await?;
     let mut report: Report = serde_json::from_value(Value::Object(object))
         .map_err(|e| vec![Fault::new("", format!("this is no report: {e}"))])?;
-    member.note(&mut report, Timestamp::now());
-    Ok(Json(Taken { seq: report.seq, resend: false }).into_response())
+    let (now, seq) = (Timestamp::now(), report.seq);
+    let sources = std::mem::take(&mut report.sources);
+    let heard = Report { sources, ..report.clone() };
+    member.note(report, now);
+    let resend = app.control.forwarders().stragglers.take(&name, heard, now);
+    Ok(Json(Taken { seq, resend }).into_response())
+}
+
+/// The answer of `GET /api/v1/stragglers`.
+#[derive(Serialize)]
+struct Stragglers {
+    pools: Vec<Summary>,
+}
+
+async fn stragglers(State(app): State<App>, Pairs(pairs): Pairs) -> Reply {
+    let (pool, most) = stragglers_query(pairs)?;
+    let (status, now) = (app.control.status().await?, Timestamp::now());
+    let known = Known::gather(&status, app.control.readers(), now);
+    let stragglers = &app.control.forwarders().stragglers;
+    let pools = pool.map_or_else(|| stragglers.pools(), |pool| vec![pool.to_string()]);
+    let pools = pools.iter().map(|pool| stragglers.summary(pool, &known, most)).collect();
+    Ok(Json(Stragglers { pools }).into_response())
+}
+
+fn stragglers_query(pairs: Vec<(String, String)>) -> Result<(Option<Name>, usize), Vec<Fault>> {
+    let mut given = Parameters::of(pairs, &["pool", "most"]);
+    let pool = given.take("pool", |text| Name::parse(text, None).map_err(|e| e.to_string()));
+    let most = given.take("most", |text| {
+        let number = text.parse().ok().filter(|n| (1..=MOST).contains(n));
+        number.ok_or_else(|| format!("{text:?} is no number from 1 to {MOST}"))
+    });
+    given.end(Some((pool, most.unwrap_or(USUAL))))
 }
 
 fn member(app: &App, name: &str) -> Result<Arc<Member>, Problem> {

@@ -10,12 +10,15 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 use prometheus::{IntCounterVec, Opts, TextEncoder, core::Collector};
 
 use crate::control::StoreNumbers;
+use crate::control::forwarders::{Condition, Forwarders};
 use crate::control::message::{EndpointStatus, PoolStatus, Status, ZoneState};
 use crate::dns::Name;
+use crate::pairing::Class;
 use crate::probe;
 use crate::query::{Counters, Readers};
 use crate::server::secondaries::{Secondaries, Secondary};
 use crate::steering::pool::{Override, SiteState};
+use crate::time::Timestamp;
 
 /// The count of API requests. Clones count together.
 #[derive(Clone, Debug)]
@@ -60,6 +63,45 @@ pub fn page(
 ) -> String {
     let families = families(readers, status, store, probes, requests, secondaries);
     TextEncoder::new().encode_to_string(&families).expect("each family has a name and a sample")
+}
+
+/// The page's part of forwarders and their stragglers.
+pub fn forwarders(forwarders: &Forwarders, now: Timestamp) -> String {
+    let mut page = Page(Vec::new());
+    let conditions: Vec<_> = forwarders.all().iter().filter_map(|member| member.condition(now)).collect();
+    let each = |value: fn(&Condition) -> f64| {
+        conditions.iter().map(move |one| (vec![("forwarder", one.name.clone())], value(one))).collect::<Vec<_>>()
+    };
+    page.gauge("waypost_forwarder_connected", "1 while the forwarder's stream is open.", each(|one| is(one.connected)));
+    page.gauge(
+        "waypost_forwarder_behind",
+        "1 while what is wanted of the forwarder is not in force there, or can't be.",
+        each(|one| is(one.applied != Some(one.wanted.revision) || !one.problems.is_empty())),
+    );
+    page.gauge(
+        "waypost_forwarder_waiting",
+        "Connections that wait at the forwarder, held.",
+        each(|one| one.rules.iter().map(|rule| f64::from(rule.waiting)).sum()),
+    );
+    let latest = forwarders.stragglers.latest();
+    page.gauge(
+        "waypost_stragglers",
+        "Sources that came to the pool's sites by forwarders within two minutes, or had a connection open, by class; taken once \
+         a minute.",
+        latest.iter().flat_map(|(pool, point)| {
+            Class::ALL.map(|class| {
+                let sources = point.sources.get(&class).copied().unwrap_or(0);
+                (vec![("pool", pool.clone()), ("class", class.to_string())], sources as f64)
+            })
+        }),
+    );
+    page.gauge(
+        "waypost_straggler_connections_open",
+        "Connections open at forwarders to the pool's sites.",
+        latest.iter().map(|(pool, point)| (vec![("pool", pool.clone())], point.open as f64)),
+    );
+    page.0.retain(|family| !family.get_metric().is_empty());
+    TextEncoder::new().encode_to_string(&page.0).expect("each family has a name and a sample")
 }
 
 /// All families that have a sample, sorted by name.

@@ -112,6 +112,7 @@ With the header Authorization: Bearer TOKEN:
                                                         "pool": "NAME", "site": "SITE"}
   DELETE /api/v1/forwarders/NAME/rules/RULE
   GET    /api/v1/audit/forwarders?limit=50
+  GET    /api/v1/stragglers?pool=NAME&most=20
   GET    /api/v1/explain?name=NAME&type=A&client=ADDRESS
 
 Each change takes "reason" in its body, and the headers If-Match: "GENERATION" (flips, reverts and restores must say it;
@@ -318,7 +319,8 @@ async fn readyz(State(app): State<App>) -> Response {
 async fn metrics_page(State(app): State<App>) -> Response {
     let status = status_soon(&app).await;
     let (readers, store, probes) = (app.control.readers(), app.control.store_numbers(), app.control.probe_numbers());
-    let page = metrics::page(readers, status.as_ref(), store, probes, &app.requests, &app.facts.secondaries);
+    let mut page = metrics::page(readers, status.as_ref(), store, probes, &app.requests, &app.facts.secondaries);
+    page += &metrics::forwarders(app.control.forwarders(), Timestamp::now());
     ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], page).into_response()
 }
 

@@ -24,6 +24,7 @@ mod revert;
 pub mod serve;
 mod site;
 mod status;
+mod stragglers;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -80,6 +81,7 @@ enum Command {
     Audit(audit::Args),
     Explain(explain::Args),
     Forwarder(forwarder::Args),
+    Stragglers(stragglers::Args),
 }
 
 /// Reads the arguments, runs the subcommand, gives its exit code: 0 done, 1 failed, 2 bad input.
@@ -111,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Forwarder(args) => forwarder::run(&args),
+        Command::Stragglers(args) => stragglers::run(&args),
     };
     match told.and_then(|text| say(&text)) {
         Ok(_) => ExitCode::SUCCESS,

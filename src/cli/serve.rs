@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::check::ConfigArg;
@@ -45,6 +46,7 @@ pub(super) fn block_on<T>(
     beside: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<()> {
     log::begin(&catalog.settings.log);
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start a runtime")?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
@@ -52,6 +54,15 @@ pub(super) fn block_on<T>(
         let _beside = beside.await?;
         Ok(run::serve(config, catalog, force, ready, stop).await?)
     })
+}
+
+/// A thousand forwarders are a thousand streams, and resolvers come over TCP; the usual soft limit of 1,024 is for programs
+/// that use select(2).
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Turns how it ended into an exit code: 0 as asked, 2 for what the operator wrote, 1 for all else.

@@ -226,6 +226,7 @@ fn compose(run: u64, seq: u64, board: &Board, shared: &Shared) -> Report {
     Report {
         run,
         seq,
+        now_ms: super::counts::now_ms(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         applied,
         problems,

@@ -14,6 +14,7 @@
 //! - *observation*, *health* ([`health`]): the outcome of one probe; up or down since when.
 //! - *override* ([`pool::Override`]): an operator's word over health.
 //! - *cutover* ([`ttl::Cutover`]): the planned instant of a change; it steers TTLs only.
+//! - *straggler* ([`straggler`]): a client that reaches the old site's forwarder after the horizon, and why it may.
 //! - *cache horizon* ([`horizon`]): after it no cache that obeys TTLs holds an answer that named an endpoint.
 
 pub mod cap;
@@ -25,4 +26,5 @@ pub mod key;
 pub mod pool;
 pub mod select;
 pub mod share;
+pub mod straggler;
 pub mod ttl;

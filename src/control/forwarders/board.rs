@@ -8,28 +8,32 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Listening, Wanted};
+use super::{Listening, Stragglers, Wanted};
 use crate::pairing::{Applied, Belongs, Classes, Desired, Hold, Report, RuleReport};
 use crate::time::Timestamp;
 
 /// All forwarders that are led from here.
 #[derive(Default)]
-pub struct Forwarders(RwLock<BTreeMap<String, Arc<Member>>>);
+pub struct Forwarders {
+    members: RwLock<BTreeMap<String, Arc<Member>>>,
+    /// Who comes to them.
+    pub stragglers: Stragglers,
+}
 
 impl Forwarders {
     /// One of them.
     pub fn get(&self, name: &str) -> Option<Arc<Member>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.members.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// All of them, by name.
     pub fn all(&self) -> Vec<Arc<Member>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.members.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// Puts up what is wanted of one: streams take it from there.
     pub(in crate::control) fn put(&self, name: &str, wanted: Wanted) -> Arc<Member> {
-        let mut members = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
         let member = members.entry(name.to_owned()).or_insert_with(|| Arc::new(Member::new(name)));
         member.board.send_modify(|board| board.wanted = Some(Arc::new(wanted)));
         member.clone()
@@ -37,7 +41,7 @@ impl Forwarders {
 
     /// One is led no longer: its streams end.
     pub(in crate::control) fn remove(&self, name: &str) {
-        let gone = self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let gone = self.members.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         if let Some(gone) = gone {
             gone.board.send_modify(|board| board.wanted = None);
         }
@@ -175,15 +179,13 @@ impl Member {
     }
 
     /// Keeps what a report says, but for its sources.
-    pub fn note(&self, report: &mut Report, now: Timestamp) {
+    pub fn note(&self, report: Report, now: Timestamp) {
         let mut seen = self.seen();
         seen.at = Some(now);
-        let sources = std::mem::take(&mut report.sources);
         // A report that was late must not take the place of a newer one.
         if report.run != seen.report.run || report.seq >= seen.report.seq {
-            seen.report = report.clone();
+            seen.report = report;
         }
-        report.sources = sources;
     }
 
     /// How it does.

@@ -5,10 +5,14 @@
 //! burden to it. Holds are not stored: a hold ends when the connection to the authority dies.
 
 mod board;
+mod stragglers;
 mod stream;
+mod watch;
 
 pub use board::{Condition, Forwarders, Member};
+pub use stragglers::{Known, Stragglers, Summary};
 pub use stream::Listening;
+pub use watch::watch;
 
 use std::collections::BTreeMap;
 
