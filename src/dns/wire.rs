@@ -216,7 +216,7 @@ pub fn skip_name(wire: &[u8]) -> Option<usize> {
         match *wire.get(at)? {
             0 => return Some(at + 1),
             n @ 1..=63 => at += 1 + n as usize,
-            192..=255 => return Some(at + 2),
+            192..=255 => return Some(at + 2).filter(|end| *end <= wire.len()),
             _ => return None,
         }
     }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 use crate::dns::Rtype;
 use crate::dns::wire::{
     CLASS_IN, EDNS_UDP_OCTETS, ExtendedError, Flags, NAME_BUFFER, OptReply, PLAIN_UDP_OCTETS, Query, Rcode, Response,
+    skip_name,
 };
 use crate::query::Snapshot;
 use crate::server::requests::{Gone, Request};
@@ -142,8 +143,8 @@ fn client_serial(query: &Query<'_>, message: &[u8]) -> Option<u32> {
     if counts != [0, 0, 0, 1] {
         return None;
     }
-    let record = &message[query.head.len()..];
-    let record = &record[crate::dns::wire::skip_name(record)?..];
+    let record = message.get(query.head.len()..)?;
+    let record = record.get(skip_name(record)?..)?;
     let (fixed, rest) = record.split_first_chunk::<10>()?;
     if fixed[..2] != Rtype::SOA.0.to_be_bytes() {
         return None;

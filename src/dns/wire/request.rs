@@ -58,7 +58,7 @@ fn ends_with_tsig(mut rest: &[u8], records: usize) -> bool {
         let Some(next) = next else { return false };
         rest = next;
     }
-    skip_name(rest).is_some_and(|owner| rest[owner..].starts_with(&Rtype::TSIG.0.to_be_bytes()))
+    skip_name(rest).and_then(|owner| rest.get(owner..)).is_some_and(|r| r.starts_with(&Rtype::TSIG.0.to_be_bytes()))
 }
 
 #[cfg(test)]
@@ -73,6 +73,13 @@ mod tests {
         q.extend_from_slice(&[0, 1]);
         q.extend_from_slice(extra);
         q
+    }
+
+    #[test]
+    fn a_record_that_is_cut_off_makes_no_request() {
+        for extra in [&[0xc0][..], &[], &[0], &[3, b'k']] {
+            assert!(!is_request(&query(0, 1, 1, extra), || false));
+        }
     }
 
     #[test]
