@@ -397,7 +397,15 @@ fn pools_of_a_group_agree() {
 #[test]
 fn each_mistake_in_a_pool_is_told_with_its_place() {
     for (lines, expected) in [
-        ("policy = \"all\"", "5:10: error: \"policy\" must be \"sticky\", \"random\" or \"failover\", not \"all\""),
+        (
+            "policy = \"any\"",
+            "5:10: error: \"policy\" must be \"sticky\", \"random\", \"failover\" or \"all\", not \"any\" (did you mean \"all\"?)",
+        ),
+        ("trickle = 5", "5:11: error: \"trickle\" is for the policy failover, and pool \"w.example.org\" has sticky"),
+        (
+            "min-healthy = \"120%\"",
+            "5:15: error: \"min-healthy\" must be a percentage from 0 to 100, such as 30 or \"12.5%\", not \"120%\"",
+        ),
         ("ttl = \"1h\"", "5:7: error: \"ttl\" must be a table, in braces, not \"1h\""),
         (
             "ttl = { normal = \"1h\", low = \"2h\" }",

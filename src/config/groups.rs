@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::ops::Range;
 
 use super::source::Source;
+use crate::steering::flip::Percent;
 use crate::steering::pool::Settings;
 
 /// A pool as read.
@@ -13,6 +14,10 @@ pub(super) struct Read {
     pub(super) at: Range<usize>,
     /// Whether it says its policy, which is the default one otherwise.
     pub(super) policy_said: bool,
+    /// As written, with its place; the settings have it once the group agreed.
+    pub(super) min_healthy: Option<(Percent, Range<usize>)>,
+    /// See `min_healthy`.
+    pub(super) trickle: Option<(Percent, Range<usize>)>,
     /// Of its endpoints, in their order.
     pub(super) said: Vec<Said>,
 }
@@ -27,10 +32,13 @@ pub(super) struct Said {
     pub(super) role: bool,
 }
 
-/// Gives all pools of a group the same policy, order of sites, weights and roles. The order is the first pool's.
+/// Gives all pools of a group the same policy and rules, order of sites, weights and roles. The order is the first pool's.
 pub(super) fn agree(pools: &mut [Read], src: &mut Source) {
     let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
-    for (i, pool) in pools.iter().enumerate() {
+    for (i, pool) in pools.iter_mut().enumerate() {
+        let selection = &mut pool.settings.selection;
+        selection.min_healthy = pool.min_healthy.as_ref().map_or(Percent::ZERO, |said| said.0);
+        selection.trickle = pool.trickle.as_ref().map_or(Percent::ZERO, |said| said.0);
         let Some(group) = &pool.settings.selection.group else { continue };
         match groups.iter_mut().find(|(name, _)| name == group) {
             Some((_, members)) => members.push(i),
@@ -79,6 +87,14 @@ fn share(group: &str, members: &[usize], pools: &mut [Read], src: &mut Source) {
         for &member in members {
             pools[member].settings.policy = policy;
         }
+    }
+    let said = |of: fn(&Read) -> &Option<_>| members.iter().filter_map(|m| of(&pools[*m]).clone()).collect::<Vec<_>>();
+    let min_healthy = one_of("min-healthy percentage", group, said(|pool| &pool.min_healthy), src);
+    let trickle = one_of("trickle percentage", group, said(|pool| &pool.trickle), src);
+    for &member in members {
+        let selection = &mut pools[member].settings.selection;
+        selection.min_healthy = min_healthy.unwrap_or_default();
+        selection.trickle = trickle.unwrap_or_default();
     }
     for e in 0..pools[members[0]].said.len() {
         let place = |m: usize| pools[m].said[e].at.clone();

@@ -30,7 +30,9 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
     let mut used = BTreeSet::new();
     for mut table in section.map_or_else(Vec::new, |s| s.tables("[[pool]]", src)) {
         let (name, endpoints) = (table.require("name", src), table.require("endpoint", src));
-        let [policy, group, ttl, probe] = ["policy", "group", "ttl", "probe"].map(|key| table.get(key));
+        let [policy, group, min_healthy, trickle] =
+            ["policy", "group", "min-healthy", "trickle"].map(|key| table.get(key));
+        let [ttl, probe] = ["ttl", "probe"].map(|key| table.get(key));
         table.finish(src);
 
         let name = name.and_then(|v| Some((values::name(&v, src)?, v.span)));
@@ -45,7 +47,12 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
             }
             check_zone(name, at, around.zones, src);
         }
-        let policies = [("sticky", Policy::Sticky), ("random", Policy::Random), ("failover", Policy::Failover)];
+        let policies = [
+            ("sticky", Policy::Sticky),
+            ("random", Policy::Random),
+            ("failover", Policy::Failover),
+            ("all", Policy::All),
+        ];
         let policy = policy.and_then(|v| v.one_of(&policies, src));
         let group = group.and_then(|v| v.parsed(LABEL, src, |text| Some(text.to_owned()).filter(|t| label(t))));
         let ttl = ttl_policy(ttl, src);
@@ -55,9 +62,13 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
         let endpoints = endpoints.and_then(|v| endpoints_of(&v, pool_name, group.is_some(), around.sites, src));
         if let (Some(endpoints), Some((name, at))) = (endpoints, name) {
             let (endpoints, said) = endpoints.into_iter().unzip();
-            let selection = Selection { group };
+            let [min_healthy, trickle] = [min_healthy, trickle].map(|v| {
+                let (percent, at) = (values::percent(v.as_ref()?, src)?, v?.span);
+                Some((percent, at))
+            });
+            let selection = Selection { group, ..Selection::default() };
             let settings = Settings { name, policy: policy.unwrap_or_default(), selection, ttl, probe, endpoints };
-            pools.push(Read { settings, at, policy_said: policy.is_some(), said });
+            pools.push(Read { settings, at, policy_said: policy.is_some(), min_healthy, trickle, said });
         }
     }
     groups::agree(&mut pools, src);
@@ -287,6 +298,13 @@ fn check_together(read: &Read, around: &Surroundings, src: &mut Source) {
     let zones = around.zones;
     let Read { settings: pool, at, .. } = read;
     let name = &pool.name;
+    let policy = pool.policy;
+    if let Some((_, at)) = read.trickle.as_ref().filter(|_| policy != Policy::Failover) {
+        src.error(at.clone(), format!("\"trickle\" is for the policy failover, and pool \"{name}\" has {policy}"));
+    }
+    if let Some((_, at)) = read.min_healthy.as_ref().filter(|_| policy == Policy::Failover) {
+        src.error(at.clone(), format!("\"min-healthy\" goes by weight, and pool \"{name}\" has the policy failover"));
+    }
     let endpoints = || pool.endpoints.iter().zip(read.said.iter().map(|said| &said.at));
     if pool.endpoints.iter().all(|e| e.weight == Weight::ZERO) && read.said.iter().all(|said| said.weight) {
         src.error(at.clone(), format!("the weights of pool \"{name}\" add up to nothing"));
@@ -297,6 +315,10 @@ fn check_together(read: &Read, around: &Surroundings, src: &mut Source) {
             let (one, other, types) = (&with_cname.site, &endpoint.site, listed(types(endpoint)));
             let message = format!("pool \"{name}\" mixes types: site {one:?} has a CNAME, site {other:?} has {types}");
             src.error(site_at.clone(), message).help("a CNAME stands alone (RFC 1034, 3.6.2), also over time");
+        }
+        if policy == Policy::All && pool.endpoints.len() > 1 {
+            let message = format!("pool \"{name}\" has the policy all, and gives CNAMEs");
+            src.error(at.clone(), message).help("a name has one CNAME at most (RFC 2181, 10.1)");
         }
         if zones.has_apex(name) {
             let message = format!("pool \"{name}\" gives a CNAME at the apex of a zone, beside its SOA and NS");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::reader::Value;
 use super::source::Source;
 use crate::dns::{Name, Ttl};
+use crate::steering::flip::Percent;
 
 /// An absolute domain name, with or without the dot at the end.
 pub(super) fn name(value: &Value, src: &mut Source) -> Option<Name> {
@@ -49,6 +50,18 @@ pub(super) fn ttl(value: &Value, src: &mut Source) -> Option<Ttl> {
     let made = seconds(value).filter(|ttl| *ttl > Ttl::ZERO);
     if made.is_none() {
         value.must_be("a TTL from 1 s to 2147483647 s, such as \"1h\", \"1h30m\" or 5400", src);
+    }
+    made
+}
+
+/// A share: a whole number of percent, or a text such as "12.5%".
+pub(super) fn percent(value: &Value, src: &mut Source) -> Option<Percent> {
+    let made = match value.as_integer() {
+        Some(n) => n.to_string().parse().ok(),
+        None => value.as_text().and_then(|text| text.strip_suffix('%')?.trim_end().parse().ok()),
+    };
+    if made.is_none() {
+        value.must_be("a percentage from 0 to 100, such as 30 or \"12.5%\"", src);
     }
     made
 }

@@ -258,7 +258,7 @@ pub(super) mod tests {
     }
 
     fn grouped(name: &str, weights: &[(&str, u32)]) -> Settings {
-        let selection = Selection { group: Some("web".to_owned()) };
+        let selection = Selection { group: Some("web".to_owned()), ..Selection::default() };
         Settings { name: name.parse().unwrap(), selection, ..pool(weights) }
     }
 

@@ -8,9 +8,9 @@ use siphasher::sip::SipHasher13;
 
 use crate::control::message::Pending;
 use crate::dns::{Name, Rtype, Ttl};
-use crate::steering::flip::leaves_nothing;
+use crate::steering::flip::{Percent, leaves_nothing};
 use crate::steering::key::endpoint_id;
-use crate::steering::pool::{Override, Role, Settings, SiteName, SiteState, Weight};
+use crate::steering::pool::{Override, Role, Selection, Settings, SiteName, SiteState, Weight};
 use crate::steering::select::Candidate;
 use crate::steering::share::ShareTable;
 use crate::steering::ttl::{Change, Cutover, TtlPolicy, largest_ttl_within};
@@ -164,6 +164,10 @@ impl PoolState {
 pub(super) fn fingerprint(settings: &Settings) -> u64 {
     let mut hasher = SipHasher13::new();
     settings.policy.to_string().hash(&mut hasher);
+    let Selection { min_healthy, trickle, .. } = settings.selection;
+    if (min_healthy, trickle) != (Percent::ZERO, Percent::ZERO) {
+        (min_healthy, trickle).hash(&mut hasher);
+    }
     if let Some(group) = &settings.selection.group {
         group.hash(&mut hasher); // its salt says where clients fall
     }

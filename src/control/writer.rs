@@ -37,8 +37,8 @@ use crate::control::zones::ZoneEvent;
 use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
 use crate::probe::{self, Probes, Report};
-use crate::query::{Cookies, Pool, RateLimit, Readers, Snapshot};
-use crate::steering::pool::SiteName;
+use crate::query::{Cookies, Pool, RateLimit, Readers, Snapshot, Union};
+use crate::steering::pool::{Policy, SiteName};
 use crate::steering::select::Selector;
 use crate::steering::ttl::Change;
 use crate::store::{Revision, StateStore, Write};
@@ -236,15 +236,21 @@ impl Writer {
     fn pool(&self, index: usize) -> Pool {
         let settings = &self.catalog.settings.pools[index];
         let state = &self.state.pools[&settings.name];
+        let (selector, records) = (self.selector(index), self.catalog.records[index].clone());
+        let union = (settings.policy == Policy::All).then(|| {
+            let given: Vec<usize> = (0..settings.endpoints.len()).filter(|i| selector.answers(*i)).collect();
+            Union::new(&records, &given)
+        });
         Pool {
             name: settings.name.clone(),
             sites: settings.endpoints.iter().map(|e| e.site.clone()).collect(),
             salt: self.catalog.salts[index],
-            selector: self.selector(index),
+            selector,
             ttl: settings.ttl,
             cutover: state.cutover,
             change: self.change_of(&settings.name),
-            records: self.catalog.records[index].clone(),
+            records,
+            union,
             recorder: self.horizons.recorder(index).clone(),
         }
     }
@@ -260,7 +266,7 @@ impl Writer {
                 self.health.get(&(pool.clone(), site.clone())).is_none_or(EndpointHealth::is_up)
             })
         };
-        Selector::new(settings.policy, Arc::new(state.table.clone()), &state.candidates(healthy))
+        Selector::new(settings.rules(), Arc::new(state.table.clone()), &state.candidates(healthy))
     }
 
     /// The change that bounds the TTL of a pool: an operator's that is not confirmed, else the one, also of health, since

@@ -15,6 +15,7 @@ use crate::query::limit::Verdict;
 use crate::query::pool::{Pool, patch};
 use crate::query::snapshot::Snapshot;
 use crate::query::tally::Tally;
+use crate::query::union::Union;
 use crate::steering::horizon::expires;
 use crate::steering::key::ClientKey;
 use crate::time::Timestamp;
@@ -146,7 +147,11 @@ pub fn answer(
         tally.counters.steered(answer.client.as_ref(), context.now);
         if let Some(worker) = tally.worker {
             for given in answer.given[..answer.given_count].iter().flatten() {
-                given.pool.recorder.record(worker, given.slot, expires(context.now, given.ttl));
+                let (recorder, gone) = (&given.pool.recorder, expires(context.now, given.ttl));
+                match given.what {
+                    What::Slot(slot) => recorder.record(worker, slot, gone),
+                    What::Slots(slots) => slots.iter().for_each(|slot| recorder.record(worker, *slot, gone)),
+                }
             }
         }
     }
@@ -219,8 +224,15 @@ struct Proof<'a> {
 #[derive(Clone, Copy)]
 struct Given<'a> {
     pool: &'a Pool,
-    slot: usize,
+    what: What<'a>,
     ttl: Ttl,
+}
+
+/// Of which endpoints and type.
+#[derive(Clone, Copy)]
+enum What<'a> {
+    Slot(usize),
+    Slots(&'a [usize]),
 }
 
 /// How a stage ends.
@@ -355,12 +367,15 @@ impl<'a> Answer<'a, '_> {
             (asked, _) if asked == Rtype::ANY || types.contains(&asked) => asked,
             _ => return Ok(None),
         };
-        let client = self.client();
+        let client = if pool.selector.is_by_client() { self.client() } else { self.resolver() };
         let Some(choice) = pool.choose(&client, self.context.draw, self.context.now) else { return Ok(None) };
+        if let Some(union) = &pool.union {
+            return self.united(zone, pool, union, asked, choice.ttl, owner).map(Some);
+        }
         let qtype = if asked == Rtype::ANY { pool.records.first_type(choice.endpoint) } else { Some(asked) };
         let Some(qtype) = qtype else { return Ok(None) };
         let Some(slot) = pool.records.slot(choice.endpoint, qtype) else { return Ok(None) };
-        self.note(Given { pool, slot, ttl: choice.ttl });
+        self.note(Given { pool, what: What::Slot(slot), ttl: choice.ttl });
         match pool.records.get(slot) {
             Some(_) if qtype == Rtype::CNAME && self.query.qtype != Rtype::CNAME => {
                 let Some(target) = pool.records.target(slot) else { return Ok(None) };
@@ -371,14 +386,43 @@ impl<'a> Answer<'a, '_> {
                 patch(place, owner.at(), choice.ttl);
                 Ok(Some(Step::Done(Rcode::NoError)))
             }
-            None => {
-                // The site lacks the type. The answer is remembered no longer than a positive one would be.
-                let ttl = choice.ttl.min(zone.negative_ttl());
-                let apex = owner.suffix(zone.apex().wire().len()).at();
-                self.response.put_record(Section::Authority, apex, Rtype::SOA, ttl, zone.soa())?;
-                Ok(Some(Step::Done(Rcode::NoError)))
-            }
+            None => self.lacking(zone, choice.ttl, owner).map(Some),
         }
+    }
+
+    /// Who is picked lacks the type. The answer is remembered no longer than a positive one would be.
+    fn lacking(&mut self, zone: &'a Zone, ttl: Ttl, owner: OwnerAt) -> Result<Step<'a>, Full> {
+        let ttl = ttl.min(zone.negative_ttl());
+        let apex = owner.suffix(zone.apex().wire().len()).at();
+        self.response.put_record(Section::Authority, apex, Rtype::SOA, ttl, zone.soa())?;
+        Ok(Step::Done(Rcode::NoError))
+    }
+
+    /// What all endpoints answer that may, in an order of its own for each query.
+    fn united(
+        &mut self,
+        zone: &'a Zone,
+        pool: &'a Pool,
+        union: &'a Union,
+        asked: Rtype,
+        ttl: Ttl,
+        owner: OwnerAt,
+    ) -> Result<Step<'a>, Full> {
+        let types = pool.records.types();
+        let place = match asked {
+            Rtype::ANY => (0..types.len()).find(|place| union.set(*place).get().is_some()),
+            asked => pool.records.place(asked),
+        };
+        let set = union.set(place.unwrap_or_default());
+        self.note(Given { pool, what: What::Slots(set.slots()), ttl });
+        let Some((octets, records)) = set.get() else { return self.lacking(zone, ttl, owner) };
+        if types == [Rtype::CNAME] && self.query.qtype != Rtype::CNAME {
+            return Ok(Step::Follow(self.alias(owner, ttl, 0, &octets[12..], None)?));
+        }
+        let copy = self.response.put(Section::Answer, records, octets)?;
+        set.shuffle(copy, self.context.draw);
+        patch(copy, owner.at(), ttl);
+        Ok(Step::Done(Rcode::NoError))
     }
 
     /// Goes on from the first CNAME, whose owner is `first`, until the chain ends: at data, at a negative answer, out of our
@@ -483,6 +527,11 @@ impl<'a> Answer<'a, '_> {
             }
             _ => ClientKey::of_resolver(self.context.client),
         })
+    }
+
+    /// Whom an answer is for that is the same for all clients: its TTL alone may depend on the resolver.
+    fn resolver(&self) -> ClientKey {
+        ClientKey::of_resolver(self.context.client)
     }
 
     fn note(&mut self, given: Given<'a>) {

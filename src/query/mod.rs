@@ -11,6 +11,7 @@ pub mod pool;
 pub mod readers;
 pub mod snapshot;
 pub mod tally;
+mod union;
 
 pub use answer::{Context, TCP_IDLE, Transport, answer};
 pub use cookies::Cookies;
@@ -19,3 +20,4 @@ pub use pool::{Pool, Records};
 pub use readers::{Reader, Readers};
 pub use snapshot::Snapshot;
 pub use tally::{Counters, Tally};
+pub use union::Union;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::dns::wire::CLASS_IN;
 use crate::dns::{Name, Rtype, Ttl};
+use crate::query::union::Union;
 use crate::steering::horizon::Recorder;
 use crate::steering::key::{ClientKey, Salt, point};
 use crate::steering::pool::{Endpoint, Settings, SiteName};
@@ -30,6 +31,8 @@ pub struct Pool {
     pub change: Option<Change>,
     /// What each endpoint answers.
     pub records: Arc<Records>,
+    /// What all of them answer together, where that is the policy.
+    pub union: Option<Union>,
     /// Where answers given are noted, for the horizon.
     pub recorder: Arc<Recorder>,
 }
@@ -91,7 +94,13 @@ impl Records {
     /// The slot of an endpoint's RRset; `None` when the pool does not steer `rtype`.
     #[inline]
     pub fn slot(&self, endpoint: usize, rtype: Rtype) -> Option<usize> {
-        self.types.iter().position(|t| *t == rtype).map(|t| endpoint * self.types.len() + t)
+        self.place(rtype).map(|t| endpoint * self.types.len() + t)
+    }
+
+    /// Where a type stands among those steered.
+    #[inline]
+    pub(super) fn place(&self, rtype: Rtype) -> Option<usize> {
+        self.types.iter().position(|t| *t == rtype)
     }
 
     /// The first type that the endpoint has, which is enough for ANY (RFC 8482, 4.1).

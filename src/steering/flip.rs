@@ -102,13 +102,18 @@ fn weight(number: u64) -> Weight {
 }
 
 /// A decimal 0..=100 with at most four places.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Percent(
     /// In units of 0.0001 %.
     u32,
 );
 
 impl Percent {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+    /// Everything.
+    pub const ALL: Self = Self(WHOLE as u32);
+
     /// In units of 0.0001 %; `None` above 1,000,000.
     pub const fn from_units(units: u32) -> Option<Self> {
         if units as u64 <= WHOLE { Some(Self(units)) } else { None }

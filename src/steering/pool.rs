@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::dns::{Name, Rtype};
+use crate::steering::flip::Percent;
+use crate::steering::select::Rules;
 use crate::steering::ttl::TtlPolicy;
 
 /// A site's name: what flips, overrides and metrics call it.
@@ -61,6 +63,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What its selection goes by.
+    pub fn rules(&self) -> Rules {
+        let Selection { min_healthy, trickle, .. } = self.selection;
+        Rules { policy: self.policy, min_healthy, trickle }
+    }
+
     /// The types that at least one endpoint gives, in the order of their numbers.
     pub fn types(&self) -> Vec<Rtype> {
         let mut types: Vec<Rtype> = self.endpoints.iter().flat_map(|e| e.rdata.iter().map(|(t, _)| *t)).collect();
@@ -75,6 +83,10 @@ impl Settings {
 pub struct Selection {
     /// The group that it belongs to: its pools have the same policy, sites, roles and state, endpoints in one order.
     pub group: Option<String>,
+    /// Less of the weight than this up counts as none up.
+    pub min_healthy: Percent,
+    /// Of [`Policy::Failover`]: the share of client keys that is always given the next one.
+    pub trickle: Percent,
 }
 
 /// One choice in a pool.
@@ -101,6 +113,8 @@ pub enum Policy {
     Random,
     /// The first that is up, in the order of the configuration.
     Failover,
+    /// All that are up, as one RRset.
+    All,
 }
 
 impl fmt::Display for Policy {
@@ -110,6 +124,7 @@ impl fmt::Display for Policy {
             Self::Sticky => "sticky",
             Self::Random => "random",
             Self::Failover => "failover",
+            Self::All => "all",
         })
     }
 }

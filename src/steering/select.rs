@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::steering::flip::Percent;
 use crate::steering::key::mix;
 use crate::steering::pool::{Override, Policy, Role, Weight};
 use crate::steering::share::ShareTable;
@@ -62,9 +63,9 @@ impl Candidate {
 pub enum Mode {
     /// From the active ones that are up.
     Normal,
-    /// From the spares that are up: no active one is.
+    /// From the spares that are up: no active one is, or too few are.
     Spare,
-    /// From all active ones, or where there is none from all spares, whatever their health: nobody is up.
+    /// From all active ones, or where there is none from all spares, whatever their health: nobody is up, or too few are.
     FailOpen,
 }
 
@@ -78,6 +79,23 @@ impl fmt::Display for Mode {
     }
 }
 
+/// What a selection goes by, beside weights and health.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// How an endpoint is chosen.
+    pub policy: Policy,
+    /// When those that are up have less than this of the active ones' weight, they count as none.
+    pub min_healthy: Percent,
+    /// Of [`Policy::Failover`]: the share of points that is given the next one, to prove it alive.
+    pub trickle: Percent,
+}
+
+impl From<Policy> for Rules {
+    fn from(policy: Policy) -> Self {
+        Self { policy, ..Self::default() }
+    }
+}
+
 /// A pool's selection, compiled for one state of weights, health and overrides.
 #[derive(Clone, Debug)]
 pub struct Selector {
@@ -88,6 +106,8 @@ pub struct Selector {
     eligible: Box<[bool]>,
     /// The eligible ones in the order of the configuration.
     rivals: Box<[Rival]>,
+    /// Who is given the points whose hash is below that.
+    trickle: Option<(u64, usize)>,
 }
 
 /// One that takes part when a point is handed over.
@@ -101,23 +121,39 @@ struct Rival {
 
 impl Selector {
     /// Compiles the selection over `candidates`, which are the endpoints in the order of `table`'s indices.
-    pub fn new(policy: Policy, table: Arc<ShareTable>, candidates: &[Candidate]) -> Self {
-        let (mode, eligible) = eligible(candidates);
+    pub fn new(rules: impl Into<Rules>, table: Arc<ShareTable>, candidates: &[Candidate]) -> Self {
+        let Rules { policy, min_healthy, trickle } = rules.into();
+        let (mode, eligible) = eligible(candidates, min_healthy);
         let rivals = candidates.iter().enumerate().filter(|&(i, _)| eligible[i]).map(|(endpoint, c)| Rival {
             endpoint,
             id: c.id,
             weight: f64::from(c.weight.get().max(1)), // only spares are at 0: they share equally
         });
-        Self { policy, mode, table, rivals: rivals.collect(), eligible }
+        let rivals: Box<[Rival]> = rivals.collect();
+        let standby = || candidates.iter().position(|c| c.is_spare() && c.counts_as_up());
+        let next = match mode {
+            Mode::Normal => rivals.get(1).map(|rival| rival.endpoint).or_else(standby),
+            Mode::Spare | Mode::FailOpen => None, // what is next is doubtful by itself
+        };
+        let below = (u128::from(u64::MAX) * u128::from(trickle.units()) / u128::from(Percent::ALL.units())) as u64;
+        let trickle = next.filter(|_| policy == Policy::Failover && below > 0).map(|next| (below, next));
+        Self { policy, mode, table, eligible, rivals, trickle }
     }
 
     /// The endpoint for a client key that falls on `point`. `draw` is uniform over `u64`, anew for each query; only
-    /// [`Policy::Random`] uses it. `None` only when the pool has no endpoint that may be answered at all.
+    /// [`Policy::Random`] uses it. By [`Policy::All`] it is the first of those that are given. `None` only when the pool has
+    /// no endpoint that may be answered at all.
     pub fn pick(&self, point: u64, draw: u64) -> Option<usize> {
         let point = match self.policy {
             Policy::Sticky => point,
             Policy::Random => draw,
-            Policy::Failover => return self.rivals.first().map(|rival| rival.endpoint),
+            Policy::Failover => {
+                return match self.trickle {
+                    Some((below, next)) if mix(point ^ TRICKLE) < below => Some(next),
+                    _ => self.rivals.first().map(|rival| rival.endpoint),
+                };
+            }
+            Policy::All => return self.rivals.first().map(|rival| rival.endpoint),
         };
         match self.table.pick(point) {
             Some(endpoint) if self.eligible.get(endpoint) == Some(&true) => Some(endpoint),
@@ -138,8 +174,20 @@ impl Selector {
     /// Whether `endpoint` could be given to anybody. Never false for one that [`Selector::pick`] can give.
     pub fn answers(&self, endpoint: usize) -> bool {
         match self.policy {
-            Policy::Sticky | Policy::Random => self.eligible.get(endpoint) == Some(&true),
-            Policy::Failover => self.rivals.first().is_some_and(|rival| rival.endpoint == endpoint),
+            Policy::Sticky | Policy::Random | Policy::All => self.eligible.get(endpoint) == Some(&true),
+            Policy::Failover => {
+                self.rivals.first().is_some_and(|rival| rival.endpoint == endpoint)
+                    || self.trickle.is_some_and(|(_, next)| next == endpoint)
+            }
+        }
+    }
+
+    /// Whether the pick depends on the client key.
+    pub fn is_by_client(&self) -> bool {
+        match self.policy {
+            Policy::Sticky => true,
+            Policy::Failover => self.trickle.is_some(),
+            Policy::Random | Policy::All => false,
         }
     }
 
@@ -156,16 +204,22 @@ impl Selector {
     }
 }
 
+/// Any constant that separates it from what else is mixed from points.
+const TRICKLE: u64 = 0x7472_6963_6b6c_6521;
+
 /// The mode, and for each candidate whether it may be picked in it.
-fn eligible(candidates: &[Candidate]) -> (Mode, Box<[bool]>) {
+fn eligible(candidates: &[Candidate], min_healthy: Percent) -> (Mode, Box<[bool]>) {
     type Rule = fn(&Candidate) -> bool;
+    let weight = |may: Rule| candidates.iter().filter(|c| may(c)).map(|c| u64::from(c.weight.get())).sum::<u64>();
+    let (active, up) = (weight(Candidate::is_active), weight(|c| c.is_active() && c.counts_as_up()));
+    let enough = up * u64::from(Percent::ALL.units()) >= active * u64::from(min_healthy.units());
     let stages: [(Mode, Rule); 4] = [
         (Mode::Normal, |c| c.is_active() && c.counts_as_up()),
         (Mode::Spare, |c| c.is_spare() && c.counts_as_up()),
         (Mode::FailOpen, Candidate::is_active),
         (Mode::FailOpen, Candidate::is_spare),
     ];
-    let found = stages.into_iter().find(|(_, may)| candidates.iter().any(may));
+    let found = stages.into_iter().skip(usize::from(!enough)).find(|(_, may)| candidates.iter().any(may));
     let (mode, may) = found.unwrap_or((Mode::FailOpen, |_| false));
     (mode, candidates.iter().map(may).collect())
 }
@@ -210,7 +264,7 @@ mod tests {
         sites(&weights.iter().map(|&w| Candidate { weight: weigh(w), ..UP }).collect::<Vec<_>>())
     }
 
-    fn selector(policy: Policy, candidates: &[Candidate]) -> Selector {
+    fn selector(policy: impl Into<Rules>, candidates: &[Candidate]) -> Selector {
         let weights: Vec<_> = candidates.iter().map(|c| c.weight).collect();
         Selector::new(policy, Arc::new(ShareTable::from_weights(&weights)), candidates)
     }
@@ -298,6 +352,46 @@ mod tests {
         assert_eq!([Mode::Normal, Mode::FailOpen].map(|m| m.to_string()), ["normal", "fail-open"]);
     }
 
+    fn percent(text: &str) -> Percent {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn too_few_that_are_up_count_as_none() {
+        let mut all = up(&[60, 25, 15, 0]);
+        let least = |min: &str| Rules { min_healthy: percent(min), ..Rules::default() };
+        (all[0].healthy, all[3].healthy) = (false, true);
+        assert_eq!(selector(least("40"), &all).mode(), Mode::Normal);
+        assert_eq!(selector(least("40.0001"), &all).mode(), Mode::FailOpen);
+        all[3].role = Role::Spare;
+        let s = selector(least("41"), &all);
+        assert_eq!((s.mode(), s.pick(7, 7)), (Mode::Spare, Some(3)));
+        all[0].forced = Override::Down;
+        assert_eq!(selector(least("100"), &all).mode(), Mode::Normal, "whoever is taken out has no part in it");
+    }
+
+    #[test]
+    fn a_trickle_goes_to_the_next_one_and_stays_there() {
+        let mut all = up(&[1, 1, 1]);
+        let rules = Rules { policy: Policy::Failover, trickle: percent("5"), ..Rules::default() };
+        let next = |all: &[Candidate]| -> Vec<u64> {
+            let s = selector(rules, all);
+            let picks: Vec<_> = points(20_000).map(|p| (p, s.pick(p, 0).unwrap())).collect();
+            assert!(picks.iter().all(|(_, e)| s.answers(*e)));
+            picks.into_iter().filter(|(_, e)| *e != 0).inspect(|(_, e)| assert_eq!(*e, 1)).map(|(p, _)| p).collect()
+        };
+        let given = next(&all);
+        assert!((given.len() as f64 / 20_000.0 - 0.05).abs() < 0.005, "{}", given.len());
+        all[2].healthy = false;
+        assert_eq!(next(&all), given, "always the same ones");
+        all[1].weight = Weight::ZERO;
+        assert_eq!(next(&all), [0; 0], "not to one that is never answered");
+        all[1].role = Role::Spare;
+        assert_eq!(next(&all), given);
+        all[1].healthy = false;
+        assert_eq!(next(&all), [0; 0]);
+    }
+
     #[test]
     fn the_logarithm_is_one() {
         for i in 1..10_000 {
@@ -322,13 +416,23 @@ mod tests {
     }
 
     fn policies() -> impl Strategy<Value = Policy> {
-        prop_oneof![Just(Policy::Sticky), Just(Policy::Random), Just(Policy::Failover)]
+        prop_oneof![Just(Policy::Sticky), Just(Policy::Random), Just(Policy::Failover), Just(Policy::All)]
+    }
+
+    fn rules() -> impl Strategy<Value = Rules> {
+        let percent =
+            || prop_oneof![Just(0), Just(1_000_000), 0..=1_000_000u32].prop_map(|u| Percent::from_units(u).unwrap());
+        (policies(), percent(), percent()).prop_map(|(policy, min_healthy, trickle)| Rules {
+            policy,
+            min_healthy,
+            trickle,
+        })
     }
 
     proptest! {
         #[test]
-        fn never_empty_and_never_the_wrong_one(all in candidates(), policy in policies(), point: u64, draw: u64) {
-            let s = selector(policy, &all);
+        fn never_empty_and_never_the_wrong_one(all in candidates(), rules in rules(), point: u64, draw: u64) {
+            let s = selector(rules, &all);
             let Some(picked) = s.pick(point, draw) else {
                 prop_assert!(all.iter().all(|c| !c.is_active() && !c.is_spare()));
                 return Ok(());
@@ -337,9 +441,11 @@ mod tests {
             let c = all[picked];
             prop_assert!(c.forced != Override::Down);
             prop_assert!(c.weight > Weight::ZERO || c.role == Role::Spare);
-            if all.iter().any(|c| c.is_active() && c.counts_as_up()) {
-                prop_assert!(c.is_active() && c.counts_as_up() && s.mode() == Mode::Normal);
-            }
+            let weight = |may: fn(&&Candidate) -> bool| all.iter().filter(may).map(|c| u64::from(c.weight.get())).sum::<u64>();
+            let (active, up) = (weight(|c| c.is_active()), weight(|c| c.is_active() && c.counts_as_up()));
+            let enough = up > 0 && up * 1_000_000 >= active * u64::from(rules.min_healthy.units());
+            prop_assert_eq!(s.mode() == Mode::Normal, enough);
+            prop_assert!(s.mode() == Mode::FailOpen || c.counts_as_up());
         }
 
         #[test]

@@ -43,7 +43,7 @@ impl Writer {
         for pool in &pools {
             if pool.mode == Mode::FailOpen.to_string() {
                 warnings.push(format!(
-                    "pool {}: no endpoint is healthy, all active ones are answered (fail open)",
+                    "pool {}: no endpoint is healthy, or too little of the weight: all active ones are answered (fail open)",
                     pool.name
                 ));
             }
