@@ -96,6 +96,7 @@ fn pool() -> Pool {
         ttl: settings.ttl,
         cutover: Some(Cutover { at: NOW.after(1800) }),
         change: None,
+        preview: None,
         union: None,
         recorder: Arc::new(Recorder::new(1, records.slots())),
         records,

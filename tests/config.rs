@@ -148,7 +148,7 @@ fn each_mistake_in_the_sections_is_told_with_its_place() {
     for (lines, expected) in [
         (
             "[sever]",
-            "4:2: error: unknown key \"sever\" (did you mean \"server\"? known here: server, api, log, rrl, tsig, zone, site, probe, pool, forwarder)",
+            "4:2: error: unknown key \"sever\" (did you mean \"server\"? known here: server, api, log, rrl, tsig, steering, zone, site, probe, pool, forwarder)",
         ),
         (
             "[server]\nlisen = []",
@@ -347,6 +347,47 @@ fn each_mistake_in_a_probe_is_told_with_its_place() {
 }
 
 #[test]
+fn whom_answers_are_for() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let map = folder.path().join("resolvers.map");
+    let text = format!(
+        "{HEAD}[steering]\nipv4-prefix = 20\nipv6-prefix = 40\necs = [\"192.0.2.0/24\"]\nprefix-map = {map:?}\n"
+    );
+    std::fs::write(&map, "# farms\n198.51.100.0/24 2001:db8:1::/48 public # a comment\n\n203.0.113.7 public\n")
+        .unwrap();
+    let clients = taken(&text).clients;
+    let key = |address: &str| clients.resolver(address.parse().unwrap()).key.to_string();
+    assert_eq!(
+        [key("10.1.255.1"), key("203.0.113.7"), key("2001:db8:1::9")],
+        ["10.1.240.0/20", "198.51.100.0/24", "198.51.100.0/24"]
+    );
+    let subnet = |resolver: &str| clients.subnet(resolver.parse().unwrap(), "10.1.2.0".parse().unwrap(), 24);
+    assert!(subnet("192.0.2.9").is_some() && subnet("192.0.3.9").is_none());
+    assert!(clients.farms.name(0) == Some("public") && clients.farms.len() == 1);
+
+    std::fs::write(&map, "198.51.100.1/24 a\n2001:db8::/32\n10.0.0.0/8 a\n10.0.0.0/8 b\nwho knows\n").unwrap();
+    let file = map.display();
+    assert_eq!(
+        told(&text),
+        [
+            format!("{file}:1:1: error: \"198.51.100.1/24\" has bits beyond its length; 198.51.100.0/24 has none"),
+            format!("{file}:2:1: error: a line has prefixes, and then a name"),
+            format!("{file}:4:1: error: the prefix 10.0.0.0/8 is already written on line 3"),
+            format!("{file}:5:1: error: \"who\" is no address prefix, such as 192.0.2.0/24 or 2001:db8::/32"),
+        ]
+    );
+    let said = told(&format!("{HEAD}[steering]\nipv6-prefix = 64\necs = [\"all\"]\nprefix-map = \"/nonexistent\"\n"));
+    assert_eq!(
+        said,
+        [
+            "w.toml:4:15: error: \"ipv6-prefix\" must be a number of bits from 1 to 56, not 64",
+            "w.toml:5:8: error: \"ecs\" must be a network, such as \"192.0.2.0/24\" or \"2001:db8::/32\", not \"all\"",
+            "/nonexistent: error: can't be read: No such file or directory (os error 2)",
+        ]
+    );
+}
+
+#[test]
 fn pools_of_a_group_agree() {
     let pool = |name: &str, more: &str, endpoints: [&str; 2]| {
         let [a, b] = endpoints;
@@ -399,9 +440,13 @@ fn each_mistake_in_a_pool_is_told_with_its_place() {
     for (lines, expected) in [
         (
             "policy = \"any\"",
-            "5:10: error: \"policy\" must be \"sticky\", \"random\", \"failover\" or \"all\", not \"any\" (did you mean \"all\"?)",
+            "5:10: error: \"policy\" must be \"sticky\", \"random\", \"failover\" or \"all\", not \"any\"",
         ),
         ("trickle = 5", "5:11: error: \"trickle\" is for the policy failover, and pool \"w.example.org\" has sticky"),
+        (
+            "preview = [{ site = \"b\", networks = [\"192.0.2.0/24\"] }]",
+            "5:21: error: pool \"w.example.org\" has no endpoint at site \"b\"",
+        ),
         (
             "min-healthy = \"120%\"",
             "5:15: error: \"min-healthy\" must be a percentage from 0 to 100, such as 30 or \"12.5%\", not \"120%\"",

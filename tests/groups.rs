@@ -99,6 +99,35 @@ fn a_client_sees_one_site_and_a_flip_of_one_flips_all() {
 }
 
 #[test]
+fn testers_see_a_site_before_all_others() {
+    let weighty = pool(NAMES[0], &addresses_of(1), [", weight = 100", ", weight = 0"]);
+    let own = "preview = [{ site = \"dc1\", networks = [\"10.0.7.0/24\", \"127.0.7.7\"] }]\nendpoint =";
+    let rest = pool(NAMES[1], &addresses_of(2), ["", ""]).replace("endpoint =", own);
+    let srv = [1, 2].map(|site| format!("srv = [\"1 1 5060 s{site}.example.org.\"]"));
+    let global = "[steering]\npreview = [{ site = \"dc1\", networks = [\"10.0.9.0/24\"] }]\n";
+    let mut server = Server::start(&format!("{HEAD}{global}{weighty}{rest}{}", pool(NAMES[2], &srv, ["", ""])));
+    let dc1 = |server: &Server| {
+        (0..12).filter(|client| sites_of(server, *client) == BTreeSet::from(['2'])).collect::<Vec<u32>>()
+    };
+    assert_eq!(dc1(&server), [7, 9], "at weight 0, for all names of the group");
+    let resolver = |host: u8| addresses(&server.question(NAMES[0], T::A).from([127, 0, 7, host]).send())[0].clone();
+    assert_eq!([resolver(7), resolver(8)], ["192.0.2.12", "192.0.2.11"]);
+    let scope = support::dns::scope(&server.question(NAMES[0], T::A).client(7).send());
+    assert_eq!(scope, Some(24));
+    let endpoint = server.pool(NAMES[0])["endpoints"][1].clone();
+    assert_eq!((&endpoint["answered"], &endpoint["share_percent"]), (&json!(true), &json!(0.0)));
+    assert!(!endpoint["horizon"][0]["at"].is_null(), "what testers were given is in the horizon: {endpoint}");
+    let told = server.get(&format!("/api/v1/explain?name={}&client=127.0.7.7", NAMES[0]));
+    assert_eq!((&told["pools"][0]["previewed"], &told["pools"][0]["site"]), (&json!(true), &json!("dc1")));
+    // After a crash the horizon still counts with them.
+    server.kill9();
+    server.start_again();
+    assert!(!server.pool(NAMES[0])["endpoints"][1]["horizon"][0]["at"].is_null());
+    server.force(NAMES[0], "dc1", "down").done();
+    assert!(dc1(&server).is_empty(), "an override is stronger");
+}
+
+#[test]
 fn who_joins_a_group_follows_it() {
     let alone =
         pool("old.example.org", &addresses_of(3), [", weight = 100", ", weight = 0"]).replace("group = \"web\"\n", "");

@@ -300,6 +300,37 @@ fn the_scope_of_ecs() {
 }
 
 #[test]
+fn whom_answers_are_for() {
+    let folder = support::folder(&format!(
+        "{HEAD}[steering]\nipv4-prefix = 20\necs = [\"127.0.77.0/24\"]\nprefix-map = \"farms\"\n{}",
+        dual(WWW, 50, 50)
+    ));
+    std::fs::write(folder.path().join("farms"), "127.9.1.0/24 127.9.2.0/24 127.9.99.99 farm\n").unwrap();
+    let server = Server::start_in(folder);
+    let from = |a: [u8; 4]| addresses(&server.question(WWW, T::A).from(a).send())[0].clone();
+    let mut seen = std::collections::BTreeSet::new();
+    for network in 0..16u8 {
+        let given = from([127, network, 0, 1]);
+        assert_eq!(from([127, network, 15, 9]), given, "a /20 is one client");
+        seen.insert(given);
+    }
+    assert_eq!(seen.len(), 2);
+    let farm = [[127, 9, 1, 7], [127, 9, 2, 8], [127, 9, 99, 99]].map(from);
+    assert!(farm.iter().all(|given| *given == farm[0]), "{farm:?}");
+    let told = server.get(&format!("/api/v1/explain?name={WWW}&client=127.9.2.8"));
+    assert!(told["steps"][0].as_str().unwrap().contains("farm in the prefix map, whose client key is 127.9.1.0/24"));
+
+    let named = |resolver: [u8; 4], client| {
+        let answer = server.question(WWW, T::A).from(resolver).client(client).send();
+        (addresses(&answer)[0].clone(), scope(&answer))
+    };
+    let trusted: std::collections::BTreeSet<_> = (0..400).step_by(16).map(|c| named([127, 0, 77, 1], c)).collect();
+    assert!(trusted.len() == 2 && trusted.iter().all(|(_, scope)| *scope == Some(20)), "{trusted:?}");
+    let others: std::collections::BTreeSet<_> = (0..400).step_by(16).map(|c| named([127, 0, 78, 1], c)).collect();
+    assert_eq!(others, std::iter::once((from([127, 0, 78, 1]), Some(0))).collect(), "the resolver's own, for all");
+}
+
+#[test]
 fn where_a_pool_may_lie() {
     let names = ["*.wild.example.org", "deep.down.example.org", WWW, "example.org"];
     let pools: String = names.map(|name| pool(name, 1, 0, "")).concat();

@@ -59,6 +59,9 @@ fn by_pool(pool: &PoolExplanation, key: &str) -> String {
     let mut text = format!("Pool {name}: the client key {key} falls on {} of the points", share(pool.point_percent));
     match &pool.site_by_share {
         Some(by_share) if by_share == site => _ = write!(text, ", which are {site}'s"),
+        Some(by_share) if pool.previewed => {
+            _ = write!(text, ", which are {by_share}'s; its network sees {site} before all others");
+        }
         Some(by_share) => _ = write!(text, ", which are {by_share}'s; {site} is answered instead"),
         None => _ = write!(text, "; {site} is answered"),
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::source::Source;
 use crate::steering::flip::Percent;
-use crate::steering::pool::Settings;
+use crate::steering::pool::{Preview, Settings};
 
 /// A pool as read.
 pub(super) struct Read {
@@ -91,8 +91,15 @@ fn share(group: &str, members: &[usize], pools: &mut [Read], src: &mut Source) {
     let said = |of: fn(&Read) -> &Option<_>| members.iter().filter_map(|m| of(&pools[*m]).clone()).collect::<Vec<_>>();
     let min_healthy = one_of("min-healthy percentage", group, said(|pool| &pool.min_healthy), src);
     let trickle = one_of("trickle percentage", group, said(|pool| &pool.trickle), src);
+    let mut previews: Vec<Preview> = Vec::new();
+    for preview in members.iter().flat_map(|m| &pools[*m].settings.selection.previews) {
+        if !previews.contains(preview) {
+            previews.push(preview.clone());
+        }
+    }
     for &member in members {
         let selection = &mut pools[member].settings.selection;
+        selection.previews.clone_from(&previews);
         selection.min_healthy = min_healthy.unwrap_or_default();
         selection.trickle = trickle.unwrap_or_default();
     }

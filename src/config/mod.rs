@@ -10,10 +10,12 @@
 //! stay as written: they are taken from the working directory.
 
 mod against_zones;
+mod clients;
 mod forwarders;
 mod groups;
 mod keys;
 mod limits;
+mod lines;
 mod pools;
 mod probes;
 mod reader;
@@ -37,8 +39,9 @@ use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::dns::tsig::KeyRing;
 use crate::query::RateLimit;
 use crate::query::cookies::Secret;
-use crate::steering::pool::Site;
-use crate::{api, control, probe, server, steering, zone};
+use crate::steering::client::ClientRules;
+use crate::steering::pool::{self, Site};
+use crate::{api, control, probe, server, zone};
 use reader::Table;
 use source::Source;
 
@@ -63,10 +66,12 @@ pub struct Settings {
     pub zones: Arc<[zone::Settings]>,
     /// The sites, in the order of the file; none twice.
     pub sites: Vec<Site>,
+    /// Whom answers are for.
+    pub clients: Arc<ClientRules>,
     /// Probes by name.
     pub probes: BTreeMap<String, probe::Settings>,
     /// Pools; no name twice, each at or below a zone's apex, their sites and probes among those above.
-    pub pools: Vec<steering::pool::Settings>,
+    pub pools: Vec<pool::Settings>,
     /// Forwarders that this server leads; none twice.
     pub forwarders: Vec<control::forwarders::Settings>,
     /// What is logged, and how.
@@ -156,10 +161,10 @@ pub fn parse(text: &str, file: &Path) -> Result<Loaded, Vec<Diagnostic>> {
 
 /// All sections; what is wrong stands in `src`, and is left out or has its default here.
 fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Place>) {
-    let written =
-        ["server", "api", "log", "rrl", "tsig", "zone", "site", "probe", "pool", "forwarder"].map(|key| file.get(key));
+    let written = ["server", "api", "log", "rrl", "tsig", "steering", "zone", "site", "probe", "pool", "forwarder"]
+        .map(|key| file.get(key));
     file.finish(src);
-    let [server, api, log, rrl, keys, zones, sites, probes, pools, forwarders] = written;
+    let [server, api, log, rrl, keys, steering, zones, sites, probes, pools, forwarders] = written;
 
     let (server, name, cookie_secrets, state) = sections::server(server, src);
     let api = sections::api(api, &state, src);
@@ -168,8 +173,10 @@ fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Pla
     let keys = keys::keys(keys, src);
     let zones = sections::zones(zones, &keys, src);
     let sites = sections::sites(sites, src);
+    let (clients, previews) = clients::steering(steering, &sites, src);
+    let clients = Arc::new(clients);
     let probes = probes::probes(probes, src);
-    let surroundings = pools::Surroundings { zones: &zones, sites: &sites, probes: &probes };
+    let surroundings = pools::Surroundings { zones: &zones, sites: &sites, previews: &previews, probes: &probes };
     let (pools, pool_places) = pools::pools(pools, &surroundings, src);
 
     let forwarders = forwarders::forwarders(forwarders, src);
@@ -191,6 +198,7 @@ fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Pla
         secondaries,
         zones,
         sites,
+        clients,
         probes,
         pools,
         forwarders,

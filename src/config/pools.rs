@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::Range;
 
+use super::clients;
 use super::groups::{self, Read, Said};
 use super::probes::Probe;
 use super::reader::{Table, Value, guess};
@@ -12,7 +13,7 @@ use super::source::Source;
 use super::values::{self, LABEL, label};
 use crate::diagnostic::Place;
 use crate::dns::{Name, Rtype, Ttl};
-use crate::steering::pool::{Endpoint, Policy, Role, Selection, Settings, Site, Weight};
+use crate::steering::pool::{Endpoint, Policy, Preview, Role, Selection, Settings, Site, Weight};
 use crate::steering::ttl::{Approach, TtlPolicy};
 use crate::zone::master::parse_rdata;
 
@@ -20,6 +21,8 @@ use crate::zone::master::parse_rdata;
 pub(super) struct Surroundings<'f> {
     pub(super) zones: &'f Zones,
     pub(super) sites: &'f [Site],
+    /// Of all pools that have the site.
+    pub(super) previews: &'f [Preview],
     pub(super) probes: &'f BTreeMap<String, Probe>,
 }
 
@@ -32,7 +35,7 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
         let (name, endpoints) = (table.require("name", src), table.require("endpoint", src));
         let [policy, group, min_healthy, trickle] =
             ["policy", "group", "min-healthy", "trickle"].map(|key| table.get(key));
-        let [ttl, probe] = ["ttl", "probe"].map(|key| table.get(key));
+        let [preview, ttl, probe] = ["preview", "ttl", "probe"].map(|key| table.get(key));
         table.finish(src);
 
         let name = name.and_then(|v| Some((values::name(&v, src)?, v.span)));
@@ -61,12 +64,20 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
         let pool_name = name.as_ref().map(|(n, _)| n);
         let endpoints = endpoints.and_then(|v| endpoints_of(&v, pool_name, group.is_some(), around.sites, src));
         if let (Some(endpoints), Some((name, at))) = (endpoints, name) {
-            let (endpoints, said) = endpoints.into_iter().unzip();
+            let (endpoints, said): (Vec<Endpoint>, Vec<Said>) = endpoints.into_iter().unzip();
             let [min_healthy, trickle] = [min_healthy, trickle].map(|v| {
                 let (percent, at) = (values::percent(v.as_ref()?, src)?, v?.span);
                 Some((percent, at))
             });
-            let selection = Selection { group, ..Selection::default() };
+            let at_sites = |site: &str| endpoints.iter().any(|e| e.site == site);
+            let mut previews: Vec<Preview> = around.previews.iter().filter(|p| at_sites(&p.site)).cloned().collect();
+            for (own, place) in preview.map_or_else(Vec::new, |v| clients::previews(&v, around.sites, src)) {
+                if !at_sites(&own.site) {
+                    src.error(place, format!("pool \"{name}\" has no endpoint at site {:?}", own.site));
+                }
+                previews.push(own);
+            }
+            let selection = Selection { group, previews, ..Selection::default() };
             let settings = Settings { name, policy: policy.unwrap_or_default(), selection, ttl, probe, endpoints };
             pools.push(Read { settings, at, policy_said: policy.is_some(), min_healthy, trickle, said });
         }
@@ -211,7 +222,7 @@ fn endpoints_of(
     whole.then_some(read)
 }
 
-fn site_name(value: &Value, sites: &[Site], src: &mut Source) -> Option<String> {
+pub(super) fn site_name(value: &Value, sites: &[Site], src: &mut Source) -> Option<String> {
     let name = value.text("the name of a site", src)?;
     if !sites.iter().any(|s| s.name == name) {
         let known = guess(name, sites.iter().map(|s| s.name.as_str()));

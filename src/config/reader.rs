@@ -135,6 +135,11 @@ impl<'d> Value<'d> {
         made
     }
 
+    /// `true` or `false`; `None` when it is another type.
+    pub(super) fn as_flag(&self) -> Option<bool> {
+        if let DeValue::Boolean(flag) = self.what { Some(*flag) } else { None }
+    }
+
     /// A string; `None` when it is another type.
     pub(super) fn as_text(&self) -> Option<&'d str> {
         if let DeValue::String(text) = self.what { Some(text) } else { None }

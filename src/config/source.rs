@@ -97,6 +97,11 @@ impl<'t> Source<'t> {
         self.line_starts.partition_point(|start| *start <= offset) - 1 // the first line begins at 0
     }
 
+    /// What was found in another file that this one names at `span`.
+    pub(super) fn also(&mut self, span: &Range<usize>, found: Vec<Diagnostic>) {
+        self.found.extend(found.into_iter().map(|diagnostic| (Some(span.start), diagnostic)));
+    }
+
     /// What was found, from top to bottom.
     pub(super) fn into_found(mut self) -> Vec<Diagnostic> {
         self.found.sort_by_key(|(at, _)| *at);

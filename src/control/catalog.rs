@@ -12,8 +12,10 @@ use crate::control::zones::{self, Fallback, Reading, Served, ServedZone};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::dns::Name;
 use crate::query::Records;
+use crate::steering::client::{ByClient, Farms};
 use crate::steering::key::Salt;
-use crate::steering::pool::Settings;
+use crate::steering::pool::{Preview, Settings};
+use crate::steering::prefixes::Prefixes;
 use crate::time::Timestamp;
 use crate::zone::compiled::Overlay;
 use crate::zone::{self, Zone, ZoneSet};
@@ -33,6 +35,8 @@ pub struct Catalog {
     pub salts: Vec<Salt>,
     /// For each pool the places of all pools of its group, its own among them.
     pub groups: Vec<Arc<[usize]>>,
+    /// For each pool who sees which endpoint first.
+    pub previews: Vec<Option<Arc<ByClient>>>,
     /// Doubts about the configuration and the zones.
     pub warnings: Vec<Diagnostic>,
     /// What the reading means for each of `zones`; empty once the writer has taken it over.
@@ -71,7 +75,8 @@ impl Catalog {
         let zone_set = zone_set(&zones, settings);
         let records = settings.pools.iter().map(|pool| Arc::new(Records::new(pool))).collect();
         let (salts, groups) = (settings.pools.iter().map(salt_of).collect(), groups(&settings.pools));
-        Ok(Self { settings: loaded.settings, zones, zone_set, records, salts, groups, warnings, readings })
+        let previews = settings.pools.iter().map(|pool| preview_of(pool, &settings.clients.farms)).collect();
+        Ok(Self { settings: loaded.settings, zones, zone_set, records, salts, groups, previews, warnings, readings })
     }
 
     /// The zone whose apex is `name`.
@@ -97,6 +102,16 @@ fn salt_of(pool: &Settings) -> Salt {
         Some(group) => Salt::of(group),
         None => Salt::of(&pool.name.to_lowercase().to_string()),
     }
+}
+
+/// Who sees which endpoint of `pool` before all others.
+fn preview_of(pool: &Settings, farms: &Farms) -> Option<Arc<ByClient>> {
+    let of = |preview: &Preview| -> Vec<_> {
+        let endpoint = pool.endpoints.iter().position(|e| e.site == preview.site);
+        endpoint.map_or_else(Vec::new, |e| preview.networks.iter().map(|net| (*net, e as u32)).collect())
+    };
+    let prefixes = Prefixes::new(pool.selection.previews.iter().flat_map(of));
+    (!prefixes.is_empty()).then(|| Arc::new(ByClient::new(prefixes, farms)))
 }
 
 /// For each pool the places of those of its group.

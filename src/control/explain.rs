@@ -8,7 +8,8 @@ use crate::dns::message::Answer;
 use crate::dns::wire::{CLASS_IN, HEADER_OCTETS, TCP_OCTETS};
 use crate::dns::{Name, Rtype, Ttl};
 use crate::query::{Context, Counters, Pool, Snapshot, Tally, Transport, answer};
-use crate::steering::key::{ClientKey, point};
+use crate::steering::client::Client;
+use crate::steering::key::point;
 use crate::steering::ttl::served_ttl;
 use crate::time::Timestamp;
 use crate::zone::compiled::Place;
@@ -17,14 +18,19 @@ use crate::zone::set::Entry;
 /// Explains what `snapshot` answers to the resolver at `client`, at `now`. Nothing is counted, no horizon moves.
 pub(super) fn explain(snapshot: &Snapshot, name: &Name, rtype: Rtype, client: IpAddr, now: Timestamp) -> Explanation {
     let answered = ask(snapshot, name, rtype, client, now);
-    let key = ClientKey::of_resolver(client);
-    let mut steps = vec![format!("{client} belongs to the client key {key}")];
+    let asking = snapshot.clients.resolver(client);
+    let key = asking.key;
+    let farm = asking.farm.and_then(|farm| snapshot.clients.farms.name(farm));
+    let mut steps = vec![match farm {
+        Some(name) => format!("{client} is of {name} in the prefix map, whose client key is {key}"),
+        None => format!("{client} belongs to the client key {key}"),
+    }];
     let mut pools = Vec::new();
-    let zone = walk(snapshot, name, rtype, &key, now, &mut steps, &mut pools);
+    let zone = walk(snapshot, name, rtype, &asking, now, &mut steps, &mut pools);
     let (rcode, records) = answered.map_or_else(|| ("none".to_owned(), Vec::new()), |a| (a.rcode, a.records));
     for target in records.iter().filter_map(|r| r.target.as_ref()) {
         steps.push(format!("a CNAME leads on to {target}"));
-        walk(snapshot, target, rtype, &key, now, &mut steps, &mut pools);
+        walk(snapshot, target, rtype, &asking, now, &mut steps, &mut pools);
     }
     let answer = records.iter().map(|r| format!("{} {} IN {} {}", r.owner, r.ttl, r.rtype, r.rdata)).collect();
     Explanation { name: name.clone(), rtype, client, zone, client_key: key.to_string(), pools, rcode, answer, steps }
@@ -49,7 +55,7 @@ fn walk(
     snapshot: &Snapshot,
     name: &Name,
     rtype: Rtype,
-    key: &ClientKey,
+    client: &Client,
     now: Timestamp,
     steps: &mut Vec<String>,
     pools: &mut Vec<PoolExplanation>,
@@ -72,20 +78,26 @@ fn walk(
             Some(pool) if !pool.records.types().contains(&rtype) && pool.records.types() != [Rtype::CNAME] => {
                 steps.push(format!("the pool {} lies over {name}, but steers no {rtype}: the zone answers", pool.name));
             }
-            Some(pool) => pools.extend(explain_pool(pool, key, now, steps)),
+            Some(pool) => pools.extend(explain_pool(pool, client, now, steps)),
         },
     }
     Some(apex.clone())
 }
 
-fn explain_pool(pool: &Pool, key: &ClientKey, now: Timestamp, steps: &mut Vec<String>) -> Option<PoolExplanation> {
-    let at = point(&pool.salt, key);
-    let choice = pool.choose(key, 0, now)?;
+fn explain_pool(pool: &Pool, client: &Client, now: Timestamp, steps: &mut Vec<String>) -> Option<PoolExplanation> {
+    let at = point(&pool.salt, &client.key);
+    let choice = pool.choose(client, 0, now)?;
     let by_share = pool.selector.table().pick(at);
     let site = |endpoint: usize| pool.sites.get(endpoint).cloned().unwrap_or_default();
     let point_percent = percent(at as f64 / 2f64.powi(64));
     steps.push(format!("the pool {} is asked: the key falls on {point_percent} % of its points", pool.name));
-    if let Some(by_share) = by_share {
+    if choice.previewed {
+        steps.push(format!(
+            "{} is among the networks that see {} before all others",
+            client.address,
+            site(choice.endpoint)
+        ));
+    } else if let Some(by_share) = by_share {
         steps.push(format!("the share table gives that point to {}", site(by_share)));
         if pool.selector.table().stays_behind(at).is_some() {
             steps.push(
@@ -108,6 +120,7 @@ fn explain_pool(pool: &Pool, key: &ClientKey, now: Timestamp, steps: &mut Vec<St
         site_by_share: by_share.map(site),
         site: site(choice.endpoint),
         mode: pool.selector.mode().to_string(),
+        previewed: choice.previewed,
         ttl: choice.ttl,
     })
 }

@@ -582,6 +582,9 @@ pub struct PoolExplanation {
     pub site: SiteName,
     /// `normal`, `spare` or `fail-open`.
     pub mode: String,
+    /// Whether the client is among those that see this site before all others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub previewed: bool,
     /// TTL served.
     pub ttl: Ttl,
 }

@@ -163,6 +163,7 @@ fn carry_over(old: &PoolState, settings: &Settings) -> PoolState {
                 role: e.role,
                 forced: known.map_or(Override::Obey, |k| k.forced),
                 site_state: SiteState::Active,
+                previewed: settings.previews(&e.site),
             }
         })
         .collect();

@@ -69,6 +69,9 @@ pub struct EndpointState {
     /// The operator's word over its site, as [`State::sites`] has it.
     #[serde(default)]
     pub site_state: SiteState,
+    /// Whether the configuration shows it to some clients first, whatever its weight.
+    #[serde(default)]
+    pub previewed: bool,
 }
 
 impl PoolState {
@@ -83,6 +86,7 @@ impl PoolState {
                 role: e.role,
                 forced: Override::Obey,
                 site_state: SiteState::Active,
+                previewed: settings.previews(&e.site),
             })
             .collect();
         let weights: Vec<Weight> = endpoints.iter().map(|e| e.weight).collect();
@@ -146,7 +150,8 @@ impl PoolState {
     /// Whether this endpoint could be answered under some health.
     pub fn may_answer(&self, endpoint: usize) -> bool {
         let candidates = self.candidates(|_| true);
-        candidates.get(endpoint).is_some_and(|c| c.is_active() || c.is_spare())
+        let previewed = self.endpoints.get(endpoint).is_some_and(|e| e.previewed);
+        candidates.get(endpoint).is_some_and(|c| c.is_active() || c.is_spare() || (previewed && c.counts_as_up()))
     }
 
     /// The most that any client may have been served under this state at any instant of `from..=until`. `policy` is today's;
@@ -164,9 +169,9 @@ impl PoolState {
 pub(super) fn fingerprint(settings: &Settings) -> u64 {
     let mut hasher = SipHasher13::new();
     settings.policy.to_string().hash(&mut hasher);
-    let Selection { min_healthy, trickle, .. } = settings.selection;
-    if (min_healthy, trickle) != (Percent::ZERO, Percent::ZERO) {
-        (min_healthy, trickle).hash(&mut hasher);
+    let Selection { min_healthy, trickle, previews, .. } = &settings.selection;
+    if (min_healthy, trickle) != (&Percent::ZERO, &Percent::ZERO) || !previews.is_empty() {
+        (min_healthy, trickle, previews).hash(&mut hasher);
     }
     if let Some(group) = &settings.selection.group {
         group.hash(&mut hasher); // its salt says where clients fall

@@ -217,6 +217,7 @@ impl Writer {
             zone_settings: self.catalog.settings.zones.clone(),
             secondaries: self.catalog.settings.secondaries.clone(),
             keys: self.catalog.settings.keys.clone(),
+            clients: self.catalog.settings.clients.clone(),
             pools,
             nsid: self.catalog.settings.name.as_bytes().into(),
             cookies: Some(Cookies::new(&self.catalog.settings.cookie_secrets)),
@@ -250,6 +251,7 @@ impl Writer {
             cutover: state.cutover,
             change: self.change_of(&settings.name),
             records,
+            preview: self.catalog.previews[index].clone(),
             union,
             recorder: self.horizons.recorder(index).clone(),
         }

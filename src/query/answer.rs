@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::dns::name::MAX_NAME_OCTETS;
 use crate::dns::wire::{
-    CLASS_ANY, CLASS_IN, ClientSubnet, EDNS_UDP_OCTETS, ExtendedError, Flags, Full, NAME_BUFFER, OptReply,
-    PLAIN_UDP_OCTETS, Query, Rcode, Reject, Response, Section, TCP_OCTETS, write_cookie, write_reject,
+    CLASS_ANY, CLASS_IN, EDNS_UDP_OCTETS, ExtendedError, Flags, Full, NAME_BUFFER, OptReply, PLAIN_UDP_OCTETS, Query,
+    Rcode, Reject, Response, Section, TCP_OCTETS, write_cookie, write_reject,
 };
 use crate::dns::{Rtype, Ttl};
 use crate::query::limit::Verdict;
@@ -16,8 +16,8 @@ use crate::query::pool::{Pool, patch};
 use crate::query::snapshot::Snapshot;
 use crate::query::tally::Tally;
 use crate::query::union::Union;
+use crate::steering::client::Client;
 use crate::steering::horizon::expires;
-use crate::steering::key::ClientKey;
 use crate::time::Timestamp;
 use crate::zone::Zone;
 use crate::zone::compiled::{Alias, NodeRef, Place};
@@ -26,8 +26,6 @@ use crate::zone::set::Entry;
 
 /// CNAMEs followed in one answer; a longer chain is the resolver's to follow.
 const MAX_CHAIN: usize = 12;
-/// The longest prefixes that an answer is made for: finer ones are one client key (RFC 7871, 11.1 asks for no finer).
-const SUBNET_BITS: (u8, u8) = (24, 48);
 
 /// How long a TCP connection may say nothing (RFC 7766, 6.2.3: a few seconds, at the server's choice).
 pub const TCP_IDLE: Duration = Duration::from_secs(10);
@@ -131,7 +129,6 @@ pub fn answer(
         error: None,
         dname: None,
         client: None,
-        scope: 0,
         given: [None; GIVEN],
         given_count: 0,
         proofs: [None; PROOFS],
@@ -144,7 +141,7 @@ pub fn answer(
         Flags { authoritative: answer.authoritative, truncated: true, rcode: answer.rcode }
     });
     if answer.given_count > 0 {
-        tally.counters.steered(answer.client.as_ref(), context.now);
+        tally.counters.steered(answer.client.as_ref().map(|client| &client.key), context.now);
         if let Some(worker) = tally.worker {
             for given in answer.given[..answer.given_count].iter().flatten() {
                 let (recorder, gone) = (&given.pool.recorder, expires(context.now, given.ttl));
@@ -159,7 +156,7 @@ pub fn answer(
         opt.extended_rcode = flags.rcode as u8 >> 4;
         opt.extended_error = answer.error;
         if let Some((_, scope)) = &mut opt.client_subnet {
-            *scope = answer.scope;
+            *scope = answer.client.map_or(0, |client| client.scope); // RFC 7871, 7.2.1
         }
     }
     tally.counters.answered(query.qtype, flags.rcode);
@@ -202,9 +199,7 @@ struct Answer<'a, 'o> {
     /// The DNAME passed last.
     dname: Option<Prepared<'a>>,
     /// Whom a steered answer is for; made when the first pool asks.
-    client: Option<ClientKey>,
-    /// SCOPE PREFIX-LENGTH: how much of the subnet the answer depends on.
-    scope: u8,
+    client: Option<Client>,
     given: [Option<Given<'a>>; GIVEN],
     given_count: usize,
     /// To be added to AUTHORITY once ANSWER is whole.
@@ -367,9 +362,9 @@ impl<'a> Answer<'a, '_> {
             (asked, _) if asked == Rtype::ANY || types.contains(&asked) => asked,
             _ => return Ok(None),
         };
-        let client = if pool.selector.is_by_client() { self.client() } else { self.resolver() };
+        let client = if pool.is_by_client() { self.client() } else { self.resolver() };
         let Some(choice) = pool.choose(&client, self.context.draw, self.context.now) else { return Ok(None) };
-        if let Some(union) = &pool.union {
+        if let Some(union) = pool.union.as_ref().filter(|_| !choice.previewed) {
             return self.united(zone, pool, union, asked, choice.ttl, owner).map(Some);
         }
         let qtype = if asked == Rtype::ANY { pool.records.first_type(choice.endpoint) } else { Some(asked) };
@@ -519,19 +514,18 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// Whom a steered answer is for: the subnet that the resolver names, else the resolver's own group.
-    fn client(&mut self) -> ClientKey {
-        *self.client.get_or_insert_with(|| match self.query.edns.and_then(|edns| edns.client_subnet) {
-            Some(ClientSubnet { address, prefix }) if prefix > 0 => {
-                self.scope = prefix.min(if address.is_ipv4() { SUBNET_BITS.0 } else { SUBNET_BITS.1 });
-                ClientKey::of_subnet(address, self.scope)
-            }
-            _ => ClientKey::of_resolver(self.context.client),
+    fn client(&mut self) -> Client {
+        let (rules, resolver) = (&self.snapshot.clients, self.context.client);
+        let subnet = self.query.edns.and_then(|edns| edns.client_subnet);
+        *self.client.get_or_insert_with(|| {
+            let client = subnet.and_then(|subnet| rules.subnet(resolver, subnet.address, subnet.prefix));
+            client.unwrap_or_else(|| rules.resolver(resolver))
         })
     }
 
     /// Whom an answer is for that is the same for all clients: its TTL alone may depend on the resolver.
-    fn resolver(&self) -> ClientKey {
-        ClientKey::of_resolver(self.context.client)
+    fn resolver(&self) -> Client {
+        self.snapshot.clients.resolver(self.context.client)
     }
 
     fn note(&mut self, given: Given<'a>) {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::dns::wire::CLASS_IN;
 use crate::dns::{Name, Rtype, Ttl};
 use crate::query::union::Union;
+use crate::steering::client::{ByClient, Client};
 use crate::steering::horizon::Recorder;
-use crate::steering::key::{ClientKey, Salt, point};
+use crate::steering::key::{Salt, point};
 use crate::steering::pool::{Endpoint, Settings, SiteName};
 use crate::steering::select::Selector;
 use crate::steering::ttl::{Change, Cutover, TtlPolicy, served_ttl};
@@ -31,6 +32,8 @@ pub struct Pool {
     pub change: Option<Change>,
     /// What each endpoint answers.
     pub records: Arc<Records>,
+    /// Who sees which endpoint before all others.
+    pub preview: Option<Arc<ByClient>>,
     /// What all of them answer together, where that is the policy.
     pub union: Option<Union>,
     /// Where answers given are noted, for the horizon.
@@ -44,15 +47,32 @@ pub struct Choice {
     pub endpoint: usize,
     /// For all records of the answer.
     pub ttl: Ttl,
+    /// Whether the client is among those that see this endpoint first.
+    pub previewed: bool,
 }
 
 impl Pool {
     /// Chooses for one client at `now`. `None` only when nothing may be answered at all, which `control` never publishes.
     #[inline]
-    pub fn choose(&self, client: &ClientKey, draw: u64, now: Timestamp) -> Option<Choice> {
-        let point = point(&self.salt, client);
-        let endpoint = self.selector.pick(point, draw)?;
-        Some(Choice { endpoint, ttl: served_ttl(&self.ttl, self.cutover.as_ref(), self.change.as_ref(), point, now) })
+    pub fn choose(&self, client: &Client, draw: u64, now: Timestamp) -> Option<Choice> {
+        let point = point(&self.salt, &client.key);
+        let previewed = self.previewed(client);
+        let endpoint = previewed.or_else(|| self.selector.pick(point, draw))?;
+        let ttl = served_ttl(&self.ttl, self.cutover.as_ref(), self.change.as_ref(), point, now);
+        Some(Choice { endpoint, ttl, previewed: previewed.is_some() })
+    }
+
+    /// Whether the choice depends on the client.
+    #[inline]
+    pub fn is_by_client(&self) -> bool {
+        self.selector.is_by_client() || self.preview.is_some()
+    }
+
+    /// The endpoint that `client` sees first, while it is up.
+    #[inline]
+    fn previewed(&self, client: &Client) -> Option<usize> {
+        let endpoint = self.preview.as_ref()?.get(client)? as usize;
+        Some(endpoint).filter(|endpoint| self.selector.is_up(*endpoint))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::dns::tsig::KeyRing;
 use crate::query::{Cookies, Pool, RateLimit};
+use crate::steering::client::ClientRules;
 use crate::zone::{self, ZoneSet};
 
 /// Zones, and all that steers them, of one generation. `control` publishes it whole; nothing in it changes any more.
@@ -23,6 +24,8 @@ pub struct Snapshot {
     pub secondaries: Arc<HashSet<IpAddr>>,
     /// The keys that requests may be signed with.
     pub keys: Arc<KeyRing>,
+    /// Whom answers are for.
+    pub clients: Arc<ClientRules>,
     /// By slot.
     pub pools: Box<[Arc<Pool>]>,
     /// The server's identity (RFC 5001).

@@ -115,6 +115,16 @@ impl ClientKey {
         (key.packed() == Some(number)).then_some(key)
     }
 
+    /// The first address of the prefix.
+    pub fn first_address(&self) -> IpAddr {
+        let mut address = [0; 16];
+        address.copy_from_slice(&self.octets[1..]);
+        if self.octets[0] == 4 {
+            return Ipv4Addr::from_bits((u128::from_be_bytes(address) >> 96) as u32).into();
+        }
+        Ipv6Addr::from(address).into()
+    }
+
     fn v4(address: Ipv4Addr, length: u8) -> Self {
         let length = length.min(32);
         let bits = address.to_bits() & u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
@@ -136,14 +146,7 @@ impl ClientKey {
 
 impl fmt::Display for ClientKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.octets[0] == 4 {
-            let mut address = [0; 4];
-            address.copy_from_slice(&self.octets[1..5]);
-            return write!(f, "{}/{}", Ipv4Addr::from(address), self.length);
-        }
-        let mut address = [0; 16];
-        address.copy_from_slice(&self.octets[1..]);
-        write!(f, "{}/{}", Ipv6Addr::from(address), self.length)
+        write!(f, "{}/{}", self.first_address(), self.length)
     }
 }
 

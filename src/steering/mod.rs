@@ -10,6 +10,7 @@
 //! - *weight* ([`pool::Weight`]): the share of resolver demand that an endpoint is given, relative to the others'.
 //! - *share table* ([`share::ShareTable`]): which part of the points 0..2^64 each endpoint has.
 //! - *client key* ([`key::ClientKey`]): what an answer sticks to. *Point*: where its hash falls.
+//! - *farm* ([`client::Farms`]): resolvers that are one client key.
 //! - *demand* ([`demand`]): how much of the queries each client key asks; *load*: the same by point.
 //! - *observation*, *health* ([`health`]): the outcome of one probe; up or down since when.
 //! - *override* ([`pool::Override`]): an operator's word over health.
@@ -18,12 +19,14 @@
 //! - *cache horizon* ([`horizon`]): after it no cache that obeys TTLs holds an answer that named an endpoint.
 
 pub mod cap;
+pub mod client;
 pub mod demand;
 pub mod flip;
 pub mod health;
 pub mod horizon;
 pub mod key;
 pub mod pool;
+pub mod prefixes;
 pub mod select;
 pub mod share;
 pub mod straggler;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::dns::{Name, Rtype};
@@ -65,8 +66,14 @@ pub struct Settings {
 impl Settings {
     /// What its selection goes by.
     pub fn rules(&self) -> Rules {
-        let Selection { min_healthy, trickle, .. } = self.selection;
+        let Selection { min_healthy, trickle, .. } = &self.selection;
+        let (min_healthy, trickle) = (*min_healthy, *trickle);
         Rules { policy: self.policy, min_healthy, trickle }
+    }
+
+    /// Whether somebody sees `site` before all others.
+    pub fn previews(&self, site: &str) -> bool {
+        self.selection.previews.iter().any(|preview| preview.site == site)
     }
 
     /// The types that at least one endpoint gives, in the order of their numbers.
@@ -87,6 +94,17 @@ pub struct Selection {
     pub min_healthy: Percent,
     /// Of [`Policy::Failover`]: the share of client keys that is always given the next one.
     pub trickle: Percent,
+    /// Who sees which site first. Where networks overlap the longer prefix counts, of equal ones the later.
+    pub previews: Vec<Preview>,
+}
+
+/// Networks that see a site before all others, whatever its weight.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Preview {
+    /// Which.
+    pub site: SiteName,
+    /// By the addresses of resolvers, or the subnets that they name.
+    pub networks: Vec<IpNet>,
 }
 
 /// One choice in a pool.

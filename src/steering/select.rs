@@ -104,6 +104,8 @@ pub struct Selector {
     table: Arc<ShareTable>,
     /// By endpoint.
     eligible: Box<[bool]>,
+    /// By endpoint: whether it counts as up.
+    up: Box<[bool]>,
     /// The eligible ones in the order of the configuration.
     rivals: Box<[Rival]>,
     /// Who is given the points whose hash is below that.
@@ -137,7 +139,8 @@ impl Selector {
         };
         let below = (u128::from(u64::MAX) * u128::from(trickle.units()) / u128::from(Percent::ALL.units())) as u64;
         let trickle = next.filter(|_| policy == Policy::Failover && below > 0).map(|next| (below, next));
-        Self { policy, mode, table, eligible, rivals, trickle }
+        let up = candidates.iter().map(Candidate::counts_as_up).collect();
+        Self { policy, mode, table, eligible, up, rivals, trickle }
     }
 
     /// The endpoint for a client key that falls on `point`. `draw` is uniform over `u64`, anew for each query; only
@@ -180,6 +183,12 @@ impl Selector {
                     || self.trickle.is_some_and(|(_, next)| next == endpoint)
             }
         }
+    }
+
+    /// Whether `endpoint` counts as up, whatever its weight: never where it is overridden down.
+    #[inline]
+    pub fn is_up(&self, endpoint: usize) -> bool {
+        self.up.get(endpoint) == Some(&true)
     }
 
     /// Whether the pick depends on the client key.

@@ -264,7 +264,7 @@ impl<'c> Night<'c> {
         };
         let Some(process) = &self.process else { return };
         let pool = &process.seen[worker];
-        let choice = pool.choose(&client, 0, now).expect("never empty");
+        let choice = pool.choose(&client.into(), 0, now).expect("never empty");
         let slot = pool.records.slot(choice.endpoint, Rtype::A).unwrap();
         pool.recorder.record(worker, slot, expires(now, choice.ttl));
         let gone_ms = self.now_ms + delay_ms + u64::from(choice.ttl.secs()) * 1000;

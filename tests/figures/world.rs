@@ -73,6 +73,7 @@ pub fn pool(
         cutover: pool.cutover,
         change: pool.change,
         records: catalog.records[index].clone(),
+        preview: None,
         union: None,
         recorder: horizons.recorder(index).clone(),
     }

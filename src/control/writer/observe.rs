@@ -107,6 +107,8 @@ impl Writer {
         let endpoints = self.catalog.settings.pools[index].endpoints.len();
         let after = self.selector(index);
         let changed = after.mode() != before.mode() || (0..endpoints).any(|i| after.answers(i) != before.answers(i));
+        // Those who see a site first are few: their change is no doubt about what the others are given.
+        let seen_first = self.catalog.previews[index].is_some() && after.is_up(endpoint) != before.is_up(endpoint);
         let (pool, site, subject, seen, mode) =
             (&report.pool, &report.site, &report.subject, &report.detail, after.mode());
         let answered = after.answers(endpoint);
@@ -124,6 +126,9 @@ impl Writer {
                 self.health_changes.insert(pool, Change { at: now, confirmed: Some(now) });
             }
             self.publish_group(group);
+        } else if seen_first {
+            let group = self.catalog.groups[index].clone();
+            self.publish_group(&group);
         }
     }
 

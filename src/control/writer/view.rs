@@ -95,7 +95,8 @@ impl Writer {
         let in_passing = !self.readers.left(published.serial);
         let mut endpoints: Vec<EndpointStatus> = (settings.endpoints.iter().zip(&state.endpoints).enumerate())
             .map(|(i, (configured, endpoint))| {
-                let answered = pool.selector.answers(i);
+                let previewed = settings.previews(&endpoint.site) && pool.selector.is_up(i);
+                let answered = pool.selector.answers(i) || previewed;
                 let horizon = |rtype: &Rtype| {
                     let latest = records.slot(i, *rtype).and_then(|slot| recorder.latest(slot));
                     horizon_status(*rtype, Report::of(latest, answered || in_passing), now)
