@@ -142,6 +142,10 @@ pub fn forwarder_key(name: &str) -> String {
 pub fn forwarder_audit_key(at: Timestamp, name: &str, revision: u64) -> String {
     format!("forwarder-audit/{:020}/{name}/{revision:020}", at.0)
 }
+/// Key of the digest of a zone's last good contents.
+pub fn zone_digest_key(zone: &Name) -> String {
+    format!("zone-digest/{}", zone.to_lowercase())
+}
 
 /// Writes `value` under `key`, as JSON.
 pub fn put(key: impl Into<String>, value: &impl Serialize) -> Write {

@@ -8,9 +8,9 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::dns::wire::Rcode;
 use crate::dns::{Name, Rtype};
 use crate::time::Timestamp;
-use crate::zone::compiled::{Overlay, compile};
+use crate::zone::compiled::{Overlay, compile_gathered};
 use crate::zone::drift::{Changed, merge};
-use crate::zone::{self, Contents, Diff, Drift, Edit, Zone, master};
+use crate::zone::{self, Diff, Drift, Edit, Zone, master};
 
 /// A zone and what became of its file.
 #[derive(Clone)]
@@ -34,6 +34,8 @@ pub struct Served {
     pub overlay: Arc<Overlay>,
     /// Where it is not as its file says.
     pub drift: Arc<Drift>,
+    /// Of its file.
+    pub digest: u128,
     /// When its file was read.
     pub loaded_at: Timestamp,
 }
@@ -50,16 +52,18 @@ pub struct Reading {
 /// A file that was read and is not as it was.
 #[derive(Clone)]
 pub struct FileEdit {
-    /// As the store keeps it.
-    pub text: String,
+    /// What it holds.
+    pub file: Arc<Zone>,
+    /// Of its octets.
+    pub digest: u128,
     /// The RRsets that differ; none when the file was never read before.
     pub changed: Vec<Changed>,
     /// What leads from the zone that was served to the one to serve.
     pub step: Diff,
 }
 
-/// Zones to fall back on, by apex: contents and when they were read from the file.
-pub type Fallback = BTreeMap<Name, (Arc<Contents>, Timestamp)>;
+/// Zones to fall back on, by apex, with nothing over them.
+pub type Fallback = BTreeMap<Name, Served>;
 
 /// Reads the file of a zone. `old` is what is served of it now; `warnings` takes doubts.
 pub fn read(
@@ -72,43 +76,44 @@ pub fn read(
 ) -> (ServedZone, Reading) {
     let base = old.map(|old| old.zone.clone());
     let name = settings.name.clone();
-    let read = match master::load(&settings.file, &name) {
+    let mut read = match master::read(&settings.file, &name) {
         Ok(read) => read,
         Err(problem) => {
-            let last_good = || last_good.get(&name).map(|(last, at)| Served::new(last.clone(), overlay.clone(), *at));
-            let served = old.map(|old| old.under(&overlay)).or_else(last_good);
+            let served = old.or_else(|| last_good.get(&name)).map(|kept| kept.under(&overlay));
             let state = if served.is_some() { ZoneState::LastGood } else { ZoneState::Unloaded };
             return (ServedZone { name, served, state, problem }, Reading { base, edit: None });
         }
     };
-    warnings.extend(read.warnings);
-    let contents = Arc::new(read.contents);
+    warnings.append(&mut read.warnings);
+    let digest = read.digest;
     let (served, edit) = match old {
-        None => {
-            let text = master::print(&contents);
-            let edit = FileEdit { text, changed: Vec::new(), step: Diff::default() };
-            (Served::new(contents, overlay, now), Some(edit))
-        }
+        Some(old) if old.digest == digest => (Served { loaded_at: now, ..old.under(&overlay) }, None),
         Some(old) => {
-            let changed = old.drift.changed(&old.zone, &contents);
+            let file = Arc::new(compile_gathered(read.records, &overlay));
+            let changed = old.drift.changed(&old.zone, &file);
             if changed.is_empty() {
-                (Served { loaded_at: now, ..old.under(&overlay) }, None)
+                (Served { loaded_at: now, digest, ..old.under(&overlay) }, None)
             } else {
-                let text = master::print(&contents);
-                let (served, step, told) = old.edited(settings, &changed, Some(contents), &overlay, now);
+                let whole = Some(file.clone());
+                let (served, step, told) = old.edited(settings, &changed, (whole, digest), &overlay, now);
                 warnings.extend(told);
-                (served, Some(FileEdit { text, changed, step }))
+                (served, Some(FileEdit { file, digest, changed, step }))
             }
+        }
+        None => {
+            let served = Served::of(read, overlay, now);
+            let file = served.zone.clone();
+            (served, Some(FileEdit { file, digest, changed: Vec::new(), step: Diff::default() }))
         }
     };
     (ServedZone { name, served: Some(served), state: ZoneState::Current, problem: Vec::new() }, Reading { base, edit })
 }
 
 impl Served {
-    /// Contents as they were read.
-    pub fn new(contents: Arc<Contents>, overlay: Overlay, loaded_at: Timestamp) -> Self {
-        let zone = Arc::new(compile(contents, &overlay));
-        Self { zone, overlay: Arc::new(overlay), drift: Arc::default(), loaded_at }
+    /// A zone as it was read.
+    pub fn of(read: master::Read, overlay: Overlay, loaded_at: Timestamp) -> Self {
+        let zone = Arc::new(compile_gathered(read.records, &overlay));
+        Self { zone, overlay: Arc::new(overlay), drift: Arc::default(), digest: read.digest, loaded_at }
     }
 
     /// The same under `overlay`.
@@ -116,32 +121,28 @@ impl Served {
         if *self.overlay == *overlay {
             return self.clone();
         }
-        let zone = self.zone.with(&Diff::default(), overlay).expect("nothing to do fits every zone");
-        Self { zone: Arc::new(zone), overlay: Arc::new(overlay.clone()), ..self.clone() }
+        Self { zone: Arc::new(self.zone.merged(overlay)), overlay: Arc::new(overlay.clone()), ..self.clone() }
     }
 
-    /// What to serve now that the file has `changed`, to `contents` if those are at hand; what leads there from this, and what
+    /// What to serve now that the file has `changed`, to the zone that it holds, if that is at hand under `overlay`; what leads there from this, and what
     /// the operator should know.
     pub fn edited(
         &self,
         settings: &zone::Settings,
         changed: &[Changed],
-        contents: Option<Arc<Contents>>,
+        (file, digest): (Option<Arc<Zone>>, u128),
         overlay: &Overlay,
         now: Timestamp,
     ) -> (Self, Diff, Vec<Diagnostic>) {
         let merged = merge(&self.zone, &self.drift, changed, settings.serial, now);
-        let records = merged.step.removed.len() + merged.step.added.len();
-        // Where much is new, it is made from the file faster than from what was.
-        let from_file = contents.filter(|_| merged.drift.is_empty() && records * 4 > self.zone.name_count());
-        let zone = match from_file {
-            Some(contents) => compile(contents, overlay),
-            None => self.zone.with(&merged.step, overlay).expect("the step was made for this zone"),
-        };
+        let zone = file.filter(|_| merged.drift.is_empty()).unwrap_or_else(|| {
+            let zone = self.under(overlay).zone.with(&merged.step, overlay);
+            Arc::new(zone.expect("the step was made for this zone"))
+        });
         let told = |message| Diagnostic { severity: Severity::Warning, ..Diagnostic::of_file(&settings.file, message) };
         let told = merged.warnings.into_iter().map(told).collect();
         let (overlay, drift) = (Arc::new(overlay.clone()), Arc::new(merged.drift));
-        (Self { zone: Arc::new(zone), overlay, drift, loaded_at: now }, merged.step, told)
+        (Self { zone, overlay, drift, digest, loaded_at: now }, merged.step, told)
     }
 }
 

@@ -263,6 +263,13 @@ pub struct Response<'o> {
     counts: [u16; 3],
 }
 
+/// How far a response had grown.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    at: usize,
+    counts: [u16; 3],
+}
+
 /// A section of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is the section's name in RFC 1035, 4.1")]
@@ -421,6 +428,16 @@ impl<'o> Response<'o> {
                 }
             }
         }
+    }
+
+    /// What [`Response::take_back_to`] goes back to.
+    pub fn mark(&self) -> Mark {
+        Mark { at: self.at, counts: self.counts }
+    }
+
+    /// Takes back what was added since.
+    pub fn take_back_to(&mut self, mark: Mark) {
+        (self.at, self.counts) = (mark.at, mark.counts);
     }
 
     /// Takes back all records: the question stays.

@@ -5,6 +5,8 @@ mod signed;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
+
 use crate::dns::name::MAX_NAME_OCTETS;
 use crate::dns::wire::{
     CLASS_ANY, CLASS_IN, EDNS_UDP_OCTETS, ExtendedError, Flags, Full, NAME_BUFFER, OptReply, PLAIN_UDP_OCTETS, Query,
@@ -129,21 +131,19 @@ pub fn answer(
         error: None,
         dname: None,
         client: None,
-        given: [None; GIVEN],
-        given_count: 0,
-        proofs: [None; PROOFS],
-        proof_count: 0,
+        given: ArrayVec::new_const(),
+        proofs: ArrayVec::new_const(),
     };
     let flags = answer.stages().unwrap_or_else(|Full| {
         answer.response.clear(&query);
-        answer.given_count = 0;
+        answer.given.clear();
         tally.counters.truncated();
         Flags { authoritative: answer.authoritative, truncated: true, rcode: answer.rcode }
     });
-    if answer.given_count > 0 {
+    if !answer.given.is_empty() {
         tally.counters.steered(answer.client.as_ref().map(|client| &client.key), context.now);
         if let Some(worker) = tally.worker {
-            for given in answer.given[..answer.given_count].iter().flatten() {
+            for given in &answer.given {
                 let (recorder, gone) = (&given.pool.recorder, expires(context.now, given.ttl));
                 match given.what {
                     What::Slot(slot) => recorder.record(worker, slot, gone),
@@ -200,19 +200,16 @@ struct Answer<'a, 'o> {
     dname: Option<Prepared<'a>>,
     /// Whom a steered answer is for; made when the first pool asks.
     client: Option<Client>,
-    given: [Option<Given<'a>>; GIVEN],
-    given_count: usize,
+    given: ArrayVec<Given<'a>, GIVEN>,
     /// To be added to AUTHORITY once ANSWER is whole.
-    proofs: [Option<Proof<'a>>; PROOFS],
-    proof_count: usize,
+    proofs: ArrayVec<Proof<'a>, PROOFS>,
 }
 
 /// A proof of a signed zone, and where the zone's name stands in the response.
 #[derive(Clone, Copy)]
 struct Proof<'a> {
-    zone: &'a Zone,
-    number: u32,
-    apex_at: u16,
+    prepared: Prepared<'a>,
+    apex: OwnerAt,
 }
 
 /// What a pool gave, for its horizon.
@@ -285,7 +282,7 @@ impl<'a> Answer<'a, '_> {
             Step::Done(rcode) => rcode,
             Step::Follow(target) => self.follow(owner, target)?,
         };
-        if self.proof_count > 0 {
+        if !self.proofs.is_empty() {
             self.put_proofs()?;
         }
         Ok(Flags { authoritative: self.authoritative, truncated: false, rcode })
@@ -345,7 +342,7 @@ impl<'a> Answer<'a, '_> {
                 owner,
                 alias.ttl,
                 0,
-                &alias.target,
+                alias.target,
                 alias.before_apex.map(|n| (n, apex)),
             )?));
         }
@@ -475,13 +472,13 @@ impl<'a> Answer<'a, '_> {
 
     /// Below a DNAME (RFC 6672, 3.2): its record, and the CNAME made of it, with the same TTL (3.1).
     #[cold]
-    fn dname(&mut self, set: Prepared<'a>, dname: OwnerAt, alias: &'a Alias, owner: OwnerAt) -> Result<Step<'a>, Full> {
+    fn dname(&mut self, set: Prepared<'a>, dname: OwnerAt, alias: Alias<'a>, owner: OwnerAt) -> Result<Step<'a>, Full> {
         if self.dname.replace(set).is_some_and(|last| last.is(set)) {
             return Ok(Step::Done(Rcode::NoError)); // it leads below itself, for ever
         }
-        let target_at = self.response.len() + if dname.octets() == 1 { 11 } else { 12 };
+        let target_at = self.response.len() + 12;
         set.copy_required(&mut self.response, dname)?;
-        let target = &alias.target;
+        let target = alias.target;
         let prefix = owner.octets() - dname.octets();
         if prefix + target.len() > MAX_NAME_OCTETS {
             return Ok(Step::Done(Rcode::YxDomain));
@@ -496,7 +493,7 @@ impl<'a> Answer<'a, '_> {
     fn negative(&mut self, zone: &'a Zone, owner: OwnerAt, node: Option<NodeRef<'a>>) -> Result<(), Full> {
         let apex = owner.suffix(zone.apex().wire().len());
         if self.signs(zone) {
-            zone.with_signatures(zone.negative()).copy(&mut self.response, apex)?;
+            zone.negative().with_signatures().copy(&mut self.response, apex)?;
             return self.prove_absence(zone, owner, node);
         }
         zone.negative().copy(&mut self.response, apex)
@@ -510,7 +507,7 @@ impl<'a> Answer<'a, '_> {
 
     #[inline]
     fn maybe_signed(&self, zone: &'a Zone, set: Prepared<'a>) -> Prepared<'a> {
-        if self.signs(zone) { zone.with_signatures(set) } else { set }
+        if self.signs(zone) { set.with_signatures() } else { set }
     }
 
     /// Whom a steered answer is for: the subnet that the resolver names, else the resolver's own group.
@@ -529,9 +526,6 @@ impl<'a> Answer<'a, '_> {
     }
 
     fn note(&mut self, given: Given<'a>) {
-        if let Some(place) = self.given.get_mut(self.given_count) {
-            *place = Some(given);
-            self.given_count += 1;
-        }
+        let _ = self.given.try_push(given); // there is room for one at each name of a chain
     }
 }

@@ -1,90 +1,78 @@
-//! The compiled zone: one immutable table of names, with answers prepared, and its look-up (RFC 1034, 4.3.2).
+//! The compiled zone: one immutable table of names, each with its RRsets as answers, and its look-up (RFC 1034, 4.3.2).
 //!
 //! Every ancestor of an owner name up to the apex is in the table, so empty non-terminals are found like other names, and
 //! the closest encloser (RFC 4592, 3.3.1) by stripping labels. A look-up allocates nothing.
+//!
+//! It holds a zone whole: the RRsets as they were put in are given back from it, also those that are never an answer. A change
+//! ([`Zone::with`]) makes new nodes for the names that it touches, beside the table, which both versions share.
 
+mod build;
+mod change;
+pub(in crate::zone) mod node;
 mod signed;
+pub(in crate::zone) mod table;
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
+use rpds::HashTrieMapSync;
 
-use crate::dns::wire::Section;
-use crate::dns::{Name, Rtype, Ttl, name, rdata};
+use crate::dns::{Name, Rtype, Ttl, name};
 use crate::zone::contents::{Contents, Rrset};
-use crate::zone::diff::{Diff, Mismatch};
-use crate::zone::prepared::{Arena, Handle, Prepared};
-
-/// No such node, cut or slot.
-const NONE: u32 = u32::MAX;
+use crate::zone::gathered::Gathered;
+use crate::zone::prepared::Prepared;
+use node::{CUT, DNAME, HASHED, Node, OCCLUDED, Set, WILDCARD};
+use table::{NONE, Table};
 
 /// What lies over a zone: for an owner name, the slot number of what answers in place of the zone's own RRsets of some types.
 pub type Overlay = std::collections::HashMap<Name, u32, foldhash::quality::RandomState>;
 
 /// A zone as queries read it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Zone {
     apex: Name,
-    /// As loaded.
-    contents: Arc<Contents>,
+    base: Arc<Base>,
+    /// What is newer than the base, by name in lower case; `None`: no such name any more.
+    changed: Changed,
+    /// Whether zone cuts or DNAMEs came or went above other names, whose mark of it does not count then.
+    cuts_moved: bool,
+    names: usize,
     serial: u32,
-    hasher: foldhash::quality::FixedState,
-    table: HashTable<u32>,
-    names: Vec<u8>,
-    nodes: Vec<Node>,
-    sets: Vec<Set>,
-    /// The CNAMEs by node: what a chain goes on with.
-    aliases: Vec<(u32, Alias)>,
-    cuts: Vec<Cut>,
-    arena: Arena,
-    /// The SOA for negative answers, with the TTL of RFC 2308, 3.
-    negative: Handle,
+    /// The SOA for negative answers, as a set of the apex, with the TTL of RFC 2308, 3.
+    negative: Arc<[u8]>,
     negative_ttl: Ttl,
     /// The SOA's RDATA: for negative answers with another TTL.
-    soa: Box<[u8]>,
-    /// The same answers with signatures, where the zone brings them.
-    signed: Option<Box<signed::Signed>>,
+    soa: Arc<[u8]>,
+    signed: bool,
+    /// A type by which the zone brings signatures of its own.
+    signature: Option<Rtype>,
 }
 
+type Changed = HashTrieMapSync<Box<[u8]>, Option<Arc<[u8]>>, foldhash::quality::FixedState>;
+
+/// The large part of a zone, shared by its versions.
 #[derive(Debug)]
-struct Node {
-    name_start: u32,
-    name_octets: u8,
-    sets_start: u32,
-    sets: u16,
-    /// The node `*` right below, if there is one.
-    wildcard: u32,
-    /// What takes this name out of the zone's data: the zone cut at or above it, or the DNAME above it.
-    cut: u32,
-    /// The same for all names below.
-    cut_below: u32,
-    /// What lies over this name.
-    slot: u32,
+struct Base {
+    hasher: foldhash::quality::FixedState,
+    /// Where nodes begin, in units of [`ALIGN`] octets.
+    table: Table,
+    nodes: Vec<u8>,
+    /// The nodes that own NSEC records, in canonical order (RFC 4034, 6.1).
+    proofs: Vec<u32>,
+    /// How many names queries see.
+    names: usize,
 }
 
-#[derive(Debug)]
-struct Set {
-    rtype: Rtype,
-    handle: Handle,
-}
-
-/// What answers for all names below a node.
-#[derive(Debug)]
-struct Cut {
-    node: u32,
-    handle: Handle,
-    /// What the DNAME leads to; `None` for a zone cut.
-    dname: Option<Alias>,
-}
+/// Nodes begin at multiples of this.
+const ALIGN: usize = 4;
 
 /// Where a CNAME or DNAME leads.
-#[derive(Clone, Debug)]
-pub struct Alias {
+#[derive(Clone, Copy, Debug)]
+pub struct Alias<'z> {
     /// The TTL of the record.
     pub ttl: Ttl,
     /// The target in wire form, case as in the zone.
-    pub target: Box<[u8]>,
+    pub target: &'z [u8],
     /// Octets of the target before the zone's own name, where it ends with that: the rest can be a pointer.
     pub before_apex: Option<u8>,
 }
@@ -97,7 +85,7 @@ pub enum Place<'z> {
     /// At or below a zone cut: NS and glue, AA clear. The octets are those of the cut's name.
     Referral(Prepared<'z>, usize),
     /// Below a DNAME (RFC 6672): its RRset, the octets of its owner name, and where it leads.
-    Dname(Prepared<'z>, usize, &'z Alias),
+    Dname(Prepared<'z>, usize, Alias<'z>),
     /// No such name.
     NxDomain,
 }
@@ -106,7 +94,7 @@ pub enum Place<'z> {
 #[derive(Clone, Copy, Debug)]
 pub struct NodeRef<'z> {
     zone: &'z Zone,
-    index: u32,
+    node: Node<'z>,
 }
 
 impl Zone {
@@ -122,7 +110,7 @@ impl Zone {
 
     /// The SOA as AUTHORITY of a negative answer; its owner is the apex.
     pub fn negative(&self) -> Prepared<'_> {
-        self.arena.get(self.negative)
+        Prepared::negative(self, self.apex_node(), Set::new(&self.negative))
     }
 
     /// How long a negative answer may be cached: the lesser of the SOA's own TTL and its MINIMUM (RFC 2308, 3).
@@ -137,88 +125,204 @@ impl Zone {
 
     /// The RRset of `rtype` at `owner`, as loaded: also of what is never an answer, such as glue.
     pub fn rrset(&self, owner: &Name, rtype: Rtype) -> Option<Rrset> {
-        self.contents.rrset(owner, rtype).cloned()
+        let node = self.any_node(owner.to_lowercase().wire())?;
+        node.set(rtype).map(|set| node.rrset(set))
     }
 
     /// All RRsets at `owner`, as loaded.
     pub fn rrsets_at(&self, owner: &Name) -> Vec<Rrset> {
-        self.contents.owners.get(owner).cloned().unwrap_or_default()
+        let node = self.any_node(owner.to_lowercase().wire());
+        node.map_or_else(Vec::new, |node| node.sets().map(|set| node.rrset(set)).collect())
     }
 
     /// All RRsets with their owner names, glue and what is occluded among them, in no order.
     pub fn rrsets(&self) -> impl Iterator<Item = (Name, Rrset)> + '_ {
-        self.contents.owners.iter().flat_map(|(owner, sets)| sets.iter().map(|set| (owner.clone(), set.clone())))
+        self.nodes().flat_map(|node| {
+            let owner = node::written_name(node);
+            node.sets().map(move |set| (owner.clone(), node.rrset(set)))
+        })
     }
 
-    /// The zone that `diff` leads to; this one goes on as it is.
-    ///
-    /// # Errors
-    /// [`Mismatch`] of the first record that does not fit.
-    pub fn with(&self, diff: &Diff, overlay: &Overlay) -> Result<Zone, Mismatch> {
-        let mut contents = (*self.contents).clone();
-        contents.apply(diff)?;
-        Ok(compile(Arc::new(contents), overlay))
+    /// Whether it has an RRset of `rtype` at `owner`.
+    pub fn has(&self, owner: &Name, rtype: Rtype) -> bool {
+        self.any_node(owner.to_lowercase().wire()).is_some_and(|node| node.set(rtype).is_some())
+    }
+
+    /// The types at `owner`.
+    pub fn types_at(&self, owner: &Name) -> Vec<Rtype> {
+        let node = self.any_node(owner.to_lowercase().wire());
+        node.map_or_else(Vec::new, |node| node.sets().map(Set::rtype).collect())
+    }
+
+    /// The zone cut at or above `name` (below the apex), if there is one: an owner of NS that is not the apex.
+    pub fn cut_above(&self, name: &Name) -> Option<Name> {
+        let lower = name.to_lowercase();
+        let cut = self.topmost(lower.wire(), |node, _| node.flags() & CUT != 0)?;
+        Some(node::written_name(cut))
+    }
+
+    /// A type by which the zone brings signatures of its own: RRSIG, NSEC or NSEC3.
+    pub fn signature(&self) -> Option<Rtype> {
+        self.signature
     }
 
     /// Names in the table, empty non-terminals and wildcards counted.
     pub fn name_count(&self) -> usize {
-        self.nodes.len()
+        self.names
     }
 
     /// Octets of memory it holds, about.
     pub fn memory_octets(&self) -> usize {
-        self.arena.memory_octets()
-            + self.names.capacity()
-            + self.nodes.capacity() * size_of::<Node>()
-            + self.sets.capacity() * size_of::<Set>()
-            + self.table.capacity() * (size_of::<u32>() + 1)
+        let changed: usize = self.changed.values().flatten().map(|node| 2 * node.len() + 64).sum();
+        self.base.nodes.capacity() + self.base.table.memory_octets() + 4 * self.base.proofs.capacity() + changed
     }
 
     /// Finds `qname`, in lower case, at or below the apex. `at_cut` answers from above the cut: for QTYPE DS (RFC 4035, 3.1.4.1).
     #[inline]
     pub fn find(&self, qname: &[u8], at_cut: bool) -> Place<'_> {
-        if let Some(index) = self.node_of(qname) {
-            let node = &self.nodes[index as usize];
-            if node.cut == NONE || (at_cut && self.cuts[node.cut as usize].node == index) {
-                return Place::Node(NodeRef { zone: self, index });
+        if let Some(node) = self.node(qname) {
+            let flags = node.flags();
+            if flags & (CUT | OCCLUDED) == 0 && !self.cuts_moved {
+                return Place::Node(NodeRef { zone: self, node });
             }
-            return self.cut(node.cut);
+            // At the name itself a DNAME is data; below it there are no names that answer.
+            return match self
+                .topmost(qname, |node, depth| node.flags() & if depth == 0 { CUT } else { CUT | DNAME } != 0)
+            {
+                Some(cut) if !(at_cut && cut.is_named(qname)) => self.cut(cut),
+                _ => Place::Node(NodeRef { zone: self, node }),
+            };
         }
         let mut rest = qname;
         while let Some(up) = name::parent(rest) {
             rest = up;
-            let Some(index) = self.node_of(rest) else { continue };
-            let encloser = &self.nodes[index as usize];
-            return if encloser.cut_below != NONE {
-                self.cut(encloser.cut_below)
-            } else if encloser.wildcard != NONE {
-                Place::Node(NodeRef { zone: self, index: encloser.wildcard })
-            } else {
-                Place::NxDomain
+            let Some(encloser) = self.node(rest) else { continue };
+            if encloser.flags() & (CUT | DNAME | OCCLUDED) != 0 || self.cuts_moved {
+                let cut = self.topmost(rest, |node, _| node.flags() & (CUT | DNAME) != 0);
+                if let Some(cut) = cut {
+                    return self.cut(cut);
+                }
+            }
+            return match self.wildcard_below(encloser) {
+                Some(node) => Place::Node(NodeRef { zone: self, node }),
+                None => Place::NxDomain,
             };
         }
         Place::NxDomain // not below the apex: the zone set does not ask for that
     }
 
-    fn cut(&self, cut: u32) -> Place<'_> {
-        let cut = &self.cuts[cut as usize];
-        let (prepared, octets) = (self.arena.get(cut.handle), self.nodes[cut.node as usize].name_octets as usize);
-        match &cut.dname {
-            None => Place::Referral(prepared, octets),
-            Some(alias) => Place::Dname(prepared, octets, alias),
+    /// Of `lower` and the names above it, up to the apex, the topmost node that is one; it is asked with the labels below it.
+    #[cold]
+    fn topmost(&self, lower: &[u8], is_one: impl Fn(Node<'_>, usize) -> bool) -> Option<Node<'_>> {
+        let apex = self.apex.wire().len();
+        let upwards = std::iter::successors(Some(lower), |name| name::parent(name)).enumerate();
+        let inside = upwards.take_while(|(_, name)| name.len() >= apex);
+        inside.filter_map(|(depth, name)| self.any_node(name).filter(|node| is_one(*node, depth))).last()
+    }
+
+    fn cut<'z>(&'z self, cut: Node<'z>) -> Place<'z> {
+        let octets = cut.name().len();
+        if let Some(ns) = cut.set(Rtype::NS).filter(|_| cut.flags() & CUT != 0) {
+            return Place::Referral(Prepared::referral(self, cut, ns), octets);
+        }
+        match cut.set(Rtype::DNAME) {
+            Some(set) => Place::Dname(Prepared::positive(self, cut, set), octets, self.alias(set)),
+            None => Place::NxDomain, // it has that mark only with a DNAME
         }
     }
 
     #[inline]
-    fn node_of(&self, lower: &[u8]) -> Option<u32> {
-        let hash = self.hasher.hash_one(lower);
-        self.table.find(hash, |&index| self.name_of(index) == lower).copied()
+    fn wildcard_below<'z>(&'z self, encloser: Node<'z>) -> Option<Node<'z>> {
+        if encloser.flags() & WILDCARD == 0 {
+            return None;
+        }
+        let mut wildcard = [0; name::MAX_NAME_OCTETS + 2];
+        let above = encloser.name();
+        wildcard[..2].copy_from_slice(b"\x01*");
+        wildcard[2..2 + above.len()].copy_from_slice(above);
+        self.node(&wildcard[..2 + above.len()])
+    }
+
+    fn alias<'z>(&self, set: Set<'z>) -> Alias<'z> {
+        let target = &set.records()[node::RECORD_HEAD..]; // the only record: its RDATA is a name
+        let apex = self.apex.wire();
+        let before = target.len().checked_sub(apex.len()).filter(|_| name::is_at_or_below(target, apex));
+        Alias { ttl: set.ttl(), target, before_apex: before.map(|octets| octets as u8) }
+    }
+
+    /// The node of a name that queries see.
+    #[inline]
+    fn node(&self, lower: &[u8]) -> Option<Node<'_>> {
+        self.any_node(lower).filter(|node| node.is_visible())
+    }
+
+    /// The node of a name, also of one that holds nothing but hashes.
+    #[inline]
+    fn any_node(&self, lower: &[u8]) -> Option<Node<'_>> {
+        if self.is_changed()
+            && let Some(found) = self.changed.get(lower)
+        {
+            return found.as_deref().map(Node::new);
+        }
+        self.base.node_of(lower)
+    }
+
+    fn apex_node(&self) -> Node<'_> {
+        let mut lower = [0; name::MAX_NAME_OCTETS];
+        let lower = &mut lower[..self.apex.wire().len()];
+        lower.copy_from_slice(self.apex.wire());
+        lower.make_ascii_lowercase();
+        self.any_node(lower).expect("each zone has a node for its apex")
+    }
+
+    /// Whether it has names that are newer than its base.
+    #[inline]
+    pub(in crate::zone) fn is_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// A node that another one of the base points at.
+    #[inline]
+    pub(in crate::zone) fn base_host(&self, at: u32) -> Option<Node<'_>> {
+        (at != NONE).then(|| self.base.node(at))
+    }
+
+    /// The same as it is now, by what the base says and by its name.
+    #[cold]
+    pub(in crate::zone) fn host(&self, at: u32, lower: &[u8]) -> Option<Node<'_>> {
+        match self.changed.get(lower) {
+            Some(found) => found.as_deref().map(Node::new),
+            None if at != NONE => Some(self.base.node(at)),
+            None => self.base.node_of(lower),
+        }
+    }
+
+    /// All nodes as they are now.
+    fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
+        let of_base = self.base.all().filter(|node| !self.is_changed() || !self.changed.contains_key(node.name()));
+        of_base.chain(self.changed.values().flatten().map(|node| Node::new(node)))
+    }
+}
+
+impl Base {
+    #[inline]
+    fn node(&self, at: u32) -> Node<'_> {
+        Node::new(&self.nodes[at as usize * ALIGN..])
     }
 
     #[inline]
-    fn name_of(&self, index: u32) -> &[u8] {
-        let node = &self.nodes[index as usize];
-        &self.names[node.name_start as usize..node.name_start as usize + node.name_octets as usize]
+    fn node_of(&self, lower: &[u8]) -> Option<Node<'_>> {
+        let at = self.table.find(self.hasher.hash_one(lower), |at| self.node(at).is_named(lower))?;
+        Some(self.node(at))
+    }
+
+    fn all(&self) -> impl Iterator<Item = Node<'_>> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let node = Node::new(self.nodes.get(at..).filter(|rest| !rest.is_empty())?);
+            at = (at + node.octets()).next_multiple_of(ALIGN);
+            Some(node)
+        })
     }
 }
 
@@ -226,30 +330,32 @@ impl<'z> NodeRef<'z> {
     /// The RRset of `rtype` at this name, to be copied with the QNAME as owner.
     #[inline]
     pub fn rrset(self, rtype: Rtype) -> Option<Prepared<'z>> {
-        self.sets().iter().find(|set| set.rtype == rtype).map(|set| self.zone.arena.get(set.handle))
+        let set = self.node.set(rtype).filter(|set| self.is_answer(*set))?;
+        Some(Prepared::positive(self.zone, self.node, set))
     }
 
     /// Any one RRset of this name (RFC 8482, 4.1), with its type.
     pub fn any(self) -> Option<(Rtype, Prepared<'z>)> {
-        self.sets().first().map(|set| (set.rtype, self.zone.arena.get(set.handle)))
+        let set = self.node.sets().find(|set| self.is_answer(*set))?;
+        Some((set.rtype(), Prepared::positive(self.zone, self.node, set)))
     }
 
     /// Where the CNAME at this name leads.
-    pub fn alias(self) -> Option<&'z Alias> {
-        let at = self.zone.aliases.binary_search_by_key(&self.index, |(node, _)| *node).ok()?;
-        Some(&self.zone.aliases[at].1)
+    pub fn alias(self) -> Option<Alias<'z>> {
+        let set = self.node.set(Rtype::CNAME).filter(|set| self.is_answer(*set))?;
+        Some(self.zone.alias(set))
     }
 
     /// The slot that lies over this name.
     #[inline]
     pub fn slot(self) -> Option<u32> {
-        let slot = self.zone.nodes[self.index as usize].slot;
-        (slot != NONE).then_some(slot)
+        self.node.slot()
     }
 
-    fn sets(self) -> &'z [Set] {
-        let node = &self.zone.nodes[self.index as usize];
-        &self.zone.sets[node.sets_start as usize..node.sets_start as usize + node.sets as usize]
+    /// At a zone cut, only DS is ours to answer (RFC 4035, 3.1.4.1).
+    #[inline]
+    fn is_answer(self, set: Set<'_>) -> bool {
+        self.node.flags() & (CUT | HASHED) == 0 || self.node.flags() & HASHED == 0 && set.rtype() == Rtype::DS
     }
 }
 
@@ -257,229 +363,21 @@ impl<'z> NodeRef<'z> {
 /// `overlay` outside the zone or below a cut are passed over. Addresses of overlaid names are left out of additional data,
 /// since only what lies over them knows which hold.
 pub fn compile(contents: Arc<Contents>, overlay: &Overlay) -> Zone {
-    let zone = Compiler::new(&contents, overlay).run();
-    Zone { contents, ..zone }
+    compile_gathered(Gathered::of_contents(&contents), overlay)
 }
 
-struct Compiler<'c> {
-    contents: &'c Contents,
-    overlay: &'c Overlay,
-    zone: Zone,
-}
-
-impl<'c> Compiler<'c> {
-    fn new(contents: &'c Contents, overlay: &'c Overlay) -> Self {
-        let mut arena = Arena::default();
-        let apex = contents.apex.to_lowercase();
-        let soa_set = contents.rrset(&apex, Rtype::SOA);
-        let soa = soa_set.and_then(|s| s.rdatas.first().cloned()).unwrap_or_default();
-        let minimum = soa.last_chunk().map_or(0, |m: &[u8; 4]| u32::from_be_bytes(*m));
-        let negative_ttl = soa_set.map_or(Ttl::ZERO, |s| s.ttl.min(Ttl::from_secs(minimum as u64)));
-        let mut preparer = arena.prepare(&apex);
-        preparer.rrset(Section::Authority, &apex, Rtype::SOA, negative_ttl, [&soa]);
-        let negative = preparer.finish();
-        let zone = Zone {
-            serial: contents.serial().unwrap_or(0),
-            hasher: foldhash::quality::FixedState::with_seed(seed()),
-            table: HashTable::new(),
-            names: Vec::new(),
-            nodes: Vec::new(),
-            sets: Vec::new(),
-            aliases: Vec::new(),
-            cuts: Vec::new(),
-            arena,
-            negative,
-            negative_ttl,
-            soa,
-            signed: None,
-            contents: Arc::new(Contents::new(apex.clone())),
-            apex,
-        };
-        Self { contents, overlay, zone }
-    }
-
-    fn run(mut self) -> Zone {
-        // Names of few labels first: an ancestor's cut is known before what stands below it.
-        let apex = self.zone.apex.clone();
-        let mut owners: Vec<(&Name, &[Rrset])> =
-            self.contents.owners.iter().map(|(owner, sets)| (owner, sets.as_slice())).collect();
-        owners.extend(self.overlay.keys().filter(|n| !self.contents.owners.contains_key(n)).map(|n| (n, &[][..])));
-        // Owners of NSEC3 records are no names of the zone (RFC 5155, 7.2.8).
-        let is_hash = |sets: &[Rrset]| {
-            let of_hash = |set: &Rrset| matches!(set.rtype, Rtype::NSEC3 | Rtype::RRSIG);
-            sets.iter().any(|set| set.rtype == Rtype::NSEC3) && sets.iter().all(of_hash)
-        };
-        owners.retain(|(owner, sets)| owner.is_at_or_below(&apex) && !is_hash(sets));
-        owners.sort_by_cached_key(|(owner, _)| owner.label_count());
-        self.add_node(&apex);
-        for &(owner, _) in &owners {
-            self.add_node(&owner.to_lowercase());
-        }
-        for (owner, sets) in owners {
-            self.add_answers(owner, sets);
-        }
-        let mut zone = self.zone;
-        signed::sign(&mut zone, self.contents, self.overlay);
-        zone.aliases.sort_unstable_by_key(|(node, _)| *node);
-        zone.names.shrink_to_fit();
-        zone.nodes.shrink_to_fit();
-        zone.sets.shrink_to_fit();
-        zone.arena.shrink();
-        zone
-    }
-
-    /// Gives the node of `lower`; makes it, and its ancestors up to the apex, where they are missing.
-    fn add_node(&mut self, lower: &Name) -> u32 {
-        if let Some(index) = self.zone.node_of(lower.wire()) {
-            return index;
-        }
-        let parent = if *lower == self.zone.apex { None } else { lower.parent().map(|up| self.add_node(&up)) };
-        let zone = &mut self.zone;
-        let index = zone.nodes.len() as u32;
-        let inherited = parent.map_or(NONE, |p| zone.nodes[p as usize].cut_below);
-        let refers = parent.is_some() && self.contents.rrset(lower, Rtype::NS).is_some();
-        let dname = self.contents.rrset(lower, Rtype::DNAME).filter(|_| !refers).map(|set| alias(&zone.apex, set));
-        let (cut, cut_below) = if inherited == NONE && (refers || dname.is_some()) {
-            let handle = zone.negative; // takes its place until its answer is prepared
-            zone.cuts.push(Cut { node: index, handle, dname });
-            let here = zone.cuts.len() as u32 - 1;
-            (if refers { here } else { NONE }, here)
-        } else {
-            (inherited, inherited)
-        };
-        let slot = if cut == NONE { self.overlay.get(lower).copied().unwrap_or(NONE) } else { NONE };
-        zone.nodes.push(Node {
-            name_start: zone.names.len() as u32,
-            name_octets: lower.wire().len() as u8,
-            sets_start: 0,
-            sets: 0,
-            wildcard: NONE,
-            cut,
-            cut_below,
-            slot,
-        });
-        zone.names.extend_from_slice(lower.wire());
-        if let Some(parent) = parent.filter(|_| lower.is_wildcard()) {
-            zone.nodes[parent as usize].wildcard = index;
-        }
-        let hash = zone.hasher.hash_one(lower.wire());
-        let (nodes, names, hasher) = (&zone.nodes, &zone.names, &zone.hasher);
-        zone.table.insert_unique(hash, index, |&other| {
-            let node = &nodes[other as usize];
-            hasher.hash_one(&names[node.name_start as usize..node.name_start as usize + node.name_octets as usize])
-        });
-        index
-    }
-
-    fn add_answers(&mut self, owner: &Name, sets: &[Rrset]) {
-        let index = self.add_node(&owner.to_lowercase());
-        let cut = self.zone.nodes[index as usize].cut;
-        let is_cut = cut != NONE && self.zone.cuts[cut as usize].node == index;
-        if cut != NONE && !is_cut {
-            return; // glue, or occluded: it is never an answer
-        }
-        let start = self.zone.sets.len();
-        let mut sets: Vec<&Rrset> = sets.iter().collect();
-        sets.sort_unstable_by_key(|set| set.rtype); // addresses first: they are asked for most
-        for &set in &sets {
-            if is_cut && set.rtype == Rtype::NS {
-                self.zone.cuts[cut as usize].handle = self.referral(owner, set);
-            }
-            if is_cut && set.rtype != Rtype::DS {
-                continue;
-            }
-            let handle = match set.rtype {
-                Rtype::RRSIG => self.one_signed(owner, &sets, set),
-                _ => self.positive(owner, set),
-            };
-            self.zone.sets.push(Set { rtype: set.rtype, handle });
-            if set.rtype == Rtype::CNAME {
-                self.zone.aliases.push((index, alias(&self.zone.apex, set)));
-            }
-            if set.rtype == Rtype::DNAME {
-                let below = self.zone.nodes[index as usize].cut_below;
-                self.zone.cuts[below as usize].handle = handle;
-            }
-        }
-        let node = &mut self.zone.nodes[index as usize];
-        node.sets_start = start as u32;
-        node.sets = (self.zone.sets.len() - start) as u16;
-    }
-
-    fn positive(&mut self, owner: &Name, set: &Rrset) -> Handle {
-        let extra = additional(self.contents, self.overlay, set);
-        let mut p = self.zone.arena.prepare(owner);
-        p.rrset(Section::Answer, owner, set.rtype, set.ttl, &set.rdatas);
-        p.rest_is_optional();
-        for (name, set) in &extra {
-            p.rrset(Section::Additional, name, set.rtype, set.ttl, &set.rdatas);
-        }
-        p.finish()
-    }
-
-    /// The signatures of one RRset, with its TTL: what QTYPE RRSIG gets, which is as good as ANY (RFC 8482, 4.1).
-    fn one_signed(&mut self, owner: &Name, sets: &[&Rrset], signatures: &Rrset) -> Handle {
-        let covers = |rdata: &[u8], set: &Rrset| rdata.starts_with(&set.rtype.0.to_be_bytes());
-        let covered = sets.iter().find(|set| signatures.rdatas.iter().any(|rdata| covers(rdata, set)));
-        let mut p = self.zone.arena.prepare(owner);
-        for rdata in &signatures.rdatas {
-            if covered.is_none_or(|set| covers(rdata, set)) {
-                let ttl = covered.map_or(signatures.ttl, |set| set.ttl);
-                p.rrset(Section::Answer, owner, Rtype::RRSIG, ttl, [rdata]);
-            }
-        }
-        p.finish()
-    }
-
-    /// NS in AUTHORITY and glue in ADDITIONAL. Glue at or below the cut is required (RFC 9471, 3); that of names elsewhere in the
-    /// zone is optional.
-    fn referral(&mut self, owner: &Name, set: &Rrset) -> Handle {
-        let extra = additional(self.contents, self.overlay, set);
-        let mut p = self.zone.arena.prepare(owner);
-        p.rrset(Section::Authority, owner, Rtype::NS, set.ttl, &set.rdatas);
-        let (required, optional): (Vec<_>, Vec<_>) = extra.iter().partition(|(name, _)| name.is_at_or_below(owner));
-        for (name, set) in &required {
-            p.rrset(Section::Additional, name, set.rtype, set.ttl, &set.rdatas);
-        }
-        if !optional.is_empty() {
-            p.rest_is_optional();
-        }
-        for (name, set) in &optional {
-            p.rrset(Section::Additional, name, set.rtype, set.ttl, &set.rdatas);
-        }
-        p.finish()
-    }
-}
-
-fn alias(apex: &Name, set: &Rrset) -> Alias {
-    let target = set.rdatas[0].clone();
-    let before = target.len().checked_sub(apex.wire().len()).filter(|_| name::is_at_or_below(&target, apex.wire()));
-    Alias { ttl: set.ttl, before_apex: before.map(|octets| octets as u8), target }
-}
-
-/// Address RRsets of the names that the RDATA of `set` points at, from this zone (RFC 1034, 4.3.2, 6), each once.
-fn additional<'c>(contents: &'c Contents, overlay: &Overlay, set: &Rrset) -> Vec<(Name, &'c Rrset)> {
-    let mut found: Vec<(Name, &Rrset)> = Vec::new();
-    for record in &set.rdatas {
-        let Some(target) = rdata::target(set.rtype, record).and_then(|wire| Name::from_wire(wire).ok()) else {
-            continue;
-        };
-        if overlay.contains_key(&target) || found.iter().any(|(name, _)| *name == target) {
-            continue;
-        }
-        for rtype in [Rtype::A, Rtype::AAAA] {
-            if let Some(addresses) = contents.rrset(&target, rtype) {
-                found.push((target.clone(), addresses));
-            }
-        }
-    }
-    found
+/// The same for records just read.
+pub fn compile_gathered(records: Gathered, overlay: &Overlay) -> Zone {
+    build::build(records, overlay)
 }
 
 /// One seed per process: QNAMEs come from strangers, who must not be able to choose those that collide.
-fn seed() -> u64 {
+pub(in crate::zone) fn seed() -> u64 {
     use std::sync::LazyLock;
     static SEED: LazyLock<u64> =
         LazyLock::new(|| foldhash::quality::RandomState::default().hash_one(std::process::id()));
     *SEED
 }
+
+#[cfg(test)]
+mod tests;

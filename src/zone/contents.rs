@@ -1,4 +1,4 @@
-//! What a zone holds, as loaded: owner names with their RRsets, RDATA uncompressed on the wire.
+//! What a zone holds, record by record: easy to look at and to change, and large. Zones that are served are [`super::Zone`]s.
 
 use std::collections::HashMap;
 

@@ -8,7 +8,7 @@ use crate::time::Timestamp;
 use crate::zone::diff::{Diff, soa_serial};
 use crate::zone::edit::{Edit, same, step};
 use crate::zone::serial::{self, Policy};
-use crate::zone::{Contents, Rrset, Zone};
+use crate::zone::{Rrset, Zone};
 
 /// The RRsets in which a zone differs from its file, as they are in the file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,13 +57,12 @@ impl Drift {
     }
 
     /// What has changed in the file since it was read for `zone`, now that it holds `new`.
-    pub fn changed(&self, zone: &Zone, new: &Contents) -> Vec<Changed> {
+    pub fn changed(&self, zone: &Zone, new: &Zone) -> Vec<Changed> {
         let mut changed = Vec::new();
         let mut compare = |owner: &Name, rtype: Rtype, before: Option<&Rrset>| {
             let after = new.rrset(owner, rtype);
-            if !same(before, after) {
-                let (before, after) = (before.cloned(), after.cloned());
-                changed.push(Changed { owner: owner.clone(), rtype, before, after });
+            if !same(before, after.as_ref()) {
+                changed.push(Changed { owner: owner.clone(), rtype, before: before.cloned(), after });
             }
         };
         for (owner, set) in zone.rrsets() {
@@ -74,11 +73,9 @@ impl Drift {
         for (owner, rtype, in_file) in self.iter() {
             compare(owner, rtype, in_file.as_ref());
         }
-        for (owner, sets) in &new.owners {
-            for set in sets {
-                if self.get(owner, set.rtype).is_none() && zone.rrset(owner, set.rtype).is_none() {
-                    compare(owner, set.rtype, None);
-                }
+        for (owner, set) in new.rrsets() {
+            if self.get(&owner, set.rtype).is_none() && !zone.has(&owner, set.rtype) {
+                compare(&owner, set.rtype, None);
             }
         }
         changed
@@ -225,7 +222,7 @@ mod tests {
 
     use super::*;
     use crate::zone::compiled::{Overlay, compile};
-    use crate::zone::master;
+    use crate::zone::{Contents, master};
     use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp(0);
@@ -251,7 +248,8 @@ mod tests {
             Self(self.0.with(&edit.diff(), &Overlay::default()).unwrap(), drift)
         }
         fn reload(self, new: &Contents) -> (Self, Vec<String>) {
-            let changed = self.1.changed(&self.0, new);
+            let in_file = compile(Arc::new(new.clone()), &Overlay::default());
+            let changed = self.1.changed(&self.0, &in_file);
             let Merged { step, drift, warnings } = merge(&self.0, &self.1, &changed, Policy::Increase, NOW);
             let zone = self.0.with(&step, &Overlay::default()).unwrap();
             // What the file and the drift say together is what is served.
@@ -259,7 +257,7 @@ mod tests {
             made.apply(&drift.diff(&zone)).unwrap();
             let made = compile(Arc::new(made), &Overlay::default());
             assert_eq!(print(&made), print(&zone));
-            assert!(drift.changed(&zone, new).is_empty());
+            assert!(drift.changed(&zone, &in_file).is_empty());
             (Self(zone, drift), warnings)
         }
         fn shown(&self) -> String {

@@ -16,28 +16,45 @@
 mod checks;
 mod generate;
 mod lexer;
-mod nodes;
+mod plain;
 mod print;
 mod report;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::hash::Hasher;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use print::print;
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+pub use print::{print, print_zone};
 
 use crate::diagnostic::Diagnostic;
 use crate::dns::rdata::{self, Token};
-use crate::dns::{Name, Rtype, Ttl};
-use crate::zone::Contents;
+use crate::dns::{Name, Rtype, Ttl, name};
+use crate::zone::gathered::{Added, Spot};
+use crate::zone::{Contents, Gathered};
 use lexer::{Entry, Lexer};
-use nodes::{Added, Nodes};
-use report::{Report, Source, Spot};
+use plain::Plain;
+use report::{Report, Source};
 
-/// A zone as read from its master file.
+/// A zone as read from its master file, to be compiled.
+#[derive(Debug)]
+pub struct Read {
+    /// All its records.
+    pub records: Gathered,
+    /// Of all that was read: files with the same digest hold the same zone.
+    pub digest: u128,
+    /// What is doubtful; of more than 100, the last says that there are more.
+    pub warnings: Vec<Diagnostic>,
+    /// The files that were read, the master file first.
+    pub files: Vec<PathBuf>,
+}
+
+/// The same with its records by themselves: for what is small.
 #[derive(Debug)]
 pub struct Loaded {
     /// All its records.
@@ -50,6 +67,8 @@ pub struct Loaded {
 
 /// The deepest that `$INCLUDE`s may be nested.
 const MOST_INCLUDES_DEEP: usize = 16;
+/// From so many octets on, room is made for all records of a file at once.
+const LARGE_OCTETS: usize = 1 << 16;
 /// The TTL of a record for which the file gives none, as in NSD and Knot.
 const LAST_RESORT_TTL: Ttl = Ttl::from_secs(3600);
 
@@ -57,19 +76,33 @@ const LAST_RESORT_TTL: Ttl = Ttl::from_secs(3600);
 ///
 /// # Errors
 /// All mistakes; of more than 100, the last says that there are more.
-pub fn load(file: &Path, apex: &Name) -> Result<Loaded, Vec<Diagnostic>> {
+pub fn read(file: &Path, apex: &Name) -> Result<Read, Vec<Diagnostic>> {
     match fs::read(file) {
-        Ok(text) => parse_owned(text, file, apex),
+        Ok(text) => read_text(text, file, apex),
         Err(error) => Err(vec![Diagnostic::of_file(file, format!("can't be read: {error}"))]),
     }
+}
+
+/// As [`read`], with the records by themselves.
+///
+/// # Errors
+/// As [`read`].
+pub fn load(file: &Path, apex: &Name) -> Result<Loaded, Vec<Diagnostic>> {
+    read(file, apex).map(Loaded::from)
 }
 
 /// As [`load`], for a text at hand that `file` is the name of; includes are read from disk.
 ///
 /// # Errors
-/// As [`load`].
+/// As [`read`].
 pub fn parse(text: &[u8], file: &Path, apex: &Name) -> Result<Loaded, Vec<Diagnostic>> {
-    parse_owned(text.to_vec(), file, apex)
+    read_text(text.to_vec(), file, apex).map(Loaded::from)
+}
+
+impl From<Read> for Loaded {
+    fn from(read: Read) -> Self {
+        Self { contents: read.records.to_contents(), warnings: read.warnings, files: read.files }
+    }
 }
 
 /// Reads the RDATA of one record as a master file has it behind the type: what other files quote of master files.
@@ -87,10 +120,15 @@ pub fn parse_rdata(rtype: Rtype, text: &str, origin: &Name) -> Result<Box<[u8]>,
     }
 }
 
-fn parse_owned(text: Vec<u8>, file: &Path, apex: &Name) -> Result<Loaded, Vec<Diagnostic>> {
+/// As [`read`], for a text at hand that `file` is the name of; includes are read from disk.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_text(text: Vec<u8>, file: &Path, apex: &Name) -> Result<Read, Vec<Diagnostic>> {
     let mut reader = Reader {
         apex,
-        nodes: Nodes::default(),
+        records: Gathered::new(apex.clone()),
+        plain: Plain::default(),
         report: Report::default(),
         including: Vec::new(),
         default_ttl: None,
@@ -98,28 +136,32 @@ fn parse_owned(text: Vec<u8>, file: &Path, apex: &Name) -> Result<Loaded, Vec<Di
         soa_minimum: None,
     };
     match reader.take_in(file.to_owned(), text) {
-        Ok(source) => reader.read(source, Scope { origin: apex.clone(), owner: None }),
+        Ok(source) => reader.read(source, Scope { origin: apex.clone(), owner: Vec::new() }),
         Err(message) => return Err(vec![Diagnostic::of_file(file, message)]),
     }
-    let Reader { nodes, mut report, .. } = reader;
+    let Reader { records, mut report, .. } = reader;
     if !report.is_full() {
-        checks::check(&nodes, apex, &mut report);
+        checks::check(&records, apex, &mut report);
     }
     if !report.errors.is_empty() {
         return Err(report.errors);
     }
+    let mut digest = SipHasher13::new();
     let mut files: Vec<PathBuf> = Vec::new();
     for source in report.sources {
+        digest.write_usize(source.text.len());
+        digest.write(&source.text);
         if !files.contains(&source.path) {
             files.push(source.path);
         }
     }
-    Ok(Loaded { contents: nodes.into_contents(apex.clone()), warnings: report.warnings, files })
+    Ok(Read { records, digest: digest.finish128().as_u128(), warnings: report.warnings, files })
 }
 
 struct Reader<'z> {
     apex: &'z Name,
-    nodes: Nodes,
+    records: Gathered,
+    plain: Plain,
     report: Report,
     /// The sources that are being read, each included by the one before it.
     including: Vec<u32>,
@@ -133,8 +175,8 @@ struct Reader<'z> {
 /// What one file has its own of.
 struct Scope {
     origin: Name,
-    /// The owner name for entries without one.
-    owner: Option<Name>,
+    /// The owner name for entries without one, in wire form; empty before the first.
+    owner: Vec<u8>,
 }
 
 /// The tokens of an entry, and where they stand.
@@ -176,7 +218,10 @@ impl Reader<'_> {
         let sources = &mut self.report.sources;
         match (u32::try_from(text.len()), u32::try_from(sources.len())) {
             (Ok(_), Ok(index)) => {
-                sources.push(Source { path, text: Arc::from(text) });
+                if text.len() > LARGE_OCTETS {
+                    self.records.reserve_for(text.len());
+                }
+                sources.push(Source { path, text: Arc::new(text) });
                 Ok(index)
             }
             _ => Err(format!("has {} octets, more than {}", text.len(), u32::MAX)),
@@ -189,6 +234,10 @@ impl Reader<'_> {
         let mut entry = Entry::default();
         self.including.push(source);
         while !self.report.is_full() {
+            if let Some(next) = self.plain_line(source, &text, lexer.position(), &mut scope) {
+                lexer.go_on_at(next);
+                continue;
+            }
             match lexer.next(&mut entry) {
                 Ok(true) => self.entry(source, &entry, &mut scope),
                 Ok(false) => break,
@@ -196,6 +245,28 @@ impl Reader<'_> {
             }
         }
         self.including.pop();
+    }
+
+    /// Takes in a line that is read the short way; gives where the next begins.
+    fn plain_line(&mut self, source: u32, text: &[u8], at: usize, scope: &mut Scope) -> Option<usize> {
+        let mut plain = std::mem::take(&mut self.plain);
+        let next = plain.read(text, at, &scope.origin).filter(|_| {
+            let owner = if plain.owner.is_empty() { &scope.owner } else { &plain.owner };
+            let ttl = plain.ttl.or(self.default_ttl).or(self.last_ttl).or(self.soa_minimum);
+            let (Some(rtype), Some(ttl)) = (plain.rtype, ttl) else { return false };
+            if owner.is_empty() || !name::is_at_or_below(owner, self.apex.wire()) {
+                return false;
+            }
+            self.last_ttl = plain.ttl.or(self.last_ttl);
+            if !plain.owner.is_empty() {
+                std::mem::swap(&mut scope.owner, &mut plain.owner);
+            }
+            let spot = Spot { source, start: plain.span.start as u32 };
+            self.put(&scope.owner, (rtype, ttl), &plain.rdata, spot, plain.span.clone());
+            true
+        });
+        self.plain = plain;
+        next
     }
 
     fn entry(&mut self, source: u32, entry: &Entry<'_>, scope: &mut Scope) {
@@ -218,13 +289,15 @@ impl Reader<'_> {
     fn record(&mut self, line: Line<'_>, blank: bool, scope: &mut Scope) -> Result<(), Mistake> {
         let Scope { origin, owner } = scope;
         if !blank {
-            *owner = Some(line.tokens[0].name(origin).map_err(|e| (line.span(0), format!("the owner name {e}")))?);
+            let name = line.tokens[0].name(origin).map_err(|e| (line.span(0), format!("the owner name {e}")))?;
+            owner.clear();
+            owner.extend_from_slice(name.wire());
         }
-        let owner = owner.get_or_insert_with(|| {
+        if owner.is_empty() {
             let message = format!("no owner name was given yet: {origin} is taken");
             self.report.warn(line.source, line.span(0), message);
-            origin.clone()
-        });
+            owner.extend_from_slice(origin.wire());
+        }
         let head = head(line, !blank as usize)?;
         self.add(owner, head, &line.tokens[head.rdata..], origin, line)
             .map_err(|(token, message)| (line.span(token.map_or(usize::MAX, |t| head.rdata + t)), message))
@@ -233,7 +306,7 @@ impl Reader<'_> {
     /// Adds one record. The error has the index in `tokens`; `None` is behind the last.
     fn add(
         &mut self,
-        owner: &Name,
+        owner: &[u8],
         head: Head,
         tokens: &[Token<'_>],
         origin: &Name,
@@ -245,13 +318,13 @@ impl Reader<'_> {
         if let Some(ttl) = head.ttl {
             self.last_ttl = Some(ttl);
         }
-        if !owner.is_at_or_below(self.apex) {
-            let message = format!("{owner} is outside of the zone {}: left out", self.apex);
+        if !name::is_at_or_below(owner, self.apex.wire()) {
+            let message = format!("{} is outside of the zone {}: left out", shown(owner), self.apex);
             self.report.warn(line.source, line.span(0), message);
             return Ok(());
         }
-        if minimum.is_some() && owner != self.apex {
-            let message = format!("a SOA stands at {owner}, which is not the apex {}", self.apex);
+        if minimum.is_some() && !owner.eq_ignore_ascii_case(self.apex.wire()) {
+            let message = format!("a SOA stands at {}, which is not the apex {}", shown(owner), self.apex);
             self.report.error(line.source, line.span(0), message);
             return Ok(());
         }
@@ -262,18 +335,26 @@ impl Reader<'_> {
             self.report.warn(line.source, line.whole(), message);
             LAST_RESORT_TTL
         });
-        match self.nodes.add(owner, rtype, ttl, rdata, line.spot()) {
+        self.put(owner, (rtype, ttl), &rdata, line.spot(), line.whole());
+        Ok(())
+    }
+
+    /// Puts a record to the others; `whole` is where it stands, in the source of `spot`.
+    fn put(&mut self, owner: &[u8], (rtype, ttl): (Rtype, Ttl), rdata: &[u8], spot: Spot, whole: Range<usize>) {
+        if !self.records.has_room() {
+            return self.report.error(spot.source, whole, "the zone has more records than fit");
+        }
+        match self.records.add(owner, rtype, ttl, rdata, spot) {
             Added::Yes => {}
             Added::OtherTtl => {
-                let message = format!("{owner} {rtype}: the TTLs of one RRset differ; the least is taken");
-                self.report.warn(line.source, line.whole(), message);
+                let message = format!("{} {rtype}: the TTLs of one RRset differ; the least is taken", shown(owner));
+                self.report.warn(spot.source, whole, message);
             }
             Added::Twice => {
-                let message = format!("{owner} {rtype}: this record is given twice; the second is dropped");
-                self.report.warn(line.source, line.whole(), message);
+                let message = format!("{} {rtype}: this record is given twice; the second is dropped", shown(owner));
+                self.report.warn(spot.source, whole, message);
             }
         }
-        Ok(())
     }
 
     fn directive(&mut self, line: Line<'_>, scope: &mut Scope) -> Result<(), Mistake> {
@@ -357,10 +438,16 @@ impl Reader<'_> {
             generate::expand(&template, number, &mut rdata).map_err(|e| in_rdata(e.to_string()))?;
             let mut entry = Entry::default(); // borrows from this round's RDATA
             Lexer::new(&rdata).next(&mut entry).map_err(|e| in_rdata(e.message.to_owned()))?;
-            self.add(&name, head, &entry.tokens, &scope.origin, line).map_err(|(_, message)| in_rdata(message))?;
+            self.add(name.wire(), head, &entry.tokens, &scope.origin, line)
+                .map_err(|(_, message)| in_rdata(message))?;
         }
         Ok(())
     }
+}
+
+/// A wire name for a message.
+fn shown(name: &[u8]) -> String {
+    Name::from_wire(name).map_or_else(|e| e.to_string(), |name| name.to_string())
 }
 
 /// Where a mistake is, and what.

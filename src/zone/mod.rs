@@ -1,6 +1,7 @@
 //! Zones: contents as loaded, master files, and the compiled zone with its look-up.
 //!
-//! [`master`] reads a file into [`Contents`]; [`compiled`] makes the immutable form that queries read. No sockets here,
+//! [`master`] reads a file into [`Gathered`] records; [`compiled`] makes the immutable form of them that queries read, and that
+//! gives them back. [`Contents`] hold the same one by one, for what is small. No sockets here,
 //! and nothing of steering: a compiled zone knows only that some types at some owner names are *overlaid* by a slot number.
 
 pub mod access;
@@ -9,6 +10,7 @@ pub mod contents;
 pub mod diff;
 pub mod drift;
 pub mod edit;
+pub mod gathered;
 pub mod master;
 pub mod notify;
 pub mod prepared;
@@ -23,6 +25,7 @@ pub use contents::{Contents, Rrset};
 pub use diff::{Diff, Record};
 pub use drift::Drift;
 pub use edit::Edit;
+pub use gathered::Gathered;
 pub use set::ZoneSet;
 
 use std::path::PathBuf;

@@ -1,16 +1,20 @@
 //! Prepared answers: records already compressed, to be copied behind a question.
 //!
-//! A prepared answer is written once, as if its owner name were the QNAME at octet 12 and it stood right behind the
-//! question. Then copying is one `memcpy`. Where it stands elsewhere (a wildcard's QNAME is longer, a referral's owner is
-//! the end of the QNAME, a CNAME's target lies in the answer), the pointers listed as fixups are moved.
+//! The records of an RRset are written once, as if its owner name were the QNAME at octet 12 and they stood right behind the
+//! question. Then copying is one `memcpy`. Where they stand elsewhere (a wildcard's QNAME is longer, a referral's owner is
+//! the end of the QNAME, a CNAME's target lies in the answer), pointers are moved. Addresses of the names that they point at,
+//! glue, signatures and proofs are added from where the zone has them, so that nothing is there twice and a change of one
+//! name is a change of its node alone.
 
-use crate::dns::wire::{CLASS_IN, Full, HEADER_OCTETS, Response, Section};
-use crate::dns::{Name, Rtype, Ttl, name, rdata};
+use crate::dns::wire::{Full, HEADER_OCTETS, NAME_BUFFER, Response, Section};
+use crate::dns::{Rtype, Ttl};
+use crate::zone::Zone;
+use crate::zone::compiled::node::{Anchor, Node, RECORD_HEAD, Set, Target};
 
-/// Pointers into the prepared octets themselves stop here, so that they stay below 2^14 wherever the octets are copied.
-const POINTER_LIMIT: usize = 0x2000;
-/// The furthest into a message that octets with such pointers may be copied.
+/// The furthest into a message that records with pointers into themselves may be copied.
 const PLACE_LIMIT: usize = 0x1f00;
+/// The furthest that a pointer leads.
+const POINTER_MOST: usize = 0x3fff;
 
 /// Where an owner name stands in a response: as labels, of which the last may be a pointer to the same labels further up.
 #[derive(Clone, Copy, Debug)]
@@ -70,99 +74,56 @@ impl OwnerAt {
     }
 }
 
-/// Where a compression pointer stands, and what it moves with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Fixup(u32);
-
-/// What a pointer points at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-enum Anchor {
-    /// The owner name as a whole.
-    Owner = 0,
-    /// An end of the owner name: moves with where it ends.
-    Tail = 1,
-    /// The prepared octets.
-    Own = 2,
-}
-
-impl Fixup {
-    fn new(at: usize, anchor: Anchor) -> Self {
-        Self((anchor as u32) << 30 | at as u32)
-    }
-    const fn at(self) -> usize {
-        (self.0 & 0x3fff_ffff) as usize
-    }
-    const fn anchor(self) -> Anchor {
-        match self.0 >> 30 {
-            0 => Anchor::Owner,
-            1 => Anchor::Tail,
-            _ => Anchor::Own,
-        }
-    }
-}
-
-/// Many prepared answers, in one arena.
-#[derive(Debug, Default)]
-pub struct Arena {
-    octets: Vec<u8>,
-    fixups: Vec<Fixup>,
-}
-
-/// One prepared answer of an [`Arena`].
-#[derive(Clone, Copy, Debug)]
-pub struct Handle {
-    start: u32,
-    octets: u32,
-    fixups_start: u32,
-    fixups: u32,
-    /// Octets and fixups without which it must not be sent; the rest is additional data that may be left out.
-    required: u32,
-    required_fixups: u32,
-    required_additional: u16,
-    counts: [u16; 3],
-    owner_octets: u8,
-}
-
-impl Handle {
-    /// Where it stands among the answers of its arena: no two are the same.
-    pub const fn order(&self) -> u32 {
-        self.start
-    }
-}
-
 /// A prepared answer to be copied.
 #[derive(Clone, Copy, Debug)]
-pub struct Prepared<'a> {
-    arena: &'a Arena,
-    handle: Handle,
+pub struct Prepared<'z> {
+    zone: &'z Zone,
+    node: Node<'z>,
+    set: Set<'z>,
+    kind: Kind,
+    /// Whether signatures come with it.
+    signed: bool,
 }
 
-impl Arena {
-    /// The answer of `handle`, which this arena gave.
-    pub fn get(&self, handle: Handle) -> Prepared<'_> {
-        Prepared { arena: self, handle }
-    }
-
-    /// Octets of memory it holds.
-    pub fn memory_octets(&self) -> usize {
-        self.octets.capacity() + self.fixups.capacity() * size_of::<Fixup>()
-    }
-
-    /// Gives back what was reserved and not used.
-    pub fn shrink(&mut self) {
-        self.octets.shrink_to_fit();
-        self.fixups.shrink_to_fit();
-    }
-
-    /// Begins an answer for `owner`.
-    pub fn prepare<'a>(&'a mut self, owner: &'a Name) -> Preparer<'a> {
-        let (start, fixups_start) = (self.octets.len(), self.fixups.len());
-        Preparer { arena: self, owner, start, fixups_start, counts: [0; 3], required: None, seen: Vec::new() }
-    }
+/// What a prepared answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// An RRset in ANSWER, with addresses that may be left out.
+    Positive,
+    /// NS in AUTHORITY, DS or the proof that there is none where it is signed, and glue.
+    Referral,
+    /// The SOA of a negative answer, in AUTHORITY.
+    Negative,
+    /// A proof in AUTHORITY. It is copied for the apex, with which its owner name ends.
+    Proof,
+    /// The signatures of the node's first RRset that has some.
+    Signatures,
 }
 
-impl Prepared<'_> {
+impl<'z> Prepared<'z> {
+    #[inline]
+    pub(in crate::zone) fn positive(zone: &'z Zone, node: Node<'z>, set: Set<'z>) -> Self {
+        let kind = if set.rtype() == Rtype::RRSIG { Kind::Signatures } else { Kind::Positive };
+        Self { zone, node, set, kind, signed: false }
+    }
+
+    pub(in crate::zone) fn referral(zone: &'z Zone, node: Node<'z>, ns: Set<'z>) -> Self {
+        Self { zone, node, set: ns, kind: Kind::Referral, signed: false }
+    }
+
+    pub(in crate::zone) fn negative(zone: &'z Zone, apex: Node<'z>, soa: Set<'z>) -> Self {
+        Self { zone, node: apex, set: soa, kind: Kind::Negative, signed: false }
+    }
+
+    pub(in crate::zone) fn proof(zone: &'z Zone, node: Node<'z>, set: Set<'z>) -> Self {
+        Self { zone, node, set, kind: Kind::Proof, signed: true }
+    }
+
+    /// The same with signatures.
+    pub fn with_signatures(self) -> Self {
+        Self { signed: true, ..self }
+    }
+
     /// Copies it to the end of `response`, for the owner name that stands at `owner`. Additional data is left out when it
     /// doesn't fit.
     ///
@@ -170,179 +131,214 @@ impl Prepared<'_> {
     /// [`Full`] when what is required does not fit.
     #[inline]
     pub fn copy(self, response: &mut Response<'_>, owner: OwnerAt) -> Result<(), Full> {
-        self.copy_part(response, owner, true).or_else(|Full| self.copy_part(response, owner, false))
+        let start = response.len();
+        self.copy_required(response, owner)?;
+        if self.set.has_extras() {
+            self.copy_optional(response, start);
+        }
+        Ok(())
     }
 
     /// Copies what is required of it, without additional data.
     ///
     /// # Errors
     /// [`Full`] when it does not fit.
-    pub fn copy_required(self, response: &mut Response<'_>, owner: OwnerAt) -> Result<(), Full> {
-        self.copy_part(response, owner, false)
-    }
-
-    /// What its arena knows it by.
-    pub const fn handle(&self) -> &Handle {
-        &self.handle
-    }
-
-    /// Whether `other` is the same prepared answer.
-    pub fn is(self, other: Self) -> bool {
-        std::ptr::eq(self.arena, other.arena) && self.handle.start == other.handle.start
-    }
-
     #[inline]
-    fn copy_part(self, response: &mut Response<'_>, owner: OwnerAt, all: bool) -> Result<(), Full> {
-        let h = &self.handle;
+    pub fn copy_required(self, response: &mut Response<'_>, owner: OwnerAt) -> Result<(), Full> {
         let start = response.len();
         if start > PLACE_LIMIT {
             return Err(Full);
         }
-        let (octets, fixups) = if all { (h.octets, h.fixups) } else { (h.required, h.required_fixups) };
-        let source = &self.arena.octets[h.start as usize..(h.start + octets) as usize];
-        let place = response.put(Section::Answer, h.counts[0], source)?;
+        let section = match self.kind {
+            Kind::Positive => Section::Answer,
+            Kind::Referral | Kind::Negative => Section::Authority,
+            Kind::Signatures => return self.copy_signatures(response, owner),
+            Kind::Proof => return self.copy_proof(response, owner),
+        };
+        let place = response.put(section, self.set.count(), self.set.records())?;
+        if owner.at != HEADER_OCTETS {
+            point_owners(place, owner.at);
+        }
+        if self.set.has_extras() {
+            self.point_names(place, start, owner);
+        }
+        if self.signed {
+            add_signatures(response, section, self.node, self.set, owner.at)?;
+        }
+        if self.kind == Kind::Referral { self.complete_referral(response, start, owner) } else { Ok(()) }
+    }
 
-        let prepared_end = HEADER_OCTETS + h.owner_octets as usize;
+    /// Whether `other` is the same prepared answer.
+    pub fn is(self, other: Self) -> bool {
+        std::ptr::eq(self.set.records(), other.set.records())
+    }
+
+    /// Moves the pointers in RDATA that were written for another place.
+    fn point_names(self, place: &mut [u8], start: usize, owner: OwnerAt) {
+        let prepared_end = HEADER_OCTETS + self.owner_octets();
         let owner_moved = owner.at.wrapping_sub(HEADER_OCTETS);
         let tail_moved = (owner.at + owner.octets).wrapping_sub(prepared_end);
         let own_moved = start.wrapping_sub(prepared_end + 4);
-        if (owner_moved | tail_moved | own_moved) != 0 {
-            let fixups = &self.arena.fixups[h.fixups_start as usize..(h.fixups_start + fixups) as usize];
-            for fixup in fixups {
-                let at = fixup.at();
-                let pointer = u16::from_be_bytes([place[at], place[at + 1]]);
-                let moved = match fixup.anchor() {
-                    Anchor::Owner => owner_moved,
-                    // That part of the name stands elsewhere.
-                    Anchor::Tail if prepared_end - (pointer & 0x3fff) as usize <= owner.shared => {
-                        owner.shared_end.wrapping_sub(prepared_end)
-                    }
-                    Anchor::Tail => tail_moved,
-                    Anchor::Own => own_moved,
-                };
-                let pointer = pointer.wrapping_add(moved as u16);
-                place[at..at + 2].copy_from_slice(&pointer.to_be_bytes());
+        if (owner_moved | tail_moved | own_moved) == 0 {
+            return;
+        }
+        for fixup in self.set.fixups() {
+            let at = fixup.at();
+            let pointer = u16::from_be_bytes([place[at], place[at + 1]]);
+            let moved = match fixup.anchor() {
+                Anchor::Owner => owner_moved,
+                // That part of the name stands elsewhere.
+                Anchor::Tail if prepared_end - (pointer & 0x3fff) as usize <= owner.shared => {
+                    owner.shared_end.wrapping_sub(prepared_end)
+                }
+                Anchor::Tail => tail_moved,
+                Anchor::Own => own_moved,
+            };
+            place[at..at + 2].copy_from_slice(&pointer.wrapping_add(moved as u16).to_be_bytes());
+        }
+    }
+
+    /// Octets of the name that it was written for.
+    fn owner_octets(self) -> usize {
+        self.node.name().len()
+    }
+
+    #[cold]
+    fn copy_signatures(self, response: &mut Response<'_>, owner: OwnerAt) -> Result<(), Full> {
+        let signed = self.node.sets().find(|set| signatures(self.set, set.rtype()).next().is_some());
+        if let Some(signed) = signed {
+            return add_signatures(response, Section::Answer, self.node, signed, owner.at);
+        }
+        let place = response.put(Section::Answer, self.set.count(), self.set.records())?;
+        point_owners(place, owner.at);
+        Ok(())
+    }
+
+    #[cold]
+    fn copy_proof(self, response: &mut Response<'_>, apex: OwnerAt) -> Result<(), Full> {
+        let owner_at = response.len();
+        let name = self.node.written();
+        let before_apex = name.len() - apex.octets;
+        let mut records = self.set.records();
+        if before_apex > 0 {
+            let (first, rest) = records.split_at(record_octets(records).unwrap_or(0));
+            response.put(Section::Authority, 0, &name[..before_apex])?;
+            response.put(Section::Authority, 0, &(0xc000 | apex.at as u16).to_be_bytes())?;
+            response.put(Section::Authority, 1, &first[2..])?;
+            records = rest;
+        }
+        let owner_at = if before_apex > 0 { owner_at } else { apex.at };
+        let place = response.put(Section::Authority, self.set.count() - u16::from(before_apex > 0), records)?;
+        point_owners(place, owner_at);
+        add_signatures(response, Section::Authority, self.node, self.set, owner_at)
+    }
+
+    /// Adds what a referral is no good without: DS, or the proof that there is none, with signatures (RFC 4035, 3.1.4); glue.
+    fn complete_referral(self, response: &mut Response<'_>, start: usize, owner: OwnerAt) -> Result<(), Full> {
+        if self.signed
+            && let Some(set) = [Rtype::DS, Rtype::NSEC].into_iter().find_map(|rtype| self.node.set(rtype))
+        {
+            let place = response.put(Section::Authority, set.count(), set.records())?;
+            point_owners(place, owner.at);
+            add_signatures(response, Section::Authority, self.node, set, owner.at)?;
+        }
+        for target in self.set.targets().filter(|target| target.required) {
+            self.add_addresses(response, start, target)?;
+        }
+        Ok(())
+    }
+
+    /// Adds what may be left out: all of it, or nothing.
+    fn copy_optional(self, response: &mut Response<'_>, start: usize) {
+        if !matches!(self.kind, Kind::Positive | Kind::Referral) {
+            return;
+        }
+        let before = response.mark();
+        for target in self.set.targets() {
+            if !(target.required && self.kind == Kind::Referral)
+                && let Err(Full) = self.add_addresses(response, start, target)
+            {
+                return response.take_back_to(before);
             }
         }
-        response.count(Section::Authority, h.counts[1]);
-        response.count(Section::Additional, if all { h.counts[2] } else { h.required_additional });
+    }
+
+    /// Adds the address RRsets of a name that stands among the records, which begin at `start` (RFC 1034, 4.3.2, 6).
+    fn add_addresses(self, response: &mut Response<'_>, start: usize, target: Target) -> Result<(), Full> {
+        let mut at = start + target.at;
+        let host = if self.zone.is_changed() {
+            self.zone.host(target.node, response.lower_name(at, &mut [0; NAME_BUFFER]))
+        } else {
+            self.zone.base_host(target.node)
+        };
+        // Only what lies over a name knows which of its addresses hold.
+        let Some(node) = host.filter(|node| node.slot().is_none()) else { return Ok(()) };
+        let written = &response.bytes()[at..];
+        if written[0] >= 0xc0 {
+            at = (written[0] as usize & 0x3f) << 8 | written[1] as usize;
+        }
+        for set in node.sets().take_while(|set| set.rtype() <= Rtype::AAAA) {
+            if !matches!(set.rtype(), Rtype::A | Rtype::AAAA) {
+                continue;
+            }
+            if at > POINTER_MOST {
+                return Err(Full);
+            }
+            let place = response.put(Section::Additional, set.count(), set.records())?;
+            point_owners(place, at);
+            if self.signed {
+                add_signatures(response, Section::Additional, node, set, at)?;
+            }
+        }
         Ok(())
     }
 }
 
-/// Writes one prepared answer, section by section.
-pub struct Preparer<'a> {
-    arena: &'a mut Arena,
-    owner: &'a Name,
-    start: usize,
-    fixups_start: usize,
-    counts: [u16; 3],
-    required: Option<(usize, usize, u16)>,
-    /// Names written in these octets: where in them, and the name in lower case.
-    seen: Vec<(usize, Vec<u8>)>,
+/// Adds the RRSIGs that cover `set`, with its TTL (RFC 4034, 3).
+#[cold]
+fn add_signatures(
+    response: &mut Response<'_>,
+    section: Section,
+    node: Node<'_>,
+    set: Set<'_>,
+    owner_at: usize,
+) -> Result<(), Full> {
+    let Some(all) = node.set(Rtype::RRSIG) else { return Ok(()) };
+    for record in signatures(all, set.rtype()) {
+        let place = response.put(section, 1, record)?;
+        point_owners(place, owner_at);
+        set_ttl(place, set.ttl());
+    }
+    Ok(())
 }
 
-impl Preparer<'_> {
-    /// Adds the records of one RRset; names in the RDATA are compressed where RFC 3597, 4 allows.
-    pub fn rrset<'r>(
-        &mut self,
-        section: Section,
-        owner: &Name,
-        rtype: Rtype,
-        ttl: Ttl,
-        rdatas: impl IntoIterator<Item = &'r Box<[u8]>>,
-    ) {
-        for rdata in rdatas {
-            self.record(section, owner, rtype, ttl, rdata, true);
-        }
-    }
+/// The records of `all` whose TYPE COVERED is `covered`.
+pub(in crate::zone) fn signatures(all: Set<'_>, covered: Rtype) -> impl Iterator<Item = &[u8]> {
+    let mut rest = all.records();
+    std::iter::from_fn(move || {
+        let (record, behind) = rest.split_at_checked(record_octets(rest)?)?;
+        rest = behind;
+        Some(record)
+    })
+    .filter(move |record| record[RECORD_HEAD..].starts_with(&covered.0.to_be_bytes()))
+}
 
-    /// Adds one record; names in the RDATA are compressed only if `compressed`.
-    pub fn record(&mut self, section: Section, owner: &Name, rtype: Rtype, ttl: Ttl, rdata: &[u8], compressed: bool) {
-        self.name(owner.wire(), true);
-        let octets = &mut self.arena.octets;
-        octets.extend_from_slice(&rtype.0.to_be_bytes());
-        octets.extend_from_slice(&CLASS_IN.to_be_bytes());
-        octets.extend_from_slice(&ttl.secs().to_be_bytes());
-        let length_at = octets.len();
-        octets.extend_from_slice(&[0, 0]);
-        let mut copied = 0;
-        for range in rdata::names_in(rtype, rdata).take_while(|_| compressed) {
-            self.arena.octets.extend_from_slice(&rdata[copied..range.start]);
-            copied = range.end;
-            self.name(&rdata[range], false);
-        }
-        self.arena.octets.extend_from_slice(&rdata[copied..]);
-        let length = (self.arena.octets.len() - length_at - 2) as u16;
-        self.arena.octets[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
-        self.counts[section as usize] += 1;
-    }
+/// Octets of the record that `records` begins with.
+fn record_octets(records: &[u8]) -> Option<usize> {
+    let head = records.first_chunk::<RECORD_HEAD>()?;
+    Some(RECORD_HEAD + u16::from_be_bytes([head[10], head[11]]) as usize)
+}
 
-    /// What was added so far must be sent; what follows is additional data that may be left out.
-    pub fn rest_is_optional(&mut self) {
-        let (octets, fixups) = (self.arena.octets.len() - self.start, self.arena.fixups.len() - self.fixups_start);
-        self.required = Some((octets, fixups, self.counts[Section::Additional as usize]));
+/// Lets the owner names of `records` point at `at`.
+fn point_owners(records: &mut [u8], at: usize) {
+    let mut rest = records;
+    while let Some(octets) = record_octets(rest) {
+        let (record, behind) = rest.split_at_mut(octets);
+        record[..2].copy_from_slice(&(0xc000 | at as u16).to_be_bytes());
+        rest = behind;
     }
+}
 
-    /// Ends it.
-    pub fn finish(self) -> Handle {
-        let octets = self.arena.octets.len() - self.start;
-        let fixups = self.arena.fixups.len() - self.fixups_start;
-        let (required, required_fixups, required_additional) =
-            self.required.unwrap_or((octets, fixups, self.counts[Section::Additional as usize]));
-        Handle {
-            start: self.start as u32,
-            octets: octets as u32,
-            fixups_start: self.fixups_start as u32,
-            fixups: fixups as u32,
-            required: required as u32,
-            required_fixups: required_fixups as u32,
-            required_additional,
-            counts: self.counts,
-            owner_octets: self.owner.wire().len() as u8,
-        }
-    }
-
-    /// Writes a name, compressed against the owner name and what was written before. A wildcard's own name is not where it
-    /// says once the QNAME has taken its place, so RDATA never points at it.
-    fn name(&mut self, wire: &[u8], is_owner: bool) {
-        let owner = self.owner.wire();
-        let question_end = HEADER_OCTETS + owner.len() + 4;
-        let whole = is_owner || !self.owner.is_wildcard();
-        let mut rest = wire;
-        while rest.len() > 1 {
-            let found = self
-                .in_owner(rest)
-                .filter(|offset| whole || *offset > 0)
-                .map(|offset| (HEADER_OCTETS + offset, if offset == 0 { Anchor::Owner } else { Anchor::Tail }))
-                .or_else(|| {
-                    let (at, _) = self.seen.iter().find(|(_, seen)| seen.eq_ignore_ascii_case(rest))?;
-                    Some((question_end + at, Anchor::Own))
-                });
-            if let Some((target, anchor)) = found {
-                let at = self.arena.octets.len() - self.start;
-                self.arena.fixups.push(Fixup::new(at, anchor));
-                self.arena.octets.extend_from_slice(&(0xc000 | target as u16).to_be_bytes());
-                return;
-            }
-            let at = self.arena.octets.len() - self.start;
-            if at < POINTER_LIMIT {
-                self.seen.push((at, rest.to_ascii_lowercase()));
-            }
-            let label = 1 + rest[0] as usize;
-            self.arena.octets.extend_from_slice(&rest[..label]);
-            rest = &rest[label..];
-        }
-        self.arena.octets.extend_from_slice(rest);
-    }
-
-    /// Where in the owner name the whole of `wire` stands.
-    fn in_owner(&self, wire: &[u8]) -> Option<usize> {
-        let owner = self.owner.wire();
-        let offset = owner.len().checked_sub(wire.len())?;
-        if !name::is_at_or_below(owner, wire) {
-            return None;
-        }
-        Some(offset)
-    }
+fn set_ttl(record: &mut [u8], ttl: Ttl) {
+    record[6..10].copy_from_slice(&ttl.secs().to_be_bytes());
 }

@@ -7,21 +7,22 @@ use std::sync::Arc;
 use crate::control::catalog::Catalog;
 use crate::control::journal::{Entry, Journal};
 use crate::control::message::ZoneState;
-use crate::control::records::zone_key;
+use crate::control::records::{zone_digest_key, zone_key};
 use crate::control::writer::{SELF, StartError};
 use crate::control::zones::{Fallback, Served};
 use crate::dns::Name;
 use crate::store::{StateStore, StoreError, Write};
 use crate::time::Timestamp;
-use crate::zone::{Contents, Edit, Zone, master};
+use crate::zone::compiled::Overlay;
+use crate::zone::{Edit, Zone, master};
 
 /// The last good contents of zones that can't be read.
 pub(super) async fn last_good(store: &dyn StateStore, catalog: &Catalog) -> Result<Fallback, StoreError> {
     let mut fallback = Fallback::new();
     for zone in catalog.zones.iter().filter(|z| z.state == ZoneState::Unloaded) {
         let Some(value) = store.read(&zone_key(&zone.name)).await? else { continue };
-        if let Some((contents, at)) = read_copy(&zone.name, &value) {
-            fallback.insert(zone.name.clone(), (Arc::new(contents), at));
+        if let Some(served) = read_copy(&zone.name, &value, Overlay::default()) {
+            fallback.insert(zone.name.clone(), served);
         } else {
             tracing::error!(zone = %zone.name, "the last good copy in the store can't be read either");
         }
@@ -45,18 +46,14 @@ pub(super) async fn restore(
             journals.insert(name, journal);
             continue;
         };
-        let text = reading.edit.map(|edit| edit.text);
-        let stored = if text.is_some() { store.read(&zone_key(&name)).await? } else { None };
-        let is_as_it_was = match (&text, &stored) {
-            (Some(text), Some(stored)) => split_copy(stored).1 == text.as_bytes(),
-            _ => true, // read from the copy, or never before
-        };
+        let mut file = reading.edit; // none was read from the copy
+        let known = store.read(&zone_digest_key(&name)).await?;
+        file.take_if(|file| known.as_ref().is_some_and(|known| *known == digest_text(file.digest)));
+        let stored = if file.is_some() { store.read(&zone_key(&name)).await? } else { None };
+        let is_as_it_was = stored.is_none(); // or never was
         // One that can't be read is taken for none.
-        let copy = stored.as_ref().filter(|_| !is_as_it_was).and_then(|stored| read_copy(&name, stored));
-        let before = match copy {
-            Some((contents, at)) => Served::new(Arc::new(contents), (*in_file.overlay).clone(), at),
-            None => in_file.clone(),
-        };
+        let copy = stored.and_then(|stored| read_copy(&name, &stored, (*in_file.overlay).clone()));
+        let before = copy.unwrap_or_else(|| in_file.clone());
         let mut edit = Edit::new(&before.zone);
         for step in &steps {
             edit.apply(step).map_err(|mismatch| StartError::Journal { zone: name.clone(), mismatch })?;
@@ -68,10 +65,10 @@ pub(super) async fn restore(
             served.zone = Arc::new(zone.map_err(|mismatch| StartError::Journal { zone: name.clone(), mismatch })?);
         }
         if !is_as_it_was {
-            let contents = Arc::new(contents_of(&in_file.zone));
-            let changed = served.drift.changed(&served.zone, &contents);
+            let changed = served.drift.changed(&served.zone, &in_file.zone);
+            let whole = (Some(in_file.zone.clone()), in_file.digest);
             let settings = &catalog.settings.zones[index];
-            let (next, diff, told) = served.edited(settings, &changed, Some(contents), &in_file.overlay, now);
+            let (next, diff, told) = served.edited(settings, &changed, whole, &in_file.overlay, now);
             let reason = "its file was edited while the server was stopped".to_owned();
             let entry = Entry { at: now, author: SELF.to_owned(), reason, diff };
             let drift = || next.drift.diff(&next.zone);
@@ -81,35 +78,37 @@ pub(super) async fn restore(
             catalog.warnings.extend(told);
             served = next;
         }
-        if let Some(text) = text.filter(|_| !is_as_it_was || stored.is_none()) {
-            writes.push(write_copy(&name, in_file.loaded_at, &text));
+        if let Some(file) = file {
+            writes.extend(write_copy(&name, in_file.loaded_at, &file.file, file.digest));
         }
-        catalog.serve(index, Served { loaded_at: in_file.loaded_at, ..served });
+        let Served { digest, loaded_at, .. } = in_file;
+        catalog.serve(index, Served { digest, loaded_at, ..served });
         journals.insert(name, journal);
     }
     Ok((journals, writes))
 }
 
-/// Keeps the text of a zone's file.
-pub(super) fn write_copy(zone: &Name, at: Timestamp, text: &str) -> Write {
-    Write::Put { key: zone_key(zone), value: format!("{at}\n{text}").into_bytes() }
+/// Keeps what a zone's file holds.
+pub(super) fn write_copy(zone: &Name, at: Timestamp, file: &Zone, digest: u128) -> [Write; 2] {
+    let text = format!("{at}\n{}", master::print_zone(file));
+    [
+        Write::Put { key: zone_key(zone), value: text.into_bytes() },
+        Write::Put { key: zone_digest_key(zone), value: digest_text(digest) },
+    ]
 }
 
-fn read_copy(zone: &Name, value: &[u8]) -> Option<(Contents, Timestamp)> {
+fn digest_text(digest: u128) -> Vec<u8> {
+    format!("{digest:032x}").into_bytes()
+}
+
+fn read_copy(zone: &Name, value: &[u8], overlay: Overlay) -> Option<Served> {
     let (at, text) = split_copy(value);
-    Some((master::parse(text, zone_key(zone).as_ref(), zone).ok()?.contents, at?))
+    let read = master::read_text(text.to_vec(), zone_key(zone).as_ref(), zone).ok()?;
+    Some(Served::of(read, overlay, at?))
 }
 
 fn split_copy(value: &[u8]) -> (Option<Timestamp>, &[u8]) {
     let end = value.iter().position(|b| *b == b'\n').unwrap_or(value.len());
     let at = std::str::from_utf8(&value[..end]).ok().and_then(|at| Timestamp::parse(at).ok());
     (at, value.get(end + 1..).unwrap_or_default())
-}
-
-fn contents_of(zone: &Zone) -> Contents {
-    let mut contents = Contents::new(zone.apex().clone());
-    for (owner, set) in zone.rrsets() {
-        contents.owners.entry(owner).or_default().push(set);
-    }
-    contents
 }

@@ -60,7 +60,7 @@ impl Writer {
         if let Some(served) = catalog.zones[index].served.take() {
             let mut drift = served.drift;
             Arc::make_mut(&mut drift).follow(&edit);
-            catalog.serve(index, Served { zone: Arc::new(next), overlay, drift, loaded_at: served.loaded_at });
+            catalog.serve(index, Served { zone: Arc::new(next), overlay, drift, ..served });
         }
         let serial = edit.serial();
         let pools = self.published.load().pools.clone();
@@ -90,16 +90,17 @@ impl Writer {
                 let next = match &mut reading.edit {
                     Some(edit) => {
                         let settings = &catalog.settings.zones[index];
-                        let (next, step, told) = current.edited(settings, &edit.changed, None, &read.overlay, now);
+                        let (next, step, told) =
+                            current.edited(settings, &edit.changed, (None, edit.digest), &read.overlay, now);
                         edit.step = step;
                         catalog.warnings.extend(told);
                         next
                     }
-                    None => Served { loaded_at: read.loaded_at, ..current.under(&read.overlay) },
+                    None => Served { loaded_at: read.loaded_at, digest: read.digest, ..current.under(&read.overlay) },
                 };
                 catalog.serve(index, next);
             }
-            let Some(FileEdit { text, step, .. }) = reading.edit else { continue };
+            let Some(FileEdit { file, digest, step, .. }) = reading.edit else { continue };
             let Some(served) = &catalog.zones[index].served else { continue };
             let reason = "its file was edited".to_owned();
             let entry = Entry { at: now, author: origin.author.clone(), reason, diff: step };
@@ -107,7 +108,7 @@ impl Writer {
             let drift = || served.drift.diff(&served.zone);
             let journal = self.journals.get(&name).cloned().unwrap_or_default();
             let (addition, added) = journal.add(&name, entry, drift, true, now);
-            writes.push(write_copy(&name, served.loaded_at, &text));
+            writes.extend(write_copy(&name, served.loaded_at, &file, digest));
             writes.extend(added);
             additions.push((name, addition));
         }

@@ -16,12 +16,12 @@ impl<'a> Answer<'a, '_> {
         set: Prepared<'a>,
         owner: OwnerAt,
     ) -> Result<(), Full> {
-        let set = zone.with_signatures(set);
+        let set = set.with_signatures();
         self.prove_expansion(zone, node, owner)?;
-        if self.proof_count > 0 {
-            set.copy_required(&mut self.response, owner) // proofs come next; additional data would stand before them
-        } else {
+        if self.proofs.is_empty() {
             set.copy(&mut self.response, owner)
+        } else {
+            set.copy_required(&mut self.response, owner) // proofs come next; additional data would stand before them
         }
     }
 
@@ -33,13 +33,13 @@ impl<'a> Answer<'a, '_> {
         node: NodeRef<'a>,
         set: Prepared<'a>,
         owner: OwnerAt,
-        alias: &'a Alias,
+        alias: Alias<'a>,
     ) -> Result<Step<'a>, Full> {
         self.prove_expansion(zone, node, owner)?;
         let target_at = self.response.len() + 12; // behind a pointer and the fixed part: this target is not compressed
-        zone.with_signatures(set).copy_required(&mut self.response, owner)?;
+        set.with_signatures().copy_required(&mut self.response, owner)?;
         let owner = OwnerAt::whole(target_at, alias.target.len());
-        Ok(Step::Follow(Target { owner, prefix: 0, rest: &alias.target }))
+        Ok(Step::Follow(Target { owner, prefix: 0, rest: alias.target }))
     }
 
     /// Proves NODATA at `node` (3.1.3.1, 3.1.3.4), or that neither the name nor a wildcard for it exists (3.1.3.2).
@@ -72,27 +72,20 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// Remembers a proof, once.
-    fn prove(&mut self, zone: &'a Zone, number: Option<u32>, owner: OwnerAt) -> Result<(), Full> {
-        let Some(number) = number else { return Ok(()) };
-        let mut known = self.proofs[..self.proof_count].iter().flatten();
-        if known.any(|proof| proof.number == number && std::ptr::eq(proof.zone, zone)) {
+    fn prove(&mut self, zone: &'a Zone, proof: Option<Prepared<'a>>, owner: OwnerAt) -> Result<(), Full> {
+        let Some(prepared) = proof else { return Ok(()) };
+        if self.proofs.iter().any(|known| known.prepared.is(prepared)) {
             return Ok(());
         }
-        let apex_at = owner.suffix(zone.apex().wire().len()).at() as u16;
-        *self.proofs.get_mut(self.proof_count).ok_or(Full)? = Some(Proof { zone, number, apex_at });
-        self.proof_count += 1;
-        Ok(())
+        let apex = owner.suffix(zone.apex().wire().len());
+        self.proofs.try_push(Proof { prepared, apex }).map_err(|_| Full)
     }
 
     /// Adds what was remembered, once ANSWER is whole.
     #[cold]
     pub(super) fn put_proofs(&mut self) -> Result<(), Full> {
-        let count = std::mem::take(&mut self.proof_count);
-        for proof in self.proofs[..count].iter().flatten() {
-            let apex = OwnerAt::whole(proof.apex_at as usize, proof.zone.apex().wire().len());
-            if let Some(prepared) = proof.zone.proof(proof.number) {
-                prepared.copy_required(&mut self.response, apex)?;
-            }
+        for Proof { prepared, apex } in std::mem::take(&mut self.proofs) {
+            prepared.copy_required(&mut self.response, apex)?;
         }
         Ok(())
     }

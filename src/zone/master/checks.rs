@@ -1,10 +1,10 @@
 //! What must hold over a whole zone, once it is read: what every server refuses is an error, what answers in a way that
 //! nobody wants is a warning.
 
-use super::nodes::{Node, Nodes, Set};
-use super::report::{Report, Spot};
+use super::report::Report;
 use crate::dns::name::{self, Name};
 use crate::dns::{Rtype, rdata};
+use crate::zone::gathered::{Gathered, OwnerRef, SetRef, Spot};
 
 /// Types that may stand beside a CNAME (RFC 4034, 2.5; RFC 2535, 2.3.5 before it): SIG, KEY, RRSIG, NSEC.
 const BESIDE_CNAME: [Rtype; 4] = [Rtype(24), Rtype(25), Rtype::RRSIG, Rtype::NSEC];
@@ -12,28 +12,29 @@ const BESIDE_CNAME: [Rtype; 4] = [Rtype(24), Rtype(25), Rtype::RRSIG, Rtype::NSE
 const AT_A_CUT: [Rtype; 6] = [Rtype::NS, Rtype::DS, Rtype::NSEC, Rtype::RRSIG, Rtype::A, Rtype::AAAA];
 const GLUE: [Rtype; 2] = [Rtype::A, Rtype::AAAA];
 
-/// Checks all `nodes` of the zone `apex`, in the order of the file.
-pub(super) fn check(nodes: &Nodes, apex: &Name, report: &mut Report) {
+/// Checks all `records` of the zone `apex`, in the order of the file.
+pub(super) fn check(records: &Gathered, apex: &Name, report: &mut Report) {
     let zone = Zone {
-        nodes,
+        records,
         apex,
-        has_cuts: nodes.iter().any(|n| n.has(Rtype::NS) && n.name != *apex),
-        has_dnames: nodes.iter().any(|n| n.has(Rtype::DNAME)),
+        has_cuts: records.owners().any(|n| n.has(Rtype::NS) && !n.name().eq_ignore_ascii_case(apex.wire())),
+        has_dnames: records.owners().any(|n| n.has(Rtype::DNAME)),
     };
-    match nodes.get(apex.wire()).and_then(|n| Some((n, n.set(Rtype::SOA)?))) {
+    match records.get(apex.wire()).and_then(|n| Some((n, n.set(Rtype::SOA)?))) {
         None => report.error_of_zone(format!("the zone {apex} has no SOA record")),
         Some((node, soa)) if !node.has(Rtype::NS) => {
-            report.warn_at(soa.first, format!("the zone {apex} has no NS record at its apex"), None);
+            report.warn_at(soa.first(), format!("the zone {apex} has no NS record at its apex"), None);
         }
         Some(_) => {}
     }
-    for node in nodes.iter() {
+    for node in records.owners() {
         one_of_a_kind(node, report);
-        let cut = zone.cut_above(node.name.wire());
+        let cut = zone.cut_above(node.name());
         match zone.dname_above(node) {
             Some(dname) if cut.is_none() => {
-                let message = format!("{} stands below the DNAME of {}, which answers for it", node.name, dname.name);
-                report.error_at(node.sets[0].first, message);
+                let message =
+                    format!("{} stands below the DNAME of {}, which answers for it", node.shown(), dname.shown());
+                report.error_at(node.sets().next().map_or(Spot::default(), SetRef::first), message);
             }
             _ => {}
         }
@@ -41,8 +42,7 @@ pub(super) fn check(nodes: &Nodes, apex: &Name, report: &mut Report) {
             occluded(node, cut, report);
         }
         for rtype in [Rtype::NS, Rtype::MX] {
-            if let Some(set) = node.set(rtype).filter(|_| cut.is_none_or(|c| c.name == node.name && rtype == Rtype::NS))
-            {
+            if let Some(set) = node.set(rtype).filter(|_| cut.is_none_or(|c| c.is(node) && rtype == Rtype::NS)) {
                 zone.targets(node, set, report);
             }
         }
@@ -50,19 +50,19 @@ pub(super) fn check(nodes: &Nodes, apex: &Name, report: &mut Report) {
 }
 
 /// Errors: more than one record of a type that may have one, and CNAME beside other data (RFC 1034, 3.6.2; RFC 6672, 2.4).
-fn one_of_a_kind(node: &Node, report: &mut Report) {
-    for set in &node.sets {
-        let rtype = set.rrset.rtype;
-        if matches!(rtype, Rtype::SOA | Rtype::CNAME | Rtype::DNAME) && set.rrset.rdatas.len() > 1 {
-            report.error_at(set.last, format!("{} has more than one {rtype}", node.name));
+fn one_of_a_kind(node: OwnerRef<'_>, report: &mut Report) {
+    for set in node.sets() {
+        let rtype = set.rtype();
+        if matches!(rtype, Rtype::SOA | Rtype::CNAME | Rtype::DNAME) && set.count() > 1 {
+            report.error_at(set.last(), format!("{} has more than one {rtype}", node.shown()));
         }
     }
-    let other = || node.sets.iter().find(|s| s.rrset.rtype != Rtype::CNAME && !BESIDE_CNAME.contains(&s.rrset.rtype));
+    let other = || node.sets().find(|s| s.rtype() != Rtype::CNAME && !BESIDE_CNAME.contains(&s.rtype()));
     if let Some(cname) = node.set(Rtype::CNAME)
         && let Some(other) = other()
     {
-        let message = format!("{} has a CNAME, and {} beside it", node.name, other.rrset.rtype);
-        report.error_at(later(cname.first, other.first), message);
+        let message = format!("{} has a CNAME, and {} beside it", node.shown(), other.rtype());
+        report.error_at(later(cname.first(), other.first()), message);
     }
 }
 
@@ -72,20 +72,22 @@ fn later(a: Spot, b: Spot) -> Spot {
 }
 
 /// Data at or below a cut that is neither delegation nor glue (RFC 2136, 7.18; RFC 9499, 7).
-fn occluded(node: &Node, cut: &Node, report: &mut Report) {
-    let seen = if node.name == cut.name { &AT_A_CUT[..] } else { &GLUE[..] };
-    if let Some(set) = node.sets.iter().find(|s| !seen.contains(&s.rrset.rtype)) {
-        let place = if node.name == cut.name { "is at" } else { "is below" };
+fn occluded(node: OwnerRef<'_>, cut: OwnerRef<'_>, report: &mut Report) {
+    let seen = if node.is(cut) { &AT_A_CUT[..] } else { &GLUE[..] };
+    if let Some(set) = node.sets().find(|s| !seen.contains(&s.rtype())) {
+        let place = if node.is(cut) { "is at" } else { "is below" };
         let message = format!(
             "{} {} is never answered: {} is delegated away, and it {place} that zone cut without being glue",
-            node.name, set.rrset.rtype, cut.name
+            node.shown(),
+            set.rtype(),
+            cut.shown()
         );
-        report.warn_at(set.first, message, None);
+        report.warn_at(set.first(), message, None);
     }
 }
 
 struct Zone<'z> {
-    nodes: &'z Nodes,
+    records: &'z Gathered,
     apex: &'z Name,
     has_cuts: bool,
     has_dnames: bool,
@@ -93,21 +95,21 @@ struct Zone<'z> {
 
 impl<'z> Zone<'z> {
     /// The topmost zone cut at or above `name`, below the apex.
-    fn cut_above(&self, name: &[u8]) -> Option<&'z Node> {
+    fn cut_above(&self, name: &[u8]) -> Option<OwnerRef<'z>> {
         if !self.has_cuts {
             return None;
         }
         let inside = self.upwards(name).take_while(|n| n.len() > self.apex.wire().len());
-        inside.filter_map(|n| self.nodes.get(n)).filter(|node| node.has(Rtype::NS)).last()
+        inside.filter_map(|n| self.records.get(n)).filter(|node| node.has(Rtype::NS)).last()
     }
 
     /// A DNAME above `node`. The NSEC3 records of a zone stand below its apex, whatever is there.
-    fn dname_above(&self, node: &Node) -> Option<&'z Node> {
-        let is_hash = || node.sets.iter().all(|s| matches!(s.rrset.rtype, Rtype::NSEC3 | Rtype::RRSIG));
+    fn dname_above(&self, node: OwnerRef<'_>) -> Option<OwnerRef<'z>> {
+        let is_hash = || node.sets().all(|s| matches!(s.rtype(), Rtype::NSEC3 | Rtype::RRSIG));
         if !self.has_dnames || is_hash() {
             return None;
         }
-        self.upwards(node.name.wire()).skip(1).filter_map(|n| self.nodes.get(n)).find(|node| node.has(Rtype::DNAME))
+        self.upwards(node.name()).skip(1).filter_map(|n| self.records.get(n)).find(|node| node.has(Rtype::DNAME))
     }
 
     /// `name` and what is above it, up to the apex.
@@ -117,36 +119,36 @@ impl<'z> Zone<'z> {
     }
 
     /// Hosts in this zone that NS and MX name, but that have no address here (RFC 2181, 10.3; RFC 1912, 2.3).
-    fn targets(&self, node: &Node, set: &Set, report: &mut Report) {
-        let rtype = set.rrset.rtype;
-        for target in set.rrset.rdatas.iter().filter_map(|wire| rdata::target(rtype, wire)) {
+    fn targets(&self, node: OwnerRef<'_>, set: SetRef<'_>, report: &mut Report) {
+        let rtype = set.rtype();
+        for target in set.rdatas().filter_map(|wire| rdata::target(rtype, wire)) {
             if !name::is_at_or_below(target, self.apex.wire()) {
                 continue;
             }
-            let host = self.nodes.get(target);
-            if host.is_some_and(Node::has_address) {
+            let host = self.records.get(target);
+            if host.is_some_and(OwnerRef::has_address) {
                 continue;
             }
             let shown = Name::from_wire(target).map_or_else(|e| e.to_string(), |n| n.to_string());
             let message = match self.cut_above(target) {
-                Some(cut) if cut.name == node.name => {
-                    format!("{} is delegated to {shown} below it, whose address (glue) is missing", node.name)
+                Some(cut) if cut.is(node) => {
+                    format!("{} is delegated to {shown} below it, whose address (glue) is missing", node.shown())
                 }
                 Some(_) => continue, // another zone answers for it
                 None if host.is_some_and(|h| h.has(Rtype::CNAME)) => {
-                    format!("{} {rtype}: {shown} is an alias (CNAME), which RFC 2181, 10.3, forbids", node.name)
+                    format!("{} {rtype}: {shown} is an alias (CNAME), which RFC 2181, 10.3, forbids", node.shown())
                 }
                 None if host.is_none() && self.has_wildcard_address(target) => continue,
-                None => format!("{} {rtype}: {shown} has no address in this zone", node.name),
+                None => format!("{} {rtype}: {shown} has no address in this zone", node.shown()),
             };
-            report.warn_at(set.first, message, self.dot_forgotten(target));
+            report.warn_at(set.first(), message, self.dot_forgotten(target));
         }
     }
 
     fn has_wildcard_address(&self, name: &[u8]) -> bool {
         self.upwards(name)
             .skip(1)
-            .any(|above| self.nodes.get(&[b"\x01*", above].concat()).is_some_and(Node::has_address))
+            .any(|above| self.records.get(&[b"\x01*", above].concat()).is_some_and(OwnerRef::has_address))
     }
 
     /// A help for a name that ends in the zone's name twice.

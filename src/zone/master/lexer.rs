@@ -35,6 +35,16 @@ impl<'a> Lexer<'a> {
         Self { text, at }
     }
 
+    /// Where the next entry begins, or a blank line before it.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Goes on where a line begins.
+    pub(super) fn go_on_at(&mut self, at: usize) {
+        self.at = at;
+    }
+
     /// Fills `entry` with the next one that has tokens; `false` at the end.
     pub(super) fn next(&mut self, entry: &mut Entry<'a>) -> Result<bool, LexError> {
         entry.tokens.clear();

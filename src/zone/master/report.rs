@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Place, Severity};
+use crate::zone::gathered::Spot;
 
 /// How many are told, of errors and of warnings.
 pub(super) const MOST_TOLD: usize = 100;
@@ -12,16 +13,7 @@ pub(super) const MOST_TOLD: usize = 100;
 /// A file as read.
 pub(super) struct Source {
     pub path: PathBuf,
-    pub text: Arc<[u8]>,
-}
-
-/// Where a record begins.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Spot {
-    /// Index of the [`Source`].
-    pub source: u32,
-    /// Octets before it; files are refused that are too long for this.
-    pub start: u32,
+    pub text: Arc<Vec<u8>>,
 }
 
 #[derive(Default)]

@@ -1,0 +1,158 @@
+//! A change of a zone: new nodes for the names that it touches, beside the table that both versions share.
+//!
+//! Names above a touched one are touched where a name right below them comes or goes. All else that a change brings about
+//! (addresses as additional data, cuts above names) is found when it is asked for. Once the new nodes are many, they are
+//! compiled into a table of their own.
+
+use std::sync::Arc;
+
+use super::build::{is_signature, own_flags, slot_of};
+use super::node::{CUT, DNAME, HASHED, Marks, Node, OCCLUDED, WILDCARD, Writer};
+use super::{Overlay, Zone, compile_gathered};
+use crate::dns::{Name, name};
+use crate::zone::diff::{Diff, Mismatch};
+use crate::zone::gathered::Gathered;
+use crate::zone::{Contents, Rrset};
+
+/// The most nodes beside a table, as a share of its names and at least.
+const MOST_CHANGED: usize = 16;
+const LEAST_CHANGED: usize = 256;
+
+impl Zone {
+    /// The zone that `diff` leads to; this one goes on as it is. `overlay` is what the zone was compiled with.
+    ///
+    /// # Errors
+    /// [`Mismatch`] of the first record that does not fit.
+    pub fn with(&self, diff: &Diff, overlay: &Overlay) -> Result<Zone, Mismatch> {
+        let mut touched = Contents::new(self.apex.clone());
+        for record in diff.removed.iter().chain(&diff.added) {
+            if !touched.owners.contains_key(&record.owner) {
+                let rrsets = self.rrsets_at(&record.owner);
+                touched.owners.insert(self.written(&record.owner), rrsets);
+            }
+        }
+        let before: Vec<Name> = touched.owners.keys().cloned().collect();
+        touched.apply(diff)?;
+
+        let mut next = self.clone();
+        let mut sorted = next.signed || !next.base.proofs.is_empty();
+        for owner in &before {
+            let sets = touched.owners.get(owner).map_or(&[][..], Vec::as_slice);
+            sorted |= sets.iter().any(|set| is_signature(set.rtype));
+            next.put(owner, sets, overlay);
+        }
+        let most = (next.base.names / MOST_CHANGED).max(LEAST_CHANGED);
+        // Proofs lie in the order of names, and what lies over names below a cut that goes is known by none of the nodes.
+        if next.changed.size() > most || sorted || (next.cuts_moved && !overlay.is_empty()) {
+            return Ok(next.merged(overlay));
+        }
+        let apex = next.apex.to_lowercase();
+        let node: Arc<[u8]> = match next.changed.get(apex.wire()) {
+            Some(Some(node)) => node.clone(),
+            _ => return Ok(next), // the SOA is as it was
+        };
+        next.take_apex(Node::new(&node));
+        Ok(next)
+    }
+
+    /// The same zone with all its names in one table.
+    pub fn merged(&self, overlay: &Overlay) -> Zone {
+        let mut records = Gathered::new(self.apex.clone());
+        for node in self.nodes() {
+            for set in node.sets() {
+                records.add_rrset(node.written(), &node.rrset(set));
+            }
+        }
+        compile_gathered(records, overlay)
+    }
+
+    /// `owner` as the zone writes it.
+    fn written(&self, owner: &Name) -> Name {
+        let node = self.any_node(owner.to_lowercase().wire()).filter(|node| node.sets().next().is_some());
+        node.map_or_else(|| owner.clone(), super::node::written_name)
+    }
+
+    /// Gives `owner` these RRsets, in place of those it had.
+    fn put(&mut self, owner: &Name, sets: &[Rrset], overlay: &Overlay) {
+        let lower = owner.to_lowercase();
+        let is_apex = lower == self.apex;
+        if !lower.is_at_or_below(&self.apex) {
+            return;
+        }
+        let (old, was_linked) = match self.any_node(lower.wire()) {
+            Some(node) => (marks_of(node), is_apex || node.is_visible()),
+            None => (Marks::default(), false),
+        };
+        let mut flags = old.flags & WILDCARD | own_flags(sets.iter().map(|set| set.rtype), is_apex);
+        if (flags ^ old.flags) & (CUT | DNAME) != 0 && old.children > 0 {
+            self.cuts_moved = true;
+        }
+        if self.is_occluded(lower.wire()) {
+            flags |= OCCLUDED;
+        }
+        let marks = Marks { flags, children: old.children, slot: slot_of(lower.wire(), flags, overlay) };
+        let is_overlaid = overlay.contains_key(&lower);
+        let has_data = !sets.is_empty() && flags & HASHED == 0;
+        let is_linked = is_apex || has_data || marks.children > 0 || is_overlaid;
+        let node = (is_linked || !sets.is_empty()).then(|| write_node(owner, marks, sets));
+        self.changed.insert_mut(lower.wire().into(), node);
+        self.names = self.names + usize::from(is_linked) - usize::from(was_linked);
+        if is_linked != was_linked {
+            self.link(&lower, is_linked, overlay);
+        }
+        self.signature = self.signature.or(sets.iter().map(|set| set.rtype).find(|rtype| is_signature(*rtype)));
+    }
+
+    /// Tells the name above that `lower` came or went.
+    fn link(&mut self, lower: &Name, came: bool, overlay: &Overlay) {
+        let Some(above) = lower.parent() else { return }; // an apex stays
+        let (old, sets, written, was_linked) = match self.any_node(above.wire()) {
+            Some(node) => {
+                let sets: Vec<Rrset> = node.sets().map(|set| node.rrset(set)).collect();
+                let linked = above == self.apex || node.is_visible();
+                (marks_of(node), sets, super::node::written_name(node), linked)
+            }
+            None => (Marks::default(), Vec::new(), above.clone(), false),
+        };
+        let mut marks = old;
+        marks.children = if came { old.children + 1 } else { old.children - 1 };
+        if lower.is_wildcard() {
+            marks.flags = marks.flags & !WILDCARD | if came { WILDCARD } else { 0 };
+        }
+        if !was_linked && self.is_occluded(above.wire()) {
+            marks.flags |= OCCLUDED;
+        }
+        let has_data = !sets.is_empty() && marks.flags & HASHED == 0;
+        let is_linked = above == self.apex || has_data || marks.children > 0 || overlay.contains_key(&above);
+        let node = (is_linked || !sets.is_empty()).then(|| write_node(&written, marks, &sets));
+        self.changed.insert_mut(above.wire().into(), node);
+        self.names = self.names + usize::from(is_linked) - usize::from(was_linked);
+        if is_linked != was_linked {
+            self.link(&above, is_linked, overlay);
+        }
+    }
+
+    /// Whether a zone cut or DNAME stands above a name.
+    fn is_occluded(&self, lower: &[u8]) -> bool {
+        name::parent(lower)
+            .is_some_and(|above| self.topmost(above, |node, _| node.flags() & (CUT | DNAME) != 0).is_some())
+    }
+}
+
+fn marks_of(node: Node<'_>) -> Marks {
+    let flags = node.flags() & (CUT | DNAME | OCCLUDED | WILDCARD | HASHED);
+    Marks { flags, children: node.children(), slot: node.slot() }
+}
+
+fn write_node(owner: &Name, marks: Marks, sets: &[Rrset]) -> Arc<[u8]> {
+    let mut sets: Vec<&Rrset> = sets.iter().filter(|set| !set.rdatas.is_empty()).collect();
+    sets.sort_by_key(|set| set.rtype);
+    let (mut out, mut writer) = (Vec::new(), Writer::default());
+    Writer::node(&mut out, owner.wire(), &marks, sets.len());
+    for set in sets {
+        let is_cut = marks.flags & CUT != 0 && set.rtype == crate::dns::Rtype::NS;
+        let rdatas = set.rdatas.iter().map(|rdata| &**rdata);
+        writer.set(&mut out, owner.wire(), (set.rtype, set.ttl), rdatas, is_cut, |_, _| ());
+    }
+    out.into()
+}
