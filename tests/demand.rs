@@ -91,3 +91,20 @@ fn a_forecast_is_asked_for_properly() {
     assert!(ask(&format!("{WWW}/forecast?from=ec2&to=dc1&percent=101")).refused(400).contains("101"));
     assert!(ask(&format!("{WWW}/forecast?from=ec2&to=dc9&percent=1")).refused(400).contains("dc9"));
 }
+
+#[test]
+fn what_is_known_of_who_still_holds_an_old_answer() {
+    let server = Server::start(&format!("{HEAD}{}", pool(WWW, 100, 0, "ttl = { normal = 300, low = 20 }")));
+    for client in 0..50 {
+        server.address_for(WWW, client);
+    }
+    assert_eq!(server.pool(WWW)["endpoints"][0]["held"], Value::Null, "it is still answered");
+    server.shift(&[WWW], 100.0);
+    server.wait_for("the sample", |s| s.pool(WWW)["endpoints"][0]["held"]["clients"] == 50);
+    let ec2 = server.pool(WWW)["endpoints"][0].clone();
+    let (held, horizon) = (&ec2["held"], &ec2["horizon"][0]);
+    assert!(held["at"].as_str() <= horizon["at"].as_str(), "{ec2}");
+    assert!((280..=303).contains(&held["seconds_left"].as_u64().unwrap()), "{ec2}");
+    assert_eq!((&held["percent"], &held["gone_percent"]), (&json!(99.0), &json!(0.0)));
+    assert!(held["why"].as_str().unwrap().contains("50 clients"), "{ec2}");
+}

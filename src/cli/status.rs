@@ -145,6 +145,13 @@ fn show_pool(pool: &PoolStatus, now: Timestamp, paint: Paint) -> String {
     if let Some(changed) = pool.changed_at {
         let _ = writeln!(text, "  last change at {}", when(changed, now));
     }
+    for endpoint in &pool.endpoints {
+        if let Some(held) = &endpoint.held {
+            let by = held.at.map_or_else(|| "has let go".to_owned(), |at| format!("lets go by {}", when(at, now)));
+            let of = format!("{} of the demand {by}, {} has", share(held.percent), share(held.gone_percent));
+            let _ = writeln!(text, "  {}: {of}; the rest is unknown ({})", endpoint.site, held.why);
+        }
+    }
     if pool.postponed > 0 {
         let _ =
             writeln!(text, "  {} busy client keys stay behind, until a larger step takes them along", pool.postponed);

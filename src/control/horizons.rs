@@ -28,6 +28,10 @@ pub struct Horizons {
     /// Of endpoints and pools that the configuration no longer has.
     departed: BTreeMap<Name, Known>,
     workers: usize,
+    /// Of the last recorder made.
+    number: u32,
+    /// For each recorder in use, by number, of how many types it is.
+    types: BTreeMap<u32, usize>,
 }
 
 /// A recorder and what its slots are.
@@ -66,7 +70,14 @@ impl Tracked {
 impl Horizons {
     /// None yet, for `workers` workers.
     pub fn new(workers: usize) -> Self {
-        Self { current: Vec::new(), retiring: Vec::new(), departed: BTreeMap::new(), workers }
+        Self {
+            current: Vec::new(),
+            retiring: Vec::new(),
+            departed: BTreeMap::new(),
+            workers,
+            number: 0,
+            types: BTreeMap::new(),
+        }
     }
 
     /// Follows a configuration that `serial` publishes. Recorders stay where a pool's endpoints and types stay.
@@ -76,10 +87,16 @@ impl Horizons {
             let sites: Vec<SiteName> = pool.endpoints.iter().map(|e| e.site.clone()).collect();
             let same =
                 old.iter().find(|o| o.pool == pool.name && o.sites == sites && o.records.types() == records.types());
-            let recorder = same
-                .map_or_else(|| Arc::new(Recorder::new(self.workers, records.slots())), |same| same.recorder.clone());
+            let recorder = same.map_or_else(
+                || {
+                    self.number += 1;
+                    Arc::new(Recorder::new(self.workers, records.slots()).numbered(self.number))
+                },
+                |same| same.recorder.clone(),
+            );
             self.current.push(Tracked { pool: pool.name.clone(), sites, records: records.clone(), recorder });
         }
+        self.types = self.current.iter().map(|t| (t.recorder.number(), t.records.types().len())).collect();
         for tracked in old {
             if !self.current.iter().any(|c| Arc::ptr_eq(&c.recorder, &tracked.recorder)) {
                 self.add(&tracked.pool, &tracked.known());
@@ -113,6 +130,12 @@ impl Horizons {
                 }
             }
         }
+    }
+
+    /// Which endpoint and type a slot of the recorder with this number is for; the type by its place in the pool's.
+    pub fn place_of(&self, number: u32, slot: usize) -> Option<(usize, usize)> {
+        let types = self.types.get(&number).copied().filter(|types| *types > 0)?;
+        Some((slot / types, slot % types))
     }
 
     /// The recorder of a pool, by its place in the catalog.

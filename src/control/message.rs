@@ -405,6 +405,28 @@ pub struct EndpointStatus {
     pub answers: u64,
     /// By type.
     pub horizon: Vec<HorizonStatus>,
+    /// While caches may hold it although it is no longer answered: how much of the demand does, as far as a sample tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldStatus>,
+}
+
+/// When most of the demand has let go of an endpoint; of the rest nothing is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeldStatus {
+    /// So much of the demand.
+    pub percent: f64,
+    /// By then; `null`: it has already.
+    pub at: Option<Timestamp>,
+    /// How long until then.
+    pub seconds_left: u64,
+    /// The part that has let go by now.
+    pub gone_percent: f64,
+    /// The part whose clients come later than their TTLs say: they extend them, or are seldom asked.
+    pub late_percent: f64,
+    /// How many clients and types the sample has.
+    pub clients: usize,
+    /// What this goes by.
+    pub why: String,
 }
 
 /// What probes say of an endpoint.

@@ -4,6 +4,7 @@
 //! snapshot, then the answer. A change that the store does not take is not made.
 
 mod changes;
+mod effective;
 mod forecast;
 mod forwarders;
 mod life;
@@ -97,6 +98,7 @@ pub struct Writer {
     /// Cutovers whose passing without a change was told.
     told_late: Vec<Name>,
     pruned_at: Timestamp,
+    effective: effective::Sampling,
     forwarders: Arc<Forwarders>,
 }
 

@@ -15,6 +15,7 @@ use crate::dns::wire::{
 use crate::dns::{Rtype, Ttl};
 use crate::query::limit::Verdict;
 use crate::query::pool::{Pool, patch};
+use crate::query::sample::Sampled;
 use crate::query::snapshot::Snapshot;
 use crate::query::tally::Tally;
 use crate::query::union::Union;
@@ -141,13 +142,20 @@ pub fn answer(
         Flags { authoritative: answer.authoritative, truncated: true, rcode: answer.rcode }
     });
     if !answer.given.is_empty() {
-        tally.counters.steered(answer.client.as_ref().map(|client| &client.key), context.now);
+        let sample = tally.counters.steered(answer.client.as_ref().map(|client| &client.key), context.now);
         if let Some(worker) = tally.worker {
             for given in &answer.given {
                 let (recorder, gone) = (&given.pool.recorder, expires(context.now, given.ttl));
-                match given.what {
-                    What::Slot(slot) => recorder.record(worker, slot, gone),
-                    What::Slots(slots) => slots.iter().for_each(|slot| recorder.record(worker, *slot, gone)),
+                let slots = match &given.what {
+                    What::Slot(slot) => std::slice::from_ref(slot),
+                    What::Slots(slots) => slots,
+                };
+                for &slot in slots {
+                    recorder.record(worker, slot, gone);
+                    if let Some((ring, client)) = sample {
+                        let (recorder, slot) = (recorder.number(), slot as u32);
+                        ring.write(&Sampled { client, recorder, slot, ttl: given.ttl, at: context.now });
+                    }
                 }
             }
         }

@@ -61,11 +61,19 @@ impl Sketch {
         Self { lines: (0..lines).map(|_| Line::default()).collect(), seed }
     }
 
-    /// Counts a query of `key`. A key that can't be packed is nobody's (see [`ClientKey::packed`]).
+    /// Counts a query of `key`. Gives the key, packed, and its hash; one that can't be packed is nobody's (see
+    /// [`ClientKey::packed`]).
     #[inline]
-    pub fn count(&self, key: &ClientKey, now: Timestamp) {
-        let Some(packed) = key.packed() else { return };
-        let line = &self.lines[(mix(packed ^ self.seed) as usize) & (self.lines.len() - 1)];
+    pub fn count(&self, key: &ClientKey, now: Timestamp) -> Option<(u64, u64)> {
+        let packed = key.packed()?;
+        let hash = hash(packed, self.seed);
+        self.count_packed(packed, hash, now);
+        Some((packed, hash))
+    }
+
+    #[inline]
+    fn count_packed(&self, packed: u64, hash: u64, now: Timestamp) {
+        let line = &self.lines[hash as usize & (self.lines.len() - 1)];
         let half_life = half_life(now);
         if line.halved.load(Relaxed) < half_life {
             line.halve(half_life);
@@ -100,6 +108,11 @@ impl Line {
     fn halvings(&self, half_life: u32) -> u32 {
         half_life.saturating_sub(self.halved.load(Relaxed))
     }
+}
+
+/// Where a packed key belongs, under the seed of the sketches.
+pub fn hash(packed: u64, seed: u64) -> u64 {
+    mix(packed ^ seed)
 }
 
 fn half_life(now: Timestamp) -> u32 {

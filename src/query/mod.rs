@@ -9,6 +9,7 @@ pub mod demand;
 pub mod limit;
 pub mod pool;
 pub mod readers;
+pub mod sample;
 pub mod snapshot;
 pub mod tally;
 mod union;

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
-use crate::query::demand::{Sketch, merged};
+use crate::query::demand::{Sketch, hash, merged};
+use crate::query::sample::{Sampled, is_sampled};
 use crate::query::snapshot::Snapshot;
 use crate::query::tally::{Counters, Tally};
 use crate::steering::demand::Demand;
@@ -25,6 +26,8 @@ const ENTERING: u64 = 0;
 #[derive(Debug)]
 pub struct Readers {
     rows: Box<[Row]>,
+    /// Of the hashes of client keys.
+    seed: u64,
 }
 
 #[derive(Debug)]
@@ -40,7 +43,7 @@ impl Readers {
         let seed = getrandom::u64().unwrap_or(0); // then keys that share a line could be chosen, to be told apart less
         let counters = || Counters::with_demand(Sketch::new(workers, seed));
         let row = |_| Row { serial: AtomicU64::new(IDLE), counters: counters() };
-        Arc::new(Self { rows: (0..workers).map(row).collect() })
+        Arc::new(Self { rows: (0..workers).map(row).collect(), seed })
     }
 
     /// How many workers there are.
@@ -56,6 +59,21 @@ impl Readers {
     /// Who asks how much, over all workers, who count since `since`.
     pub fn demand(&self, since: Timestamp, now: Timestamp) -> Demand {
         merged(self.counters().filter_map(Counters::demand), since, now)
+    }
+
+    /// Hands the sample of what was answered since to `take`. Gives how many did not fit into it, since the start.
+    pub fn sampled(&self, mut take: impl FnMut(Sampled)) -> u64 {
+        self.counters().filter_map(Counters::sample).map(|ring| ring.read(&mut take)).sum()
+    }
+
+    /// From now on only one client in 2^`bits` is in the sample.
+    pub fn thin(&self, bits: u32) {
+        self.counters().filter_map(Counters::sample).for_each(|ring| ring.thin(bits));
+    }
+
+    /// Whether a packed client key is in a sample of one in 2^`bits`.
+    pub fn samples(&self, packed: u64, bits: u32) -> bool {
+        is_sampled(hash(packed, self.seed), bits)
     }
 
     /// Whether no worker answers from a snapshot older than `serial` any more, given that it has been published.

@@ -7,6 +7,7 @@ use crate::dns::Rtype;
 use crate::dns::wire::Rcode;
 use crate::query::demand::Sketch;
 use crate::query::limit::Buckets;
+use crate::query::sample::Ring;
 use crate::steering::key::ClientKey;
 use crate::time::Timestamp;
 
@@ -39,7 +40,7 @@ pub struct Counters {
     held_back: AtomicU64,
     slipped: AtomicU64,
     buckets: OnceLock<Buckets>,
-    demand: Option<Sketch>,
+    demand: Option<Box<(Sketch, Ring)>>,
 }
 
 /// One worker's place to count: its counters, and its row in the horizon recorders.
@@ -89,23 +90,28 @@ impl Counters {
     pub(super) fn truncated(&self) {
         bump(&self.truncated);
     }
-    /// An answer that a pool decided, for `client`.
+    /// An answer that a pool decided, for `client`. Gives where to say what it was, if the client is in the sample.
     #[inline]
-    pub(super) fn steered(&self, client: Option<&ClientKey>, now: Timestamp) {
+    pub(super) fn steered(&self, client: Option<&ClientKey>, now: Timestamp) -> Option<(&Ring, u64)> {
         bump(&self.steered);
-        if let (Some(demand), Some(client)) = (&self.demand, client) {
-            demand.count(client, now);
-        }
+        let (sketch, ring) = &**self.demand.as_ref()?;
+        let (packed, hash) = sketch.count(client?, now)?;
+        ring.samples(hash).then_some((ring, packed))
     }
 
-    /// Counters that keep a sketch of demand too.
+    /// Counters that keep a sketch of demand and a sample of answers too.
     pub fn with_demand(sketch: Sketch) -> Self {
-        Self { demand: Some(sketch), ..Self::default() }
+        Self { demand: Some(Box::new((sketch, Ring::default()))), ..Self::default() }
     }
 
     /// Who asks how much.
     pub fn demand(&self) -> Option<&Sketch> {
-        self.demand.as_ref()
+        self.demand.as_ref().map(|demand| &demand.0)
+    }
+
+    /// The sample of what was answered.
+    pub fn sample(&self) -> Option<&Ring> {
+        self.demand.as_ref().map(|demand| &demand.1)
     }
 
     /// Queries by QTYPE (`other` for those not named), in the order of the alphabet but `other` last.

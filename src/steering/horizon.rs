@@ -34,6 +34,7 @@ pub const fn expires(sent: Timestamp, ttl: Ttl) -> Timestamp {
 pub struct Recorder {
     /// One for each worker, and one more that everybody may write.
     rows: Box<[Row]>,
+    number: u32,
 }
 
 /// The slots of one writer.
@@ -57,7 +58,17 @@ impl Recorder {
     /// Nothing recorded, for `workers` rows of `slots`.
     pub fn new(workers: usize, slots: usize) -> Self {
         let row = || (0..slots.div_ceil(SLOTS_IN_LINE)).map(|_| Line::default()).collect();
-        Self { rows: (0..=workers).map(|_| row()).collect() }
+        Self { rows: (0..=workers).map(|_| row()).collect(), number: 0 }
+    }
+
+    /// The same with a number by which answers on record here are told from others.
+    pub fn numbered(self, number: u32) -> Self {
+        Self { number, ..self }
+    }
+
+    /// Its number; 0 unless it was given one.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// Takes in one answer that [`expires`] then. Only one thread at a time may write a worker's row: no other one may

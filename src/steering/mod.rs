@@ -12,6 +12,7 @@
 //! - *client key* ([`key::ClientKey`]): what an answer sticks to. *Point*: where its hash falls.
 //! - *farm* ([`client::Farms`]): resolvers that are one client key.
 //! - *demand* ([`demand`]): how much of the queries each client key asks; *load*: the same by point.
+//! - *effective TTL* ([`effective_ttl`]): how long a client really holds an answer, as far as its queries tell.
 //! - *observation*, *health* ([`health`]): the outcome of one probe; up or down since when.
 //! - *override* ([`pool::Override`]): an operator's word over health.
 //! - *cutover* ([`ttl::Cutover`]): the planned instant of a change; it steers TTLs only.
@@ -21,6 +22,7 @@
 pub mod cap;
 pub mod client;
 pub mod demand;
+pub mod effective_ttl;
 pub mod flip;
 pub mod health;
 pub mod horizon;

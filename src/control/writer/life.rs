@@ -19,6 +19,7 @@ use crate::control::numbers::StoreNumbers;
 use crate::control::reconcile::{Answered, Removal, reconcile};
 use crate::control::records::{self, Past, RecordError, Repeat, Run, audit_key, horizon_key, pool_key};
 use crate::control::state::PoolState;
+use crate::control::writer::effective::Sampling;
 use crate::control::writer::restore::{last_good, restore};
 use crate::control::writer::view::tell_zones;
 use crate::control::writer::{SELF, Writer, forwarders};
@@ -229,6 +230,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         listen,
         told_late: Vec::new(),
         pruned_at: Timestamp(0),
+        effective: Sampling::default(),
         forwarders: known,
     };
     let new_forwarders = writer.follow_forwarders(now);
@@ -258,6 +260,7 @@ impl Writer {
             self.settle(now).await;
         }
         self.drop_retired();
+        self.take_samples(now);
         self.watch_prober(now);
         if self.health_unsaved && now.since(self.saved_health_at) >= HEALTH_EVERY_SECS {
             self.saved_health_at = now;

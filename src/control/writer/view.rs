@@ -102,6 +102,8 @@ impl Writer {
                     horizon_status(*rtype, Report::of(latest, answered || in_passing), now)
                 };
                 let slots = records.types().iter().filter_map(|t| records.slot(i, *t));
+                let horizon: Vec<_> = records.types().iter().map(horizon).collect();
+                let leaves = !answered && horizon.iter().any(|h| h.seconds_left > 0);
                 EndpointStatus {
                     site: endpoint.site.clone(),
                     weight: endpoint.weight,
@@ -112,7 +114,8 @@ impl Writer {
                     health: self.health_status(&settings.name, &endpoint.site),
                     answered,
                     answers: slots.map(|slot| recorder.answers(slot)).sum(),
-                    horizon: records.types().iter().map(horizon).collect(),
+                    horizon,
+                    held: if leaves { self.held(recorder.number(), i, now) } else { None },
                 }
             })
             .collect();
@@ -192,6 +195,7 @@ fn departed(site: SiteName, horizon: Vec<HorizonStatus>) -> EndpointStatus {
         answered: false,
         answers: 0,
         horizon,
+        held: None,
     }
 }
 
