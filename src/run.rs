@@ -113,7 +113,8 @@ pub async fn serve(
 
     let data_plane_stop = CancellationToken::new();
     let secondaries = Arc::<Secondaries>::default();
-    let beside = Beside { history: Arc::new(control.clone()), secondaries: secondaries.clone() };
+    let history = Arc::new(control.clone());
+    let beside = Beside { updates: history.clone(), history, secondaries: secondaries.clone() };
     let serving = listeners.serve(&published, &readers, beside, &data_plane_stop).map_err(RunError::Threads)?;
     let writer_stop = CancellationToken::new();
     let writing = tokio::spawn(writer.run(writer_stop.clone()));

@@ -22,6 +22,10 @@ need dnssec-verify bind9-utils
 need ldns-verify-zone ldnsutils
 need prometheus prometheus
 /usr/bin/python3 -c "import grpc" 2>/dev/null || missing="$missing python3-grpcio"
+need pebble pebble
+need lego lego
+need certbot certbot
+[ -d /usr/lib/python3/dist-packages/certbot_dns_rfc2136 ] || missing="$missing python3-certbot-dns-rfc2136"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ]; then as=; elif command -v sudo >/dev/null 2>&1; then as=sudo; else

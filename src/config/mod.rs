@@ -22,6 +22,7 @@ mod reader;
 mod render;
 mod sections;
 mod source;
+mod updates;
 mod values;
 
 pub use against_zones::check_against_zones;

@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use super::keys::{self, Keys};
 use super::reader::Value;
 use super::source::Source;
+use super::updates;
 use super::values::{self, LABEL, label};
 use super::{LogFormat, LogSettings};
 use crate::dns::Name;
@@ -214,8 +215,8 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, src: &mut Source) -> Z
     zones.complete = !tables.is_empty();
     for mut table in tables {
         let (name, file) = (table.require("name", src), table.require("file", src));
-        let [serial, allow_query, allow_transfer, notify] =
-            ["serial", "allow-query", "allow-transfer", "notify"].map(|key| table.get(key));
+        let keys = ["serial", "allow-query", "allow-transfer", "notify", "allow-update", "update-policy"];
+        let [serial, allow_query, allow_transfer, notify, allow_update, update_policy] = keys.map(|key| table.get(key));
         table.finish(src);
         let policies = [
             ("increase", serial::Policy::Increase),
@@ -229,6 +230,8 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, src: &mut Source) -> Z
         let allow_transfer = allow_transfer.map(|v| keys::access(&v, known, src)).unwrap_or_default();
         let notify = notify.map(|v| keys::targets(&v, known, src)).unwrap_or_default();
         let file = file.and_then(|v| Some((path(&v, "a file", src)?, v.span)));
+        let allow_update = allow_update.map(|v| updates::allow_update(&v, known, src)).unwrap_or_default();
+        let update_policy = update_policy.map(|v| updates::update_policy(&v, known, src)).unwrap_or_default();
         let Some((name, at)) = name else {
             zones.complete = false;
             continue;
@@ -239,7 +242,9 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, src: &mut Source) -> Z
         }
         zones.lines.insert(name.clone(), src.line(at.start));
         let (file, at) = file.unwrap_or((PathBuf::new(), at)); // told; the name still counts as served
-        zones.served.push((zone::Settings { name, file, serial, allow_query, allow_transfer, notify }, at));
+        let settings =
+            zone::Settings { name, file, serial, allow_query, allow_transfer, notify, allow_update, update_policy };
+        zones.served.push((settings, at));
     }
     zones
 }

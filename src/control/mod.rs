@@ -20,6 +20,7 @@ pub mod reconcile;
 pub mod records;
 pub mod state;
 pub mod targets;
+mod updates;
 mod writer;
 pub mod zones;
 

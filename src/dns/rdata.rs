@@ -190,6 +190,25 @@ pub fn is_well_formed(rtype: Rtype, wire: &[u8]) -> bool {
     at == wire.len()
 }
 
+/// The RDATA that begins at `at` and ends with `message`, its names uncompressed: those that RFC 1035 lets be compressed, and
+/// those that older programs compress all the same (RFC 3597, 4). `None` when it is no RDATA of `rtype`.
+pub fn uncompressed(rtype: Rtype, message: &[u8], at: usize) -> Option<Box<[u8]>> {
+    let Some(fields) = layout(rtype) else { return message.get(at..).map(Box::from) };
+    let (mut at, mut wire) = (at, Vec::with_capacity(message.len() - at));
+    for (_, kind) in fields {
+        let octets = if matches!(kind, Kind::Name) {
+            wire.extend_from_slice(Name::from_message(message, at)?.wire());
+            super::wire::skip_name(&message[at..])?
+        } else {
+            let octets = field::length(*kind, message, at)?;
+            wire.extend_from_slice(message.get(at..at + octets)?);
+            octets
+        };
+        at += octets;
+    }
+    (at == message.len() && is_well_formed(rtype, &wire)).then(|| wire.into())
+}
+
 /// Where domain names lie in the RDATA of those types whose names may be compressed in a message (the types of RFC 1035:
 /// RFC 3597, 4), in order. Nothing for other types, nor for RDATA that is not well-formed.
 pub fn names_in(rtype: Rtype, wire: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use subtle::ConstantTimeEq;
 
+use crate::dns::wire::records::without_records;
 use crate::dns::wire::{CLASS_ANY, HEADER_OCTETS, Rcode, skip_name, skip_question};
 use crate::dns::{Name, Rtype};
 use crate::time::Timestamp;
@@ -155,12 +156,12 @@ impl KeyRing {
     /// [`Refusal`], with the response that RFC 8945, 5.2 and 5.3.2 ask for.
     pub fn verify(&self, message: &[u8], now: Timestamp) -> Result<Option<Verified>, Box<Refusal>> {
         let malformed = |why| {
-            let response = refusing(message, Rcode::FormErr);
+            let response = without_records(message, Rcode::FormErr);
             Box::new(Refusal { response, rcode: Rcode::FormErr, why })
         };
         let Some((start, tsig)) = Tsig::find(message).map_err(malformed)? else { return Ok(None) };
         let not_auth = |error: u16, other: &[u8], signing: Option<Chain>, why| {
-            let mut response = refusing(message, Rcode::NotAuth);
+            let mut response = without_records(message, Rcode::NotAuth);
             // A time that is out of bounds is given back as it came, with ours beside it (5.2.3).
             let time = if error == BADTIME { tsig.time } else { now.0 };
             let stamp = Stamp { time, fudge: FUDGE_SECS, error, other: other.to_vec() };
@@ -179,8 +180,9 @@ impl KeyRing {
         if tsig.mac.len() > whole || tsig.mac.len() < (whole / 2).max(10) {
             return Err(malformed(Error::Malformed)); // 5.2.2.1
         }
-        let stripped = tsig.stripped(message, start);
+        let mut stripped = tsig.stripped(message, start);
         let mac = Chain::new(key, &[]).mac(&stripped, &tsig.stamp());
+        stripped[..2].copy_from_slice(&message[..2]); // the response is to the ID that it came with
         if !bool::from(mac.as_ref()[..tsig.mac.len()].ct_eq(tsig.mac)) {
             return Err(not_auth(BADSIG, &[], None, Error::BadSig { key: key.name.clone() }));
         }
@@ -529,20 +531,6 @@ fn append(message: &mut Vec<u8>, key: &[u8], algorithm: &[u8], stamp: &Stamp, ma
     message.extend_from_slice(&stamp.other);
 }
 
-/// A response without records, with the question where that can be read.
-fn refusing(request: &[u8], rcode: Rcode) -> Vec<u8> {
-    let mut response = request.get(..HEADER_OCTETS).map_or_else(|| vec![0; HEADER_OCTETS], <[u8]>::to_vec);
-    response[2] = 0x80 | response[2] & 0x79; // QR; OPCODE and RD as asked
-    response[3] = rcode as u8;
-    response[6..].fill(0);
-    let question = request.get(HEADER_OCTETS..).and_then(|rest| rest.get(..skip_question(rest)?));
-    match question.filter(|_| response[4..6] == [0, 1]) {
-        Some(question) => response.extend_from_slice(question),
-        None => response[4..6].fill(0),
-    }
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -602,7 +590,8 @@ mod tests {
         let mut request = query();
         Arc::new(key("one.example", Algorithm::HmacSha256)).sign_request(&mut request, NOW);
         request[0] ^= 0xff;
-        assert_eq!(ring().verify(&request, NOW).unwrap().unwrap().message, query());
+        let message = ring().verify(&request, NOW).unwrap().unwrap().message;
+        assert_eq!((&message[..2], &message[2..]), (&request[..2], &query()[2..]));
     }
 
     #[test]

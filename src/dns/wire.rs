@@ -4,6 +4,7 @@
 //! a response says is decided in `query`; here is only how it is spelt. The OPT record has a file of its own (`edns`).
 
 mod edns;
+pub mod records;
 pub mod request;
 
 pub use edns::{ClientSubnet, Cookie, Edns, ExtendedError, OptReply};

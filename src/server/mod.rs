@@ -29,10 +29,12 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio_util::sync::CancellationToken;
 
 use crate::dns::Name;
+use crate::dns::wire::Rcode;
 use crate::query::{Reader, Readers, Snapshot};
 use crate::server::secondaries::Secondaries;
 use crate::steering::horizon::TRANSIT_SECS;
 use crate::zone::Diff;
+use crate::zone::update::Update;
 
 /// What the data plane listens on, and its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +68,8 @@ pub struct Beside {
     pub history: Arc<dyn History>,
     /// What is known of our secondaries.
     pub secondaries: Arc<Secondaries>,
+    /// Who makes updates.
+    pub updates: Arc<dyn Updates>,
 }
 
 /// How zones have changed: what IXFR is answered from.
@@ -73,6 +77,22 @@ pub struct Beside {
 pub trait History: Send + Sync {
     /// What led the zone `apex` from serial `from` to serial `to`, step by step; `None` when that is not known.
     async fn steps(&self, apex: &Name, from: u32, to: u32) -> Option<Vec<Diff>>;
+}
+
+/// Who makes updates (RFC 2136).
+#[async_trait::async_trait]
+pub trait Updates: Send + Sync {
+    /// Makes `update`, if the sender may. Gives the RCODE to answer, once the change is durable and published.
+    async fn update(&self, update: Update, by: Requestor) -> Rcode;
+}
+
+/// Who sent a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requestor {
+    /// From where.
+    pub client: SocketAddr,
+    /// The key that signed it.
+    pub key: Option<Name>,
 }
 
 /// Bound sockets that nobody reads yet.

@@ -15,6 +15,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::dns::tsig::Signer;
+use crate::dns::wire::records::without_records;
+use crate::dns::wire::request::{OPCODE_UPDATE, QR_AND_OPCODE};
 use crate::dns::wire::{EDNS_UDP_OCTETS, NAME_BUFFER, PLAIN_UDP_OCTETS, Query, Rcode, TCP_OCTETS};
 use crate::dns::{Name, Rtype};
 use crate::query::{Context, Reader, Transport, answer};
@@ -22,9 +24,10 @@ use crate::server::draws::Draws;
 use crate::server::kernel::mmsg::WayBack;
 use crate::server::notify::Notifier;
 use crate::server::secondaries::Secondary;
-use crate::server::{Beside, transfer};
+use crate::server::{Beside, Requestor, transfer};
 use crate::time::Timestamp;
 use crate::zone::Zone;
+use crate::zone::update::Update;
 
 /// Requests that wait to be taken; more are turned away.
 const WAITING: usize = 1024;
@@ -193,6 +196,14 @@ async fn respond(mut request: Request, shared: Rc<RefCell<Shared>>) {
     let answered = match next {
         Next::Nothing => Ok(()),
         Next::Answer(message) => request.answer(message).await,
+        Next::Update(update) => {
+            let updates = shared.borrow().beside.updates.clone();
+            let by = Requestor { client: request.client, key: request.key().cloned() };
+            let rcode = updates.update(update, by).await;
+            shared.borrow_mut().reader.read(|_, tally| tally.counters.rejected(rcode));
+            let response = without_records(&request.message, rcode);
+            request.answer(response).await
+        }
         Next::Transfer(zone) => {
             let (slots, beside) = {
                 let shared = shared.borrow();
@@ -215,6 +226,8 @@ enum Next {
     Answer(Vec<u8>),
     /// It may have this zone.
     Transfer(Arc<Zone>),
+    /// It wants to change a zone.
+    Update(Update),
 }
 
 impl Shared {
@@ -231,6 +244,15 @@ impl Shared {
                 self.reader.read(|_, tally| tally.counters.rejected(refusal.rcode));
                 return Next::Answer(refusal.response);
             }
+        }
+        if request.message.get(2).is_some_and(|flags| flags & QR_AND_OPCODE == OPCODE_UPDATE) {
+            return Update::read(&request.message).map_or_else(
+                |rcode| {
+                    self.reader.read(|_, tally| tally.counters.rejected(rcode));
+                    Next::Answer(without_records(&request.message, rcode))
+                },
+                Next::Update,
+            );
         }
         let mut lower = [0; NAME_BUFFER];
         if let Ok(query) = Query::parse(&request.message, &mut lower)

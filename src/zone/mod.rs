@@ -13,11 +13,13 @@ pub mod edit;
 pub mod gathered;
 pub mod master;
 pub mod notify;
+pub mod policy;
 pub mod prepared;
 pub mod serial;
 pub mod set;
 pub mod signing;
 pub mod transfer;
+pub mod update;
 
 pub use access::AccessList;
 pub use compiled::Zone;
@@ -47,4 +49,8 @@ pub struct Settings {
     pub allow_transfer: AccessList,
     /// Who is told of each new serial.
     pub notify: Vec<notify::Target>,
+    /// Who may change all of it (UPDATE).
+    pub allow_update: AccessList,
+    /// What single keys may change.
+    pub update_policy: Vec<policy::Grant>,
 }
