@@ -72,6 +72,7 @@ impl Signed {
             steered: &Steered::default(),
             now: self.now,
             draw: self.now.0,
+            renew: true,
             threads: 2,
         };
         let diff = sign(&self.zone, &change, &mut self.chain, &how).unwrap();

@@ -17,7 +17,7 @@ use crate::api::metrics::{self, Requests};
 use crate::api::origin::origin;
 use crate::api::parameters::{Pairs, Parameters, Segments};
 use crate::api::problem::Problem;
-use crate::api::{Facts, body, forwarders, ready, words};
+use crate::api::{Facts, body, dnssec, forwarders, ready, words};
 use crate::control::message::{
     AuditEntry, CutoverRequest, Explanation, FlipRequest, Origin, PoolStatus, SiteStatus, Status,
 };
@@ -68,6 +68,7 @@ pub(super) fn routes(app: App) -> Router {
         .route("/api/v1/audit", get(audit))
         .route("/api/v1/explain", get(explain))
         .merge(forwarders::routes())
+        .merge(dnssec::routes())
         .with_state(app)
 }
 
@@ -113,6 +114,10 @@ With the header Authorization: Bearer TOKEN:
   DELETE /api/v1/forwarders/NAME/rules/RULE
   GET    /api/v1/audit/forwarders?limit=50
   GET    /api/v1/stragglers?pool=NAME&most=20
+  GET    /api/v1/zones/NAME/dnssec
+  POST   /api/v1/zones/NAME/dnssec/roll                {"role": "csk" | "ksk" | "zsk"}
+  POST   /api/v1/zones/NAME/dnssec/confirm-ds
+  POST   /api/v1/zones/NAME/dnssec/leave
   GET    /api/v1/explain?name=NAME&type=A&client=ADDRESS
 
 Each change takes "reason" in its body, and the headers If-Match: "GENERATION" (flips, reverts and restores must say it;

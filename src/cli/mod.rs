@@ -10,6 +10,7 @@ mod confirm;
 mod cutover;
 pub mod demo;
 pub mod demo_sites;
+mod dnssec;
 mod explain;
 mod flip;
 mod forecast;
@@ -82,6 +83,7 @@ enum Command {
     Explain(explain::Args),
     Forwarder(forwarder::Args),
     Stragglers(stragglers::Args),
+    Dnssec(dnssec::Args),
 }
 
 /// Reads the arguments, runs the subcommand, gives its exit code: 0 done, 1 failed, 2 bad input.
@@ -114,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Forwarder(args) => forwarder::run(&args),
         Command::Stragglers(args) => stragglers::run(&args),
+        Command::Dnssec(args) => dnssec::run(&args),
     };
     match told.and_then(|text| say(&text)) {
         Ok(_) => ExitCode::SUCCESS,
@@ -171,6 +174,10 @@ mod tests {
             "waypost cutover www.example.org --at 2027-01-15T08:00:00Z",
             "waypost cutover www.example.org --clear",
             "waypost explain www.example.org --type AAAA --client 192.0.2.1",
+            "waypost dnssec status example.org",
+            "waypost dnssec ds example.org",
+            "waypost dnssec roll example.org --role zsk",
+            "waypost dnssec confirm-ds example.org --reason seen",
             "waypost forwarder add old-web-1",
             "waypost forwarder hold old-web-1 old-web-2 --secs 10 --rate 200",
             "waypost forwarder release --all",

@@ -21,6 +21,7 @@ mod probes;
 mod reader;
 mod render;
 mod sections;
+mod signing;
 mod source;
 mod updates;
 mod values;
@@ -162,17 +163,31 @@ pub fn parse(text: &str, file: &Path) -> Result<Loaded, Vec<Diagnostic>> {
 
 /// All sections; what is wrong stands in `src`, and is left out or has its default here.
 fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Place>) {
-    let written = ["server", "api", "log", "rrl", "tsig", "steering", "zone", "site", "probe", "pool", "forwarder"]
-        .map(|key| file.get(key));
+    let written = [
+        "server",
+        "api",
+        "log",
+        "rrl",
+        "tsig",
+        "dnssec-policy",
+        "steering",
+        "zone",
+        "site",
+        "probe",
+        "pool",
+        "forwarder",
+    ]
+    .map(|key| file.get(key));
     file.finish(src);
-    let [server, api, log, rrl, keys, steering, zones, sites, probes, pools, forwarders] = written;
+    let [server, api, log, rrl, keys, policies, steering, zones, sites, probes, pools, forwarders] = written;
 
     let (server, name, cookie_secrets, state) = sections::server(server, src);
     let api = sections::api(api, &state, src);
     let log = sections::log(log, src);
     let rate_limit = rrl.and_then(|v| limits::rate_limit(&v, src));
     let keys = keys::keys(keys, src);
-    let zones = sections::zones(zones, &keys, src);
+    let policies = signing::policies(policies, src);
+    let zones = sections::zones(zones, &keys, &policies, src);
     let sites = sections::sites(sites, src);
     let (clients, previews) = clients::steering(steering, &sites, src);
     let clients = Arc::new(clients);

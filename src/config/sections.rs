@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::keys::{self, Keys};
 use super::reader::Value;
+use super::signing::{self, Policies};
 use super::source::Source;
 use super::updates;
 use super::values::{self, LABEL, label};
@@ -205,7 +206,7 @@ impl Zones {
 }
 
 /// `[[zone]]`.
-pub(super) fn zones(section: Option<Value>, known: &Keys, src: &mut Source) -> Zones {
+pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, src: &mut Source) -> Zones {
     let mut zones = Zones { served: Vec::new(), lines: HashMap::new(), complete: true };
     let Some(section) = section else {
         src.warning(None, "there is no [[zone]], so every query is refused");
@@ -215,20 +216,22 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, src: &mut Source) -> Z
     zones.complete = !tables.is_empty();
     for mut table in tables {
         let (name, file) = (table.require("name", src), table.require("file", src));
-        let keys = ["serial", "allow-query", "allow-transfer", "notify", "allow-update", "update-policy"];
-        let [serial, allow_query, allow_transfer, notify, allow_update, update_policy] = keys.map(|key| table.get(key));
+        let keys = ["serial", "allow-query", "allow-transfer", "notify", "allow-update", "update-policy", "dnssec"];
+        let [serial, allow_query, allow_transfer, notify, allow_update, update_policy, dnssec] =
+            keys.map(|key| table.get(key));
         table.finish(src);
-        let policies = [
+        let serials = [
             ("increase", serial::Policy::Increase),
             ("unixtime", serial::Policy::UnixTime),
             ("dateserial", serial::Policy::DateSerial),
         ];
         // By one: it is newer than any that the file had, and leaves the way on to all of them.
-        let serial = serial.and_then(|v| v.one_of(&policies, src)).unwrap_or_default();
+        let serial = serial.and_then(|v| v.one_of(&serials, src)).unwrap_or_default();
         let name = name.and_then(|v| Some((values::name(&v, src)?, v.span)));
         let allow_query = allow_query.map(|v| keys::addresses(&v, src));
         let allow_transfer = allow_transfer.map(|v| keys::access(&v, known, src)).unwrap_or_default();
         let notify = notify.map(|v| keys::targets(&v, known, src)).unwrap_or_default();
+        let dnssec = dnssec.and_then(|v| signing::of_zone(&v, policies, src));
         let file = file.and_then(|v| Some((path(&v, "a file", src)?, v.span)));
         let allow_update = allow_update.map(|v| updates::allow_update(&v, known, src)).unwrap_or_default();
         let update_policy = update_policy.map(|v| updates::update_policy(&v, known, src)).unwrap_or_default();
@@ -242,9 +245,20 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, src: &mut Source) -> Z
         }
         zones.lines.insert(name.clone(), src.line(at.start));
         let (file, at) = file.unwrap_or((PathBuf::new(), at)); // told; the name still counts as served
-        let settings =
-            zone::Settings { name, file, serial, allow_query, allow_transfer, notify, allow_update, update_policy };
-        zones.served.push((settings, at));
+        zones.served.push((
+            zone::Settings {
+                name,
+                file,
+                serial,
+                allow_query,
+                allow_transfer,
+                notify,
+                allow_update,
+                update_policy,
+                dnssec,
+            },
+            at,
+        ));
     }
     zones
 }

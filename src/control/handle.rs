@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use crate::control::dnssec::{DnssecStatus, DnssecWish};
 use crate::control::error::ControlError;
 use crate::control::forwarders::{self, Forwarders};
 use crate::control::journal::{self, JournalError};
@@ -44,6 +45,8 @@ pub(super) enum Command {
     Forecast(Name, FlipRequest, Reply<Forecast>),
     Status(Reply<Status>),
     Audit(AuditQuery, Reply<Vec<AuditEntry>>),
+    Dnssec(Name, Reply<DnssecStatus>),
+    ChangeDnssec(Origin, Name, DnssecWish, Option<String>, Reply<DnssecStatus>),
     ChangeZone(ZoneChange, oneshot::Sender<Result<ZoneChanged, ZoneError>>),
 }
 
@@ -148,6 +151,22 @@ impl Handle {
         r: CutoverRequest,
     ) -> Result<ChangeAnswer, ControlError> {
         self.ask(|reply| Command::Cutover(origin, pool, r, reply)).await
+    }
+
+    /// How a zone is signed.
+    pub async fn dnssec(&self, zone: Name) -> Result<DnssecStatus, ControlError> {
+        self.ask(|reply| Command::Dnssec(zone, reply)).await
+    }
+
+    /// An operator's word on the keys of a zone.
+    pub async fn change_dnssec(
+        &self,
+        origin: Origin,
+        zone: Name,
+        wish: DnssecWish,
+        reason: Option<String>,
+    ) -> Result<DnssecStatus, ControlError> {
+        self.ask(|reply| Command::ChangeDnssec(origin, zone, wish, reason, reply)).await
     }
 
     /// Reads configuration and zones again: all or nothing.

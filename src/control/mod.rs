@@ -6,6 +6,7 @@
 
 pub mod catalog;
 pub mod decide;
+pub mod dnssec;
 pub mod error;
 mod explain;
 pub mod forwarders;

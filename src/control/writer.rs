@@ -10,6 +10,7 @@ mod forwarders;
 mod life;
 mod observe;
 mod restore;
+mod signing;
 mod view;
 mod zones;
 
@@ -58,6 +59,8 @@ pub struct Writer {
     catalog: Arc<Catalog>,
     /// By zone.
     journals: BTreeMap<Name, Journal>,
+    /// Of the zones that are signed here.
+    signers: BTreeMap<Name, signing::Signer>,
     zone_events: broadcast::Sender<ZoneEvent>,
     state: State,
     store: Arc<dyn StateStore>,
@@ -162,6 +165,10 @@ impl Writer {
             Command::Forecast(pool, request, reply) => _ = reply.send(self.forecast(&pool, &request, now)),
             Command::Status(reply) => _ = reply.send(Ok(self.status(now))),
             Command::Audit(query, reply) => _ = reply.send(self.audit(query).await),
+            Command::Dnssec(zone, reply) => _ = reply.send(self.dnssec(&zone)),
+            Command::ChangeDnssec(origin, zone, wish, reason, reply) => {
+                _ = reply.send(self.change_dnssec(&origin, &zone, &wish, reason, now).await);
+            }
             Command::ChangeZone(change, reply) => _ = reply.send(self.change_zone(change, now).await),
         }
     }

@@ -10,6 +10,8 @@ use crate::dns::{Name, Rtype};
 use crate::time::Timestamp;
 use crate::zone::compiled::{Overlay, compile_gathered};
 use crate::zone::drift::{Changed, merge};
+use crate::zone::gathered::Gathered;
+use crate::zone::signing::zone::{is_made, strip};
 use crate::zone::{self, Diff, Drift, Edit, Zone, master};
 
 /// A zone and what became of its file.
@@ -85,6 +87,13 @@ pub fn read(
         }
     };
     warnings.append(&mut read.warnings);
+    if settings.dnssec.is_some() && read.records.has_any(is_made) {
+        let mut contents = read.records.to_contents();
+        strip(&mut contents);
+        read.records = Gathered::of_contents(&contents);
+        let message = "its DNSSEC records are passed over: the zone is signed by its own policy".to_owned();
+        warnings.push(Diagnostic { severity: Severity::Warning, ..Diagnostic::of_file(&settings.file, message) });
+    }
     let digest = read.digest;
     let (served, edit) = match old {
         Some(old) if old.digest == digest => (Served { loaded_at: now, ..old.under(&overlay) }, None),
@@ -205,6 +214,9 @@ pub enum ZoneError {
         /// What would be missing.
         rtype: Rtype,
     },
+    /// It can't be signed.
+    #[error("the zone can't be signed: {0}")]
+    Signing(String),
     /// The store did not take it.
     #[error("{0}")]
     Store(String),

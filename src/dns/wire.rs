@@ -391,6 +391,23 @@ impl<'o> Response<'o> {
         Ok(at)
     }
 
+    /// Gives all records from octet `begun` on this TTL; a record begins there.
+    pub fn lower_ttls(&mut self, begun: usize, ttl: Ttl) {
+        let mut at = begun;
+        while at < self.at {
+            at += match self.out[at] {
+                0xc0.. => 2,
+                0 => 1,
+                label => {
+                    at += 1 + label as usize;
+                    continue;
+                }
+            };
+            self.out[at + 4..at + 8].copy_from_slice(&ttl.secs().to_be_bytes());
+            at += 10 + u16::from_be_bytes([self.out[at + 8], self.out[at + 9]]) as usize;
+        }
+    }
+
     /// Whether the name at `at`, maybe compressed, is `lower`, an uncompressed name in lower case.
     pub fn has_name(&self, mut at: usize, lower: &[u8]) -> bool {
         let mut rest = lower;

@@ -317,7 +317,7 @@ impl<'a> Answer<'a, '_> {
         };
         if let Some(slot) = node.slot()
             && let Some(pool) = self.snapshot.pools.get(slot as usize)
-            && let Some(step) = self.steered(zone, pool, owner)?
+            && let Some(step) = self.steered(zone, node, pool, owner)?
         {
             return Ok(step);
         }
@@ -360,7 +360,13 @@ impl<'a> Answer<'a, '_> {
 
     /// What `pool` answers; `None` when it does not steer the QTYPE.
     #[inline]
-    fn steered(&mut self, zone: &'a Zone, pool: &'a Pool, owner: OwnerAt) -> Result<Option<Step<'a>>, Full> {
+    fn steered(
+        &mut self,
+        zone: &'a Zone,
+        node: NodeRef<'a>,
+        pool: &'a Pool,
+        owner: OwnerAt,
+    ) -> Result<Option<Step<'a>>, Full> {
         let types = pool.records.types();
         let asked = match (self.query.qtype, types) {
             (_, [Rtype::CNAME]) => Rtype::CNAME,
@@ -376,6 +382,9 @@ impl<'a> Answer<'a, '_> {
         let Some(qtype) = qtype else { return Ok(None) };
         let Some(slot) = pool.records.slot(choice.endpoint, qtype) else { return Ok(None) };
         self.note(Given { pool, what: What::Slot(slot), ttl: choice.ttl });
+        if self.signs(zone) {
+            return self.signed_steered(zone, node, pool, owner, (slot, qtype, choice.ttl)).map(Some);
+        }
         match pool.records.get(slot) {
             Some(_) if qtype == Rtype::CNAME && self.query.qtype != Rtype::CNAME => {
                 let Some(target) = pool.records.target(slot) else { return Ok(None) };

@@ -12,6 +12,7 @@ use crate::steering::pool::{Endpoint, Settings, SiteName};
 use crate::steering::select::Selector;
 use crate::steering::ttl::{Change, Cutover, TtlPolicy, served_ttl};
 use crate::time::Timestamp;
+use crate::zone::Rrset;
 
 /// A pool in a [`crate::query::Snapshot`].
 #[derive(Debug)]
@@ -83,6 +84,15 @@ pub struct Records {
     types: Box<[Rtype]>,
     /// By slot: endpoint times types, plus the type's place.
     variants: Box<[Option<Variant>]>,
+    /// By type, where an endpoint lacks it: the proof that there is none, with its signatures; owner names uncompressed.
+    denials: Box<[Option<Denial>]>,
+}
+
+/// Records of AUTHORITY, each with the place of its TTL.
+#[derive(Debug)]
+struct Denial {
+    octets: Box<[u8]>,
+    ttls: Box<[u16]>,
 }
 
 /// The RRset of one endpoint and type, as for an owner name at octet 12.
@@ -90,7 +100,12 @@ pub struct Records {
 struct Variant {
     octets: Box<[u8]>,
     records: u16,
+    /// The same with the signatures behind it.
+    signed: Option<(Box<[u8]>, u16)>,
 }
+
+/// Signs an RRset of the pool's owner name: RDATA of the RRSIGs.
+pub type SignRrset<'s, E> = dyn Fn(&Name, &Rrset) -> Result<Vec<Box<[u8]>>, E> + 's;
 
 impl Records {
     /// Of a pool as configured.
@@ -98,7 +113,41 @@ impl Records {
         let (types, endpoints) = (settings.types(), &settings.endpoints);
         let of = |e: &Endpoint, t: Rtype| e.rdata.iter().find(|(u, _)| *u == t).map(|(_, d)| Variant::new(t, d));
         let variants = endpoints.iter().flat_map(|e| types.iter().map(move |t| of(e, *t))).collect();
-        Self { types: types.into(), variants }
+        Self { types: types.into(), variants, denials: Box::default() }
+    }
+
+    /// The same with signatures. `denial` gives the owner name and the NSEC or NSEC3 RRset which proves that the pool's name
+    /// lacks just one type.
+    ///
+    /// # Errors
+    /// What `sign` gives.
+    pub fn signed<E>(
+        settings: &Settings,
+        denial: impl Fn(Rtype) -> Option<(Name, Rrset)>,
+        sign: &SignRrset<'_, E>,
+    ) -> Result<Self, E> {
+        let mut records = Self::new(settings);
+        let types = settings.types();
+        for (slot, variant) in records.variants.iter_mut().enumerate() {
+            let (endpoint, rtype) = (&settings.endpoints[slot / types.len()], types[slot % types.len()]);
+            let Some(variant) = variant else { continue };
+            let rdatas = endpoint.rdata.iter().find(|(t, _)| *t == rtype).map(|(_, rdatas)| rdatas.clone());
+            let set = Rrset { rtype, ttl: settings.ttl.normal, rdatas: rdatas.unwrap_or_default() };
+            let signatures = sign(&settings.name, &set)?;
+            let behind = Variant::new(Rtype::RRSIG, &signatures);
+            variant.signed =
+                Some(([&*variant.octets, &*behind.octets].concat().into(), variant.records + behind.records));
+        }
+        let mut denials = Vec::new();
+        for (place, rtype) in types.iter().enumerate() {
+            let is_lacked = records.variants.iter().skip(place).step_by(types.len()).any(Option::is_none);
+            denials.push(match denial(*rtype).filter(|_| is_lacked) {
+                Some((owner, set)) => Some(Denial::new(&owner, &set, &sign(&owner, &set)?)),
+                None => None,
+            });
+        }
+        records.denials = denials.into();
+        Ok(records)
     }
 
     /// The types steered.
@@ -135,6 +184,21 @@ impl Records {
         self.variants[slot].as_ref().map(|v| (&*v.octets, v.records))
     }
 
+    /// The same with signatures, where the zone has them.
+    #[inline]
+    pub(super) fn get_signed(&self, slot: usize) -> Option<(&[u8], u16)> {
+        let variant = self.variants[slot].as_ref()?;
+        Some(
+            variant.signed.as_ref().map_or((&*variant.octets, variant.records), |(octets, records)| (octets, *records)),
+        )
+    }
+
+    /// The proof that the type of `slot` is not there: octets, and the places of the TTLs in them.
+    pub(super) fn denial(&self, slot: usize) -> Option<(&[u8], &[u16])> {
+        let denial = self.denials.get(slot % self.types.len())?.as_ref()?;
+        Some((&denial.octets, &denial.ttls))
+    }
+
     /// The target of the CNAME in `slot`, in wire form.
     pub(super) fn target(&self, slot: usize) -> Option<&[u8]> {
         self.variants[slot].as_ref().map(|v| &v.octets[12..])
@@ -152,7 +216,24 @@ impl Variant {
             octets.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
             octets.extend_from_slice(rdata);
         }
-        Self { octets: octets.into(), records: rdatas.len() as u16 }
+        Self { octets: octets.into(), records: rdatas.len() as u16, signed: None }
+    }
+}
+
+impl Denial {
+    fn new(owner: &Name, set: &Rrset, signatures: &[Box<[u8]>]) -> Self {
+        let (mut octets, mut ttls) = (Vec::new(), Vec::new());
+        let of_set = set.rdatas.iter().map(|rdata| (set.rtype, rdata));
+        for (rtype, rdata) in of_set.chain(signatures.iter().map(|rdata| (Rtype::RRSIG, rdata))) {
+            octets.extend_from_slice(owner.wire());
+            octets.extend_from_slice(&rtype.0.to_be_bytes());
+            octets.extend_from_slice(&CLASS_IN.to_be_bytes());
+            ttls.push(octets.len() as u16);
+            octets.extend_from_slice(&[0; 4]);
+            octets.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
+            octets.extend_from_slice(rdata);
+        }
+        Self { octets: octets.into(), ttls: ttls.into() }
     }
 }
 

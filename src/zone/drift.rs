@@ -157,6 +157,7 @@ pub fn merge(zone: &Zone, drift: &Drift, changed: &[Changed], policy: Policy, no
         }
     }
 
+    drop_stale_signatures(&mut edit, &in_file);
     let mut drift = drift.clone();
     for Changed { owner, rtype, after, .. } in changed {
         drift.put(owner, *rtype, after.clone(), edit.rrset(owner, *rtype).as_ref());
@@ -202,6 +203,19 @@ fn alone_or_not(
         edit.set(owner, rtype, None);
         let beside = if keeps_cname { "the CNAME" } else { "the records" };
         warnings.push(format!("{owner}: the {rtype} that an update made gave way to {beside} in the file"));
+    }
+}
+
+/// Takes away the signatures of what changes, where they were made here: they hold no longer.
+fn drop_stale_signatures(edit: &mut Edit<'_>, in_file: &impl Fn(&Name, Rtype) -> Option<Rrset>) {
+    let touched: Vec<(Name, Rtype)> = edit.touched().map(|(owner, touched)| (owner.clone(), touched.rtype)).collect();
+    for (owner, rtype) in touched {
+        if let Some(mut signatures) = edit.rrset(&owner, Rtype::RRSIG)
+            && in_file(&owner, Rtype::RRSIG).is_none()
+        {
+            signatures.rdatas.retain(|rdata| !rdata.starts_with(&rtype.0.to_be_bytes()));
+            edit.set(&owner, Rtype::RRSIG, Some(signatures));
+        }
     }
 }
 

@@ -184,6 +184,11 @@ impl Gathered {
         if news { Added::OtherTtl } else { Added::Yes }
     }
 
+    /// Whether an RRset is of a type that `is` says.
+    pub fn has_any(&self, is: impl Fn(Rtype) -> bool) -> bool {
+        self.owners().any(|owner| owner.sets().any(|set| is(set.rtype())))
+    }
+
     pub(in crate::zone) fn owners(&self) -> impl Iterator<Item = OwnerRef<'_>> {
         self.owners.iter().map(|owner| OwnerRef { all: self, owner })
     }

@@ -31,6 +31,7 @@ pub use gathered::Gathered;
 pub use set::ZoneSet;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::dns::Name;
 
@@ -53,4 +54,6 @@ pub struct Settings {
     pub allow_update: AccessList,
     /// What single keys may change.
     pub update_policy: Vec<policy::Grant>,
+    /// How it is signed; `None`: it is served as its file is.
+    pub dnssec: Option<Arc<signing::policy::Policy>>,
 }

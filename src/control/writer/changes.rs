@@ -570,6 +570,7 @@ impl Writer {
         self.horizons.follow(&self.catalog, self.serial + 1);
         self.follow_probes();
         tell_zones(&self.catalog, Some(&old));
+        self.sign_zones(now).await;
         self.publish();
         tell(&entry);
         let forwarders = self.follow_forwarders(now);

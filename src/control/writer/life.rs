@@ -199,6 +199,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         config_file,
         catalog: Arc::new(catalog),
         journals,
+        signers: BTreeMap::new(),
         zone_events,
         state,
         store,
@@ -240,6 +241,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     }
     writer.forget_unprobed();
     writer.take_back_unconfirmed(now).await;
+    writer.sign_zones(now).await;
     writer.publish();
     for doubt in &writer.catalog.warnings {
         tracing::warn!("{doubt}");
@@ -262,6 +264,7 @@ impl Writer {
         self.drop_retired();
         self.take_samples(now);
         self.watch_prober(now);
+        self.sign_due(now).await;
         if self.health_unsaved && now.since(self.saved_health_at) >= HEALTH_EVERY_SECS {
             self.saved_health_at = now;
             let write = records::put(records::HEALTH, &self.remembered());

@@ -26,7 +26,7 @@ impl Writer {
         let index = self.catalog.zones.iter().position(|z| z.name == apex).ok_or(ZoneError::NoZone)?;
         let Some(served) = &self.catalog.zones[index].served else { return Err(ZoneError::Unloaded) };
         // The drift is not held here, so that it can be changed where it is.
-        let (zone, overlay) = (served.zone.clone(), served.overlay.clone());
+        let zone = served.zone.clone();
         let serial = zone.serial();
         if expected.is_some_and(|expected| expected != serial) {
             return Err(ZoneError::Stale { serial });
@@ -34,8 +34,7 @@ impl Writer {
         let mut edit = Edit::new(&zone);
         make(&mut edit).map_err(ZoneError::Refused)?;
         edit.raise_serial(self.catalog.settings.zones[index].serial, now);
-        let diff = edit.diff();
-        if diff.is_empty() {
+        if !edit.changes_anything() {
             return Ok(ZoneChanged { serial, changed: false });
         }
         for rtype in [Rtype::SOA, Rtype::NS] {
@@ -44,12 +43,39 @@ impl Writer {
                 return Err(ZoneError::NoLongerAZone { rtype });
             }
         }
-        let next = zone.with(&diff, &overlay).expect("the edit was made of this zone");
-        let entry = Entry { at: now, author, reason, diff };
+        if let Some(whole) = self.with_signatures(index, &edit, now)? {
+            edit = Edit::new(&zone);
+            edit.apply(&whole).expect("the signatures were made for this zone");
+        }
+        let serial = edit.serial();
+        self.commit_zone(index, &edit, Entry { at: now, author, reason, diff: edit.diff() }, now).await?;
+        self.signed(index, now);
+        if self.sign_pools_after(index, &edit, now)? {
+            self.publish();
+        } else {
+            let pools = self.published.load().pools.clone();
+            self.publish_pools(pools);
+        }
+        self.tell_serial(&apex, serial);
+        Ok(ZoneChanged { serial, changed: true })
+    }
+
+    /// Makes `edit` of the zone at `index` durable; it is served once it is published.
+    pub(super) async fn commit_zone(
+        &mut self,
+        index: usize,
+        edit: &Edit<'_>,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Result<(), ZoneError> {
+        let apex = self.catalog.zones[index].name.clone();
+        let Some(served) = &self.catalog.zones[index].served else { return Err(ZoneError::Unloaded) };
+        let overlay = served.overlay.clone();
+        let next = edit.zone().with(&entry.diff, &overlay).expect("the edit was made of this zone");
         let journal = self.journals.entry(apex.clone()).or_default();
         let drift = || {
             let mut drift = (*served.drift).clone();
-            drift.follow(&edit);
+            drift.follow(edit);
             drift.diff(&next)
         };
         let (addition, writes) = journal.add(&apex, Some(&entry), drift, false, now);
@@ -59,17 +85,13 @@ impl Writer {
         let catalog = Arc::make_mut(&mut self.catalog);
         if let Some(served) = catalog.zones[index].served.take() {
             let mut drift = served.drift;
-            Arc::make_mut(&mut drift).follow(&edit);
+            Arc::make_mut(&mut drift).follow(edit);
             catalog.serve(index, Served { zone: Arc::new(next), overlay, drift, ..served });
         }
-        let serial = edit.serial();
-        let pools = self.published.load().pools.clone();
-        self.publish_pools(pools);
         let Entry { author, reason, diff: Diff { removed, added }, .. } = entry;
         let (removed, added) = (removed.len(), added.len());
-        tracing::info!(zone = %apex, serial, author, reason, removed, added, "zone changed");
-        self.tell_serial(&apex, serial);
-        Ok(ZoneChanged { serial, changed: true })
+        tracing::info!(zone = %apex, serial = edit.serial(), author, reason, removed, added, "zone changed");
+        Ok(())
     }
 
     /// Brings what was read of zones together with what has become of them meanwhile. Gives what to commit.

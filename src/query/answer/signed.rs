@@ -1,7 +1,9 @@
 //! The stages of an answer that brings the zone's own signatures and proofs (RFC 4035, 3.1), apart from the plain ones.
 
 use super::{Answer, Proof, Step, Target};
-use crate::dns::wire::{Full, NAME_BUFFER};
+use crate::dns::wire::{Full, NAME_BUFFER, Rcode, Section};
+use crate::dns::{Rtype, Ttl};
+use crate::query::pool::{Pool, patch};
 use crate::zone::Zone;
 use crate::zone::compiled::{Alias, NodeRef};
 use crate::zone::prepared::{OwnerAt, Prepared};
@@ -40,6 +42,46 @@ impl<'a> Answer<'a, '_> {
         set.with_signatures().copy_required(&mut self.response, owner)?;
         let owner = OwnerAt::whole(target_at, alias.target.len());
         Ok(Step::Follow(Target { owner, prefix: 0, rest: alias.target }))
+    }
+
+    /// Adds what a pool gives for a slot, its type and TTL, with the signatures that were made ahead: the TTL of all is the
+    /// one served now, the Original TTL that of the pool.
+    #[cold]
+    pub(super) fn signed_steered(
+        &mut self,
+        zone: &'a Zone,
+        node: NodeRef<'a>,
+        pool: &'a Pool,
+        owner: OwnerAt,
+        (slot, qtype, ttl): (usize, Rtype, Ttl),
+    ) -> Result<Step<'a>, Full> {
+        self.prove_expansion(zone, node, owner)?;
+        if let Some((octets, records)) = pool.records.get_signed(slot) {
+            let target_at = self.response.len() + 12;
+            let place = self.response.put(Section::Answer, records, octets)?;
+            patch(place, owner.at(), ttl);
+            return Ok(
+                match pool.records.target(slot).filter(|_| qtype == Rtype::CNAME && self.query.qtype != Rtype::CNAME) {
+                    Some(target) => {
+                        let owner = OwnerAt::whole(target_at, target.len());
+                        Step::Follow(Target { owner, prefix: 0, rest: target })
+                    }
+                    None => Step::Done(Rcode::NoError),
+                },
+            );
+        }
+        // The site lacks the type: it alone is denied, as other sites may have it and all else that there is.
+        let ttl = ttl.min(zone.negative_ttl());
+        let begun = self.response.len();
+        zone.negative().with_signatures().copy(&mut self.response, owner.suffix(zone.apex().wire().len()))?;
+        self.response.lower_ttls(begun, ttl);
+        if let Some((octets, ttls)) = pool.records.denial(slot) {
+            let place = self.response.put(Section::Authority, ttls.len() as u16, octets)?;
+            for at in ttls {
+                place[*at as usize..][..4].copy_from_slice(&ttl.secs().to_be_bytes());
+            }
+        }
+        Ok(Step::Done(Rcode::NoError))
     }
 
     /// Proves NODATA at `node` (3.1.3.1, 3.1.3.4), or that neither the name nor a wildcard for it exists (3.1.3.2).

@@ -3,6 +3,7 @@
 //! A file is replaced as a whole, and durable before its keys are used. It is made readable to its owner only; one that
 //! others can read is refused. Private keys go nowhere else: not to the store, nor to the log.
 
+use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{Algorithm, ENTRY_POINT, KeyError, SigningKey, ZONE_KEY};
 use super::policy::Policy;
-use super::rollover::{Duty, Life, Lives, Role, Step};
+use super::rollover::{Duty, Lives, Role, Step};
 use super::zone::{Keys, ParentWish};
 use crate::dns::{Name, Ttl, rdata};
 use crate::time::Timestamp;
@@ -258,7 +259,7 @@ fn file_name(zone: &Name) -> String {
         match octet {
             b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => name.push(octet.into()),
             b'.' if !zone.is_root() => name.push('.'),
-            _ => name.push_str(&format!("%{octet:02x}")),
+            _ => _ = write!(name, "%{octet:02x}"), // a String takes all
         }
     }
     name + ".json"

@@ -37,6 +37,17 @@ fn once(octets: &[u8], salt: &[u8]) -> Hash {
     hash
 }
 
+/// The hash right behind `hash`.
+pub fn after(mut hash: Hash) -> Hash {
+    for octet in hash.iter_mut().rev() {
+        *octet = octet.wrapping_add(1);
+        if *octet != 0 {
+            break;
+        }
+    }
+    hash
+}
+
 /// The owner name of the record with `hash`.
 pub fn owner(hash: &Hash, apex: &Name) -> Name {
     let label = rdata::base32hex(hash);

@@ -272,7 +272,7 @@ impl Lives {
 
     /// The key that the parent is asked for: the newest.
     fn asked(&self) -> Option<&Life> {
-        self.keys.iter().filter(|key| key.asked.is_some() && key.retired.is_none()).next_back()
+        self.keys.iter().rfind(|key| key.asked.is_some() && key.retired.is_none())
     }
 
     /// An operator wants the key of `role` replaced.

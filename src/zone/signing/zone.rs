@@ -4,6 +4,7 @@
 //! one in which each RRset that needs a signature (RFC 4035, 2.2) has one of each signer that holds, and the chain of NSEC or
 //! NSEC3 is whole; signatures that still hold stay as they are.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -15,7 +16,64 @@ use super::sign::{Fields, Validity, rrsig};
 use crate::dns::{Name, Rtype, Ttl};
 use crate::time::Timestamp;
 use crate::zone::diff::Mismatch;
-use crate::zone::{Contents, Diff, Record, Rrset};
+use crate::zone::{Contents, Diff, Edit, Record, Rrset, Zone};
+
+/// A zone as it is served, RRset by RRset.
+pub trait Source: Sync {
+    /// Its name.
+    fn apex(&self) -> &Name;
+    /// All RRsets at `owner`.
+    fn at(&self, owner: &Name) -> Cow<'_, [Rrset]>;
+    /// Shows all RRsets.
+    fn each(&self, see: &mut dyn FnMut(&Name, &Rrset));
+    /// The RRset of `rtype` at `owner`.
+    fn set(&self, owner: &Name, rtype: Rtype) -> Option<Rrset> {
+        self.at(owner).iter().find(|set| set.rtype == rtype).cloned()
+    }
+}
+
+impl Source for Contents {
+    fn apex(&self) -> &Name {
+        &self.apex
+    }
+    fn at(&self, owner: &Name) -> Cow<'_, [Rrset]> {
+        self.owners.get(owner).map_or(&[][..], Vec::as_slice).into()
+    }
+    fn each(&self, see: &mut dyn FnMut(&Name, &Rrset)) {
+        self.owners.iter().for_each(|(owner, sets)| sets.iter().for_each(|set| see(owner, set)));
+    }
+}
+
+impl Source for Zone {
+    fn apex(&self) -> &Name {
+        self.apex()
+    }
+    fn at(&self, owner: &Name) -> Cow<'_, [Rrset]> {
+        self.rrsets_at(owner).into()
+    }
+    fn each(&self, see: &mut dyn FnMut(&Name, &Rrset)) {
+        self.rrsets().for_each(|(owner, set)| see(&owner, &set));
+    }
+}
+
+impl Source for Edit<'_> {
+    fn apex(&self) -> &Name {
+        self.zone().apex()
+    }
+    fn at(&self, owner: &Name) -> Cow<'_, [Rrset]> {
+        self.rrsets_at(owner).into()
+    }
+    fn each(&self, see: &mut dyn FnMut(&Name, &Rrset)) {
+        let touched: HashSet<(&Name, Rtype)> = self.touched().map(|(owner, touched)| (owner, touched.rtype)).collect();
+        let untouched = self.zone().rrsets().filter(|(owner, set)| !touched.contains(&(owner, set.rtype)));
+        untouched.for_each(|(owner, set)| see(&owner, &set));
+        for (owner, touched) in self.touched() {
+            if let Some(set) = &touched.now {
+                see(owner, set);
+            }
+        }
+    }
+}
 
 /// The keys of a zone at one moment, and what each does.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +118,8 @@ pub struct How<'a> {
     pub now: Timestamp,
     /// Uniform over all of `u64`: another one for each call.
     pub draw: u64,
+    /// Signatures that soon run out are looked for, and made anew.
+    pub renew: bool,
     /// How many threads sign at most.
     pub threads: usize,
 }
@@ -86,24 +146,28 @@ pub fn is_made(rtype: Rtype) -> bool {
     )
 }
 
-/// Takes away all that a signer made.
-pub fn strip(contents: &mut Contents) {
+/// Takes away all that a signer made; gives whether there was any.
+pub fn strip(contents: &mut Contents) -> bool {
+    let mut found = false;
     contents.owners.retain(|_, sets| {
+        let before = sets.len();
         sets.retain(|set| !is_made(set.rtype));
+        found |= sets.len() < before;
         !sets.is_empty()
     });
+    found
 }
 
 /// Signs what `change` (of records that are not the signer's own, with a new SOA where the serial is to rise) makes of
 /// `served`, and gives the whole difference. `chain` is of `served`; an empty one is filled, and everything is looked at: so
-/// it is where keys, denial or what is steered change. Signatures that soon run out are made anew. After an error `chain` is
+/// it is where keys, denial or what is steered change. After an error `chain` is
 /// empty.
 ///
 /// # Errors
 /// [`SignError`]: nothing is changed then.
-pub fn sign(served: &Contents, change: &Diff, chain: &mut Chain, how: &How<'_>) -> Result<Diff, SignError> {
+pub fn sign(served: &dyn Source, change: &Diff, chain: &mut Chain, how: &How<'_>) -> Result<Diff, SignError> {
     let whole = chain.is_empty();
-    let known = std::mem::replace(chain, Chain::new(served.apex.clone(), chain.denial()));
+    let known = std::mem::replace(chain, Chain::new(served.apex().clone(), chain.denial()));
     let mut signer = Signer::new(served, change, known, how)?;
     let dirty = signer.dirty(change, whole);
     let diff = signer.diff(&dirty)?;
@@ -111,16 +175,20 @@ pub fn sign(served: &Contents, change: &Diff, chain: &mut Chain, how: &How<'_>) 
     Ok(diff)
 }
 
-/// When the first signature of `contents` is due to be made anew; `None` in a zone without signatures.
-pub fn next_refresh(contents: &Contents, validity: &Validity, now: Timestamp) -> Option<Timestamp> {
-    let signatures = contents.owners.values().flatten().filter(|set| set.rtype == Rtype::RRSIG);
-    let left = signatures.flat_map(|set| &set.rdatas).filter_map(|rdata| Fields::read(rdata)).map(|f| f.left_secs(now));
-    let until = left.min()?.saturating_sub_unsigned(validity.refresh_secs);
+/// When the first signature of `zone` is due to be made anew; `None` in a zone without signatures.
+pub fn next_refresh(zone: &dyn Source, validity: &Validity, now: Timestamp) -> Option<Timestamp> {
+    let mut least = None;
+    zone.each(&mut |_, set| {
+        let signatures = set.rdatas.iter().filter(|_| set.rtype == Rtype::RRSIG);
+        let left = signatures.filter_map(|rdata| Fields::read(rdata)).map(|fields| fields.left_secs(now)).min();
+        least = least.into_iter().chain(left).min();
+    });
+    let until = least?.saturating_sub_unsigned(validity.refresh_secs);
     Some(now.after(until.max(0) as u64))
 }
 
 struct Signer<'a> {
-    served: &'a Contents,
+    served: &'a dyn Source,
     /// The names that the change touches, as they shall be, without what signers made.
     touched: Contents,
     chain: Chain,
@@ -145,13 +213,13 @@ enum Standing {
 }
 
 impl<'a> Signer<'a> {
-    fn new(served: &'a Contents, change: &Diff, chain: Chain, how: &'a How<'a>) -> Result<Self, SignError> {
-        let apex = served.apex.clone();
+    fn new(served: &'a dyn Source, change: &Diff, chain: Chain, how: &'a How<'a>) -> Result<Self, SignError> {
+        let apex = served.apex().clone();
         let mut touched = Contents::new(apex.clone());
         let owners = change.removed.iter().chain(&change.added).map(|record| &record.owner);
         for owner in owners.chain([&apex]) {
             if !touched.owners.contains_key(owner) {
-                touched.owners.insert(owner.clone(), served.owners.get(owner).cloned().unwrap_or_default());
+                touched.owners.insert(owner.clone(), served.at(owner).into_owned());
             }
         }
         let names: Vec<Name> = touched.owners.keys().cloned().collect();
@@ -171,20 +239,27 @@ impl<'a> Signer<'a> {
         let whole = whole || self.negative_ttl_changes();
         let mut dirty: HashSet<Name> = self.touched.owners.keys().cloned().collect();
         if whole {
-            dirty.extend(self.served.owners.keys().cloned());
+            self.served.each(&mut |owner, _| _ = dirty.insert(owner.clone()));
             dirty.extend(self.how.steered.keys().cloned());
         } else {
-            dirty.extend(self.due());
+            if self.how.renew {
+                dirty.extend(self.due());
+            }
             let cuts = self.moved_cuts(change);
             if !cuts.is_empty() {
-                let is_below = |name: &&Name| cuts.iter().any(|cut| name.is_at_or_below(cut));
-                dirty.extend(self.served.owners.keys().chain(self.how.steered.keys()).filter(is_below).cloned());
+                let is_below = |name: &Name| cuts.iter().any(|cut| name.is_at_or_below(cut));
+                self.served.each(&mut |owner, _| {
+                    if is_below(owner) {
+                        dirty.insert(owner.clone());
+                    }
+                });
+                dirty.extend(self.how.steered.keys().filter(|name| is_below(name)).cloned());
             }
         }
         let mut affected = BTreeSet::new();
         for name in &dirty {
             let there = self.standing(name) != Standing::Occluded
-                && (self.plain(name).next().is_some() || self.how.steered.contains_key(name));
+                && (!self.plain(name).is_empty() || self.how.steered.contains_key(name));
             self.chain.set(name, there, &mut affected);
         }
         dirty.extend(affected);
@@ -196,21 +271,25 @@ impl<'a> Signer<'a> {
 
     fn negative_ttl_changes(&self) -> bool {
         let proofs = match self.chain.denial() {
-            Denial::Nsec => self.served.rrset(&self.apex, Rtype::NSEC),
+            Denial::Nsec => self.served.set(&self.apex, Rtype::NSEC),
             Denial::Nsec3 => {
-                self.served.rrset(&nsec3::owner(&nsec3::hash(self.apex.wire(), &[], 0), &self.apex), Rtype::NSEC3)
+                let owner = nsec3::owner(&nsec3::hash(self.apex.wire(), &[], 0), &self.apex);
+                self.served.set(&owner, Rtype::NSEC3)
             }
         };
         proofs.is_none_or(|set| set.ttl != self.negative_ttl)
     }
 
     /// Owners of signatures that soon run out.
-    fn due(&self) -> impl Iterator<Item = Name> + '_ {
+    fn due(&self) -> Vec<Name> {
         let soon = |rdata: &[u8]| Fields::read(rdata).is_some_and(|fields| self.runs_out(&fields));
-        let is_due = move |sets: &[Rrset]| {
-            sets.iter().any(|set| set.rtype == Rtype::RRSIG && set.rdatas.iter().any(|rdata| soon(rdata)))
-        };
-        self.served.owners.iter().filter(move |(_, sets)| is_due(sets)).map(|(owner, _)| owner.clone())
+        let mut due = Vec::new();
+        self.served.each(&mut |owner, set| {
+            if set.rtype == Rtype::RRSIG && set.rdatas.iter().any(|rdata| soon(rdata)) {
+                due.push(owner.clone());
+            }
+        });
+        due
     }
 
     fn runs_out(&self, fields: &Fields) -> bool {
@@ -221,7 +300,7 @@ impl<'a> Signer<'a> {
     fn moved_cuts<'d>(&self, change: &'d Diff) -> HashSet<&'d Name> {
         let cuts = |record: &&Record| matches!(record.rtype, Rtype::NS | Rtype::DNAME);
         let names = change.removed.iter().chain(&change.added).filter(cuts).map(|record| &record.owner);
-        let has = |contents: &Contents, name: &Name, rtype| contents.rrset(name, rtype).is_some();
+        let has = |source: &dyn Source, name: &Name, rtype| source.set(name, rtype).is_some();
         let moved = |name: &&Name| {
             [Rtype::NS, Rtype::DNAME].iter().any(|t| has(self.served, name, *t) != has(&self.touched, name, *t))
         };
@@ -229,13 +308,18 @@ impl<'a> Signer<'a> {
     }
 
     /// The RRsets at `name` as they shall be, without what signers make.
-    fn plain<'s>(&'s self, name: &Name) -> impl Iterator<Item = &'s Rrset> {
-        let sets = self.touched.owners.get(name).or_else(|| self.served.owners.get(name));
-        sets.into_iter().flatten().filter(|set| !is_made(set.rtype))
+    fn plain(&self, name: &Name) -> Vec<Rrset> {
+        let mut sets = match self.touched.owners.get(name) {
+            Some(sets) => sets.clone(),
+            None => self.served.at(name).into_owned(),
+        };
+        sets.retain(|set| !is_made(set.rtype));
+        sets
     }
 
     fn has(&self, name: &Name, rtype: Rtype) -> bool {
-        self.plain(name).any(|set| set.rtype == rtype)
+        let has = |sets: &[Rrset]| sets.iter().any(|set| set.rtype == rtype);
+        self.touched.owners.get(name).map_or_else(|| has(&self.served.at(name)), |sets| has(sets))
     }
 
     fn standing(&self, name: &Name) -> Standing {
@@ -289,7 +373,7 @@ impl<'a> Signer<'a> {
     }
 
     fn diff_at(&self, name: &Name, diff: &mut Diff) -> Result<(), KeyError> {
-        let old = self.served.owners.get(name).map_or(&[][..], Vec::as_slice);
+        let old = &*self.served.at(name);
         let (new, signatures) = self.wanted(name)?;
         let is_in = |sets: &[Rrset], set: &Rrset, rdata: &[u8]| {
             sets.iter().any(|o| o.rtype == set.rtype && o.ttl == set.ttl && o.rdatas.iter().any(|r| **r == *rdata))
@@ -318,7 +402,7 @@ impl<'a> Signer<'a> {
 
     /// The RRsets at `name` as they shall be, and their signatures.
     fn wanted(&self, name: &Name) -> Result<(Vec<Rrset>, Signatures), KeyError> {
-        let mut sets: Vec<Rrset> = self.plain(name).cloned().collect();
+        let mut sets = self.plain(name);
         let standing = self.standing(name);
         if *name == self.apex {
             sets.extend(self.apex_sets());
@@ -330,7 +414,7 @@ impl<'a> Signer<'a> {
             sets.push(Rrset { rtype: Rtype::NSEC, ttl: self.negative_ttl, rdatas });
         }
         if let Some((hashed, next)) = self.chain.hashed(name) {
-            let mut at_hashed: Vec<Rrset> = self.plain(hashed).cloned().collect();
+            let mut at_hashed = self.plain(hashed);
             if *hashed == self.apex {
                 at_hashed.extend(self.apex_sets());
             }
@@ -343,6 +427,7 @@ impl<'a> Signer<'a> {
             sets.push(Rrset { rtype: Rtype::NSEC3, ttl: self.negative_ttl, rdatas });
         }
         let mut signatures = Vec::new();
+        let served = &*self.served.at(name);
         for set in &sets {
             let signed = match standing {
                 Standing::Authoritative => true,
@@ -350,7 +435,7 @@ impl<'a> Signer<'a> {
                 Standing::Occluded => set.rtype == Rtype::NSEC3,
             };
             if signed {
-                self.signatures(name, set, &mut signatures)?;
+                self.signatures(name, set, served, &mut signatures)?;
             }
         }
         Ok((sets, signatures))
@@ -389,16 +474,20 @@ impl<'a> Signer<'a> {
     }
 
     /// Those signatures of `set` that are served and still hold, and new ones of the other signers.
-    fn signatures(&self, name: &Name, set: &Rrset, into: &mut Signatures) -> Result<(), KeyError> {
+    fn signatures(&self, name: &Name, set: &Rrset, served: &[Rrset], into: &mut Signatures) -> Result<(), KeyError> {
         let of_keys = *name == self.apex && matches!(set.rtype, Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY);
         let keys = &self.how.keys;
         let signers = if of_keys { &keys.key_signers } else { &keys.zone_signers };
-        let same = self.served.rrset(name, set.rtype).is_some_and(|served| {
+        let same = served.iter().find(|served| served.rtype == set.rtype).is_some_and(|served| {
             served.ttl == set.ttl
                 && served.rdatas.len() == set.rdatas.len()
                 && served.rdatas.iter().all(|rdata| set.rdatas.contains(rdata))
         });
-        let old = self.served.rrset(name, Rtype::RRSIG).filter(|_| same).map_or(&[][..], |set| &set.rdatas);
+        let old = served
+            .iter()
+            .find(|served| served.rtype == Rtype::RRSIG)
+            .filter(|_| same)
+            .map_or(&[][..], |set| &set.rdatas);
         for key in signers {
             let holds = |rdata: &[u8]| {
                 Fields::read(rdata).is_some_and(|fields| {

@@ -45,7 +45,7 @@ fn keys(algorithm: Algorithm) -> Keys {
 
 fn how<'a>(keys: &'a Keys, steered: &'a Steered, now: Timestamp) -> How<'a> {
     let dnskey_ttl = Ttl::from_secs(3600);
-    How { keys, dnskey_ttl, validity: Validity::default(), steered, now, draw: now.0, threads: 2 }
+    How { keys, dnskey_ttl, validity: Validity::default(), steered, now, draw: now.0, renew: true, threads: 2 }
 }
 
 fn signed(contents: &Contents, denial: Denial, how: &How<'_>) -> (Contents, Chain) {

@@ -1,0 +1,275 @@
+//! Zones that the server signs itself, before real validators: `ldns-verify-zone` over a transfer, and Unbound as a validating
+//! resolver with the zone's key as its anchor.
+//!
+//! - all kinds of answers and proofs validate;
+//! - signatures and keys stay over a restart; an edit of the file is signed with the serial that it brings;
+//! - steered answers validate for each endpoint, during a countdown, after a flip, and where an endpoint lacks a type.
+
+mod support;
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::{HEAD, Server, ZONE, folder, pool};
+
+fn config(policy: &str, pools: &str) -> String {
+    let zone = "file = \"example.org.zone\"\nallow-transfer = [\"127.0.0.0/8\"]\ndnssec = { policy = \"test\" }";
+    let policy = format!("[[dnssec-policy]]\nname = \"test\"\n{policy}\n");
+    format!("{}{policy}{pools}", HEAD.replace("file = \"example.org.zone\"", zone))
+}
+
+fn dig(server: SocketAddr, arguments: &[&str]) -> String {
+    let mut command = Command::new("dig");
+    command.arg(format!("@{}", server.ip())).args(["-p", &server.port().to_string(), "+tries=2", "+time=5"]);
+    let output = command.args(arguments).output().unwrap_or_else(|e| panic!("dig: {e}; see tests/setup.sh"));
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
+/// The zone as transferred verifies.
+#[track_caller]
+fn verify(server: &Server) {
+    let zone = dig(server.dns[0], &["example.org", "AXFR", "+onesoa"]);
+    let file = server.file("transferred");
+    fs::write(&file, &zone).unwrap();
+    let output =
+        Command::new("ldns-verify-zone").arg(&file).output().expect("tests/setup.sh installs ldns-verify-zone");
+    assert!(output.status.success(), "{}\n{zone}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// An Unbound that trusts the zone's keys as they are now.
+struct Unbound {
+    child: Child,
+    at: SocketAddr,
+}
+
+impl Unbound {
+    fn start(server: &Server, folder: &Path) -> Self {
+        let keys = dig(server.dns[0], &["example.org", "DNSKEY", "+noall", "+answer"]).replace('\t', " ");
+        let anchors: Vec<&str> = keys.lines().filter(|line| line.contains(" 257 ")).collect();
+        assert!(!anchors.is_empty());
+        let anchor = format!("    trust-anchor: \"{}\"\n", anchors.join("\"\n    trust-anchor: \""));
+        // Free a moment ago; nobody else takes ports that the kernel gave.
+        let at = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let file = folder.join(format!("unbound-{}.conf", at.port()));
+        let text = format!(
+            "server:\n    interface: {}\n    port: {}\n    access-control: 127.0.0.0/8 allow\n    directory: \"{}\"\n    \
+             chroot: \"\"\n    username: \"\"\n    pidfile: \"\"\n    use-syslog: no\n    logfile: \"\"\n    \
+             module-config: \"validator iterator\"\n    do-not-query-localhost: no\n    do-ip6: no\n    \
+             harden-dnssec-stripped: yes\n    val-log-level: 2\n    cache-min-ttl: 0\n    target-fetch-policy: \"0 0 0 0 0\"\n    \
+             aggressive-nsec: no\n{anchor}\
+             stub-zone:\n    name: \"example.org\"\n    stub-addr: {}@{}\nremote-control:\n    control-enable: no\n",
+            at.ip(),
+            at.port(),
+            folder.display(),
+            server.dns[0].ip(),
+            server.dns[0].port(),
+        );
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new("/usr/sbin/unbound");
+        command.args(["-d", "-c"]).arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(fs::File::create(folder.join("unbound.log")).unwrap());
+        let unbound = Self { child: command.spawn().expect("tests/setup.sh installs unbound"), at };
+        let until = Instant::now() + Duration::from_secs(20);
+        while !unbound.ask("example.org", "SOA").contains("status: NOERROR") {
+            assert!(Instant::now() < until, "{}", fs::read_to_string(folder.join("unbound.log")).unwrap());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        unbound
+    }
+
+    fn ask(&self, name: &str, rtype: &str) -> String {
+        dig(self.at, &[name, rtype, "+dnssec", "+noidnin"])
+    }
+
+    /// Resolves, and has validated the answer, which has this status.
+    #[track_caller]
+    fn validates(&self, name: &str, rtype: &str, status: &str, server: &Server) {
+        let answer = self.ask(name, rtype);
+        let flags = answer.lines().find(|line| line.starts_with(";; flags:")).unwrap_or_default();
+        let is_secure = flags.split(';').nth(2).is_some_and(|flags| flags.contains(" ad"));
+        let plain = || dig(server.dns[0], &[name, rtype, "+dnssec", "+norec"]);
+        assert!(answer.contains(&format!("status: {status}")) && is_secure, "{answer}\nof\n{}", plain());
+    }
+}
+
+impl Drop for Unbound {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+fn zone() -> String {
+    format!(
+        "{ZONE}*.wild A 192.0.2.8\n*.wild TXT \"wild\"\na.b.ent A 192.0.2.9\ndn DNAME plain\nx.plain A 192.0.2.10\n"
+    )
+}
+
+fn all_answers(server: &Server, denial: &str) {
+    verify(server);
+    let unbound = Unbound::start(server, server.path());
+    for (name, rtype, status) in [
+        ("plain.example.org", "A", "NOERROR"),
+        ("plain.example.org", "AAAA", "NOERROR"),
+        ("example.org", "NS", "NOERROR"),
+        ("alias.example.org", "TXT", "NOERROR"),
+        ("alias.example.org", "MX", "NOERROR"),
+        ("missing.example.org", "A", "NXDOMAIN"),
+        ("missing.ent.example.org", "A", "NXDOMAIN"),
+        ("ent.example.org", "A", "NOERROR"),
+        ("b.ent.example.org", "A", "NOERROR"),
+        ("some.wild.example.org", "A", "NOERROR"),
+        ("so.me.wild.example.org", "TXT", "NOERROR"),
+        ("some.wild.example.org", "MX", "NOERROR"),
+        ("x.dn.example.org", "A", "NOERROR"),
+        ("y.dn.example.org", "A", "NXDOMAIN"),
+        ("lab.example.org", "DS", "NOERROR"),
+        ("example.org", "DNSKEY", "NOERROR"),
+    ] {
+        unbound.validates(name, rtype, status, server);
+    }
+    let apex = dig(server.dns[0], &["example.org", "MX", "+dnssec", "+noall", "+authority"]);
+    assert!(apex.contains(&format!("\t{denial}\t")), "{apex}");
+    drop(unbound);
+}
+
+#[test]
+fn a_zone_is_signed_with_nsec_and_stays_so() {
+    let folder = folder(&config("keys = \"ksk-zsk\"", ""));
+    fs::write(folder.path().join("example.org.zone"), zone()).unwrap();
+    let mut server = Server::start_in(folder);
+    all_answers(&server, "NSEC");
+    let keys = |server: &Server| {
+        let mut keys: Vec<String> =
+            (dig(server.dns[0], &["example.org", "DNSKEY", "+short"]).lines()).map(str::to_owned).collect();
+        keys.sort();
+        keys
+    };
+    let signature = |server: &Server| dig(server.dns[0], &["plain.example.org", "RRSIG", "+short"]);
+    let serial = |server: &Server| dig(server.dns[0], &["example.org", "SOA", "+short"]);
+    let before = (keys(&server), signature(&server), serial(&server));
+    assert_eq!(before.0.len(), 2);
+    server.kill9();
+    server.start_again();
+    assert_eq!((keys(&server), signature(&server), serial(&server)), before);
+    let text = zone().replace("2026010101", "2026010105").replace("192.0.2.7", "192.0.2.77");
+    fs::write(server.file("example.org.zone"), text).unwrap();
+    server.hang_up();
+    server.wait_for("the edit", |s| dig(s.dns[0], &["plain.example.org", "A", "+short"]).contains("192.0.2.77"));
+    verify(&server);
+    assert_eq!(keys(&server), before.0);
+    assert!(!server.log().contains("PRIVATE") && !server.log().contains("pkcs8"));
+}
+
+/// The TTLs of the records of `name` in an answer, that of the RRSIG among them, and the Original TTL.
+fn ttls(answer: &str, name: &str) -> (Vec<String>, String) {
+    let lines = answer.lines().filter(|line| line.starts_with(&format!("{name}.\t")));
+    let fields: Vec<Vec<&str>> = lines.map(|line| line.split_whitespace().collect()).collect();
+    let original = fields.iter().find(|fields| fields[3] == "RRSIG").map(|fields| fields[7].to_owned());
+    (fields.iter().map(|fields| fields[1].to_owned()).collect(), original.unwrap())
+}
+
+#[test]
+fn steered_answers_validate_whatever_is_steered() {
+    let both = "[[pool]]\nname = \"www.example.org\"\nendpoint = [\n\
+        { site = \"ec2\", address = [\"192.0.2.11\", \"192.0.2.13\", \"2001:db8::11\"], weight = 100 },\n\
+        { site = \"dc1\", address = [\"192.0.2.12\"], weight = 0 },\n]\n";
+    let cname = "[[pool]]\nname = \"cn.example.org\"\nendpoint = [\n\
+        { site = \"ec2\", cname = \"plain.example.org\", weight = 100 },\n\
+        { site = \"dc1\", cname = \"x.plain.example.org\", weight = 0 },\n]\n";
+    let pools = format!("{both}{cname}{}", pool("*.pool.example.org", 100, 0, ""));
+    let folder = folder(&config("", &pools));
+    fs::write(folder.path().join("example.org.zone"), zone()).unwrap();
+    let server = Server::start_in(folder);
+    let answers = |ipv6: &str| {
+        let unbound = Unbound::start(&server, server.path());
+        for (name, rtype) in [
+            ("www.example.org", "A"),
+            ("www.example.org", "AAAA"),
+            ("www.example.org", "TXT"),
+            ("www.example.org", "MX"),
+            ("alias.example.org", "A"),
+            ("cn.example.org", "A"),
+            ("cn.example.org", "CNAME"),
+            ("any.pool.example.org", "A"),
+            ("any.pool.example.org", "AAAA"),
+        ] {
+            unbound.validates(name, rtype, "NOERROR", &server);
+        }
+        assert_eq!(unbound.ask("www.example.org", "AAAA").contains("2001:db8::11"), !ipv6.is_empty());
+        unbound.validates("none.example.org", "A", "NXDOMAIN", &server);
+    };
+    answers("2001:db8::11");
+    let www = dig(server.dns[0], &["www.example.org", "A", "+dnssec"]);
+    assert_eq!(ttls(&www, "www.example.org"), (vec!["3600".to_owned(); 3], "3600".to_owned()), "{www}");
+
+    server.shift(&["www.example.org", "cn.example.org", "*.pool.example.org"], 100.0);
+    let www = dig(server.dns[0], &["www.example.org", "A", "+dnssec"]);
+    let (after_flip, original) = ttls(&www, "www.example.org");
+    assert!(after_flip.iter().all(|ttl| *ttl == after_flip[0] && ttl != "3600") && original == "3600", "{www}");
+    answers("");
+
+    let normal = "name = \"www.example.org\"\nttl = { normal = \"2h\" }";
+    let pools = pools.replace("name = \"www.example.org\"", normal);
+    server.configure(&config("", &pools));
+    server.hang_up();
+    let original = |s: &Server| ttls(&dig(s.dns[0], &["www.example.org", "A", "+dnssec"]), "www.example.org").1;
+    server.wait_for("the larger TTL", |s| original(s) == "7200");
+    answers("");
+}
+
+#[test]
+fn a_key_is_replaced_while_a_validator_watches() {
+    let quick = "dnskey-ttl = 1\npropagation = 1\nparent-ds-ttl = 1\nparent-propagation = 1";
+    let folder = folder(&config(quick, ""));
+    fs::write(folder.path().join("example.org.zone"), ZONE.replace("$TTL 1h", "$TTL 1")).unwrap();
+    let server = Server::start_in(folder);
+    let path = "/api/v1/zones/example.org/dnssec";
+    let post = |word: &str| server.api("POST", &format!("{path}/{word}"), json!({}), &[]);
+    let watch = |unbound: &Unbound, what: &str, is: &dyn Fn(&Value) -> bool| {
+        let until = Instant::now() + support::SOON;
+        loop {
+            unbound.validates("plain.example.org", "A", "NOERROR", &server);
+            let status = server.get(path);
+            if is(&status) {
+                return status;
+            }
+            assert!(Instant::now() < until, "waited in vain for {what}: {status}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    let first = Unbound::start(&server, server.path());
+    post("roll").refused(409);
+    let status = watch(&first, "the parent's turn", &|s| s["waits_for_parent"] == true);
+    let ds = status["keys"][0]["ds"].as_str().unwrap().to_owned();
+    let cds = dig(server.dns[0], &["example.org", "CDS", "+short"]).replace(' ', "");
+    assert_eq!(cds.trim(), ds.replace(' ', ""));
+    post("confirm-ds").done();
+    post("confirm-ds").refused(409);
+
+    post("roll").done();
+    let status = watch(&first, "the new key's turn", &|s| s["keys"][1]["wanted_at_parent"] == true);
+    assert_eq!(status["keys"].as_array().unwrap().len(), 2);
+    verify(&server);
+    let second = Unbound::start(&server, server.path());
+    post("confirm-ds").done();
+    let until = Instant::now() + support::SOON;
+    while server.get(path)["keys"].as_array().unwrap().len() > 1 {
+        second.validates("plain.example.org", "A", "NOERROR", &server);
+        assert!(Instant::now() < until, "the old key stays");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let third = Unbound::start(&server, server.path());
+    third.validates("missing.example.org", "A", "NXDOMAIN", &server);
+    verify(&server);
+
+    post("leave").done();
+    assert_eq!(dig(server.dns[0], &["example.org", "CDNSKEY", "+short"]).trim(), "0 3 0 AA==");
+    post("confirm-ds").done();
+    server.wait_for("an unsigned zone", |s| dig(s.dns[0], &["example.org", "DNSKEY", "+short"]).is_empty());
+    assert!(!dig(server.dns[0], &["plain.example.org", "A", "+dnssec"]).contains("RRSIG"));
+}
