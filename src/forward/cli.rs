@@ -23,7 +23,7 @@ use super::toml;
 
 /// Forward TCP and UDP, by a rinetd.conf or a TOML file
 #[derive(Clone, Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES, after_long_help = long_help())]
 pub struct ForwardArgs {
     /// The settings, as rinetd.conf or as TOML; the content tells which
     #[arg(short, long, value_name = "FILE", default_value = "/etc/rinetd.conf")]
@@ -68,6 +68,11 @@ Examples:
   waypost forward hold --secs 10 --rate 200          while a database moves; Ctrl-C releases
   waypost forward ladder refuse-part 5 60            5 % of new connections for a minute
   waypost forward ladder forward                     takes it back";
+
+/// The examples, and the keys of a TOML file.
+fn long_help() -> String {
+    format!("{EXAMPLES}\n\nA TOML file (each value shown is the default, or an example):\n\n{}", toml::KEYS.trim_end())
+}
 
 /// Where the subcommands ask.
 const CONTROL: &str = "/run/waypost-forward.sock";
@@ -192,7 +197,6 @@ async fn serve(args: &ForwardArgs, settings: Settings) -> anyhow::Result<()> {
             }
         }
     }
-    tracing::info!("ending: open connections may go on for a while; a second signal ends at once");
     forwarder.drain(ends.next()).await;
     Ok(())
 }

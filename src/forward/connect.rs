@@ -3,14 +3,14 @@
 //! What always holds: before any octet has passed, a target that refuses or doesn't answer is followed by the next.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
@@ -107,15 +107,38 @@ pub(super) struct Failure {
 /// Why one target could not be reached.
 type Unreached = (Outcome, io::Error);
 
+/// The address that the way to the target of this client begins at; `None`: as the kernel chooses.
+pub(super) fn source_of(rule: &Rule, client: IpAddr) -> Option<IpAddr> {
+    if rule.transparent { Some(client.to_canonical()) } else { rule.source }
+}
+
+/// Lets a socket be bound to `source`, though it is none of our addresses.
+///
+/// # Errors
+/// `PermissionDenied` without the capability `CAP_NET_ADMIN`.
+pub(super) fn make_transparent(socket: SockRef<'_>, source: IpAddr) -> io::Result<()> {
+    if source.is_ipv4() { socket.set_ip_transparent_v4(true) } else { socket.set_ip_transparent_v6(true) }
+}
+
+/// Whether connections can come from clients' addresses at all.
+///
+/// # Errors
+/// `PermissionDenied` without the capability `CAP_NET_ADMIN`.
+pub(super) fn try_transparent() -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    make_transparent(SockRef::from(&socket), Ipv4Addr::UNSPECIFIED.into())
+}
+
 /// Connects to one of the rule's targets, and says which.
 pub(super) async fn connect(
     rule: &Rule,
+    source: Option<IpAddr>,
     circuits: &Circuits,
     names: &Names,
     descriptors: &Descriptors,
 ) -> Result<(TcpStream, usize), Failure> {
     if let [only] = &rule.targets[..] {
-        let connected = connect_target(rule, &only.target, names, descriptors).await;
+        let connected = connect_target(rule, source, &only.target, names, descriptors).await;
         let mut circuit = circuits.of(0);
         return match connected {
             Ok(stream) => {
@@ -133,7 +156,7 @@ pub(super) async fn connect(
     let mut failure = None;
     for target in order(&standing, draw()) {
         circuits.of(target).trying(Instant::now());
-        match connect_target(rule, &rule.targets[target].target, names, descriptors).await {
+        match connect_target(rule, source, &rule.targets[target].target, names, descriptors).await {
             Ok(stream) => {
                 circuits.of(target).succeeded();
                 return Ok((stream, target));
@@ -151,6 +174,7 @@ pub(super) async fn connect(
 /// Where a client's datagrams go, and which target that is. Nothing shows whether anybody is there.
 pub(super) async fn datagram_target(
     rule: &Rule,
+    source: Option<IpAddr>,
     circuits: &Circuits,
     names: &Names,
 ) -> Result<(SocketAddr, usize), Unreached> {
@@ -166,7 +190,7 @@ pub(super) async fn datagram_target(
         };
         match addresses {
             Ok(addresses) => {
-                let fits = |a: &&SocketAddr| rule.source.is_none_or(|s| s.is_ipv4() == a.is_ipv4());
+                let fits = |a: &&SocketAddr| source.is_none_or(|s| s.is_ipv4() == a.is_ipv4());
                 if let Some(address) = addresses.iter().find(fits) {
                     return Ok((*address, number));
                 }
@@ -180,19 +204,22 @@ pub(super) async fn datagram_target(
 /// Connects to a target; all its addresses are tried in turn.
 async fn connect_target(
     rule: &Rule,
+    source: Option<IpAddr>,
     target: &Target,
     names: &Names,
     descriptors: &Descriptors,
 ) -> Result<TcpStream, Unreached> {
     let name = match &target.host {
-        Host::Address(address) => return connect_to(rule, SocketAddr::new(*address, target.port), descriptors).await,
+        Host::Address(address) => {
+            return connect_to(rule, source, SocketAddr::new(*address, target.port), descriptors).await;
+        }
         Host::Name(name) => name.as_str(),
     };
     let addresses = names.addresses(name, target.port, rule.connect_timeout).await;
     let addresses = addresses.map_err(|error| (Outcome::NotResolved, error))?;
     let mut failure = (Outcome::NotResolved, io::Error::other("the name has no address that can be used"));
-    for address in addresses.into_iter().filter(|a| rule.source.is_none_or(|s| s.is_ipv4() == a.is_ipv4())) {
-        match connect_to(rule, address, descriptors).await {
+    for address in addresses.into_iter().filter(|a| source.is_none_or(|s| s.is_ipv4() == a.is_ipv4())) {
+        match connect_to(rule, source, address, descriptors).await {
             Ok(stream) => return Ok(stream),
             Err(e) => failure = e,
         }
@@ -200,8 +227,17 @@ async fn connect_target(
     Err(failure)
 }
 
-async fn connect_to(rule: &Rule, address: SocketAddr, descriptors: &Descriptors) -> Result<TcpStream, Unreached> {
+async fn connect_to(
+    rule: &Rule,
+    source: Option<IpAddr>,
+    address: SocketAddr,
+    descriptors: &Descriptors,
+) -> Result<TcpStream, Unreached> {
     let failed = |error| (Outcome::ConnectFailed, error);
+    if let Some(source) = source.filter(|source| source.is_ipv4() != address.is_ipv4()) {
+        let told = format!("{source} and {} are of different families", address.ip());
+        return Err((Outcome::BindFailed, io::Error::other(told)));
+    }
     let started = Instant::now();
     let socket = loop {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
@@ -211,8 +247,9 @@ async fn connect_to(rule: &Rule, address: SocketAddr, descriptors: &Descriptors)
         }
     };
     set_options(SockRef::from(&socket)).map_err(failed)?;
-    if let Some(source) = rule.source {
-        socket.bind(SocketAddr::new(source, 0)).map_err(|error| (Outcome::BindFailed, error))?;
+    if let Some(source) = source {
+        let free = if rule.transparent { make_transparent(SockRef::from(&socket), source) } else { Ok(()) };
+        free.and_then(|()| socket.bind(SocketAddr::new(source, 0))).map_err(|error| (Outcome::BindFailed, error))?;
     }
     let connected = timeout(rule.connect_timeout, socket.connect(address)).await;
     connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)

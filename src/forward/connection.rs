@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::access::{Access, decide};
-use super::connect::{Circuits, Descriptors, connect, draw};
+use super::connect::{Circuits, Descriptors, connect, draw, source_of};
 use super::counts::{Counts, RuleCounts, Source, now_ms};
 use super::engine::Engines;
 use super::hold::{Gate, Passage};
@@ -262,7 +262,9 @@ impl Session {
             reset_on_close(&client);
             return;
         }
-        let connecting = connect(&self.plan.rule, &self.plan.circuits, &self.shared.names, &self.shared.descriptors);
+        let (rule, shared) = (&self.plan.rule, &self.shared);
+        let source = source_of(rule, self.peer.ip());
+        let connecting = connect(rule, source, &self.plan.circuits, &shared.names, &shared.descriptors);
         let reached = if self.plan.rule.peek {
             let peeking = async { Ok(timeout(PEEK_WAIT, wanted_host(&client)).await.ok().flatten()) };
             tokio::try_join!(connecting, peeking)

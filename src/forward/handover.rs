@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use listenfd::ListenFd;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
@@ -33,8 +34,6 @@ const ONE: u8 = b's';
 const NO_MORE: u8 = b'e';
 /// How long either side waits for the other: more is a sign that it hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The first descriptor that systemd passes.
-const FIRST_OF_SYSTEMD: i32 = 3;
 
 /// A socket that listens already.
 pub(super) struct Inherited {
@@ -167,23 +166,17 @@ fn receive(stream: &StdUnixStream) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// The sockets that systemd passed to this process (sd_listen_fds(3)).
+/// The sockets that systemd passed to this process (sd_listen_fds(3)); whoever asks first gets them.
 ///
 /// # Errors
-/// That a descriptor named there can't be taken.
+/// That a descriptor named there is no socket of IPv4 or IPv6.
 pub(super) fn of_systemd() -> io::Result<Vec<Inherited>> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
-    let for_us = number("LISTEN_PID") == Some(rustix::process::getpid().as_raw_nonzero().get());
-    let count = number("LISTEN_FDS").filter(|&count| for_us && (1..=1024).contains(&count)).unwrap_or(0);
-    if count == 0 {
-        return Ok(Vec::new());
-    }
-    // A descriptor that is only a number can't be owned safely; asking the kernel for a copy can't go wrong.
-    let me = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())?;
-    (FIRST_OF_SYSTEMD..FIRST_OF_SYSTEMD + count)
-        .map(|fd| {
-            let socket = rustix::process::pidfd_getfd(&me, fd, rustix::process::PidfdGetfdFlags::empty())?;
-            Inherited::of(socket)
-        })
-        .collect()
+    let mut passed = ListenFd::from_env();
+    let count = passed.len();
+    let socket = |place| match passed.take_tcp_listener(place) {
+        Ok(socket) => Ok(socket.map(OwnedFd::from)),
+        Err(_) => Ok(passed.take_udp_socket(place)?.map(OwnedFd::from)),
+    };
+    let sockets = (0..count).map(socket).collect::<io::Result<Vec<_>>>()?;
+    sockets.into_iter().flatten().map(Inherited::of).collect()
 }

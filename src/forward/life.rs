@@ -1,6 +1,6 @@
 //! The forwarder as a whole: starts all rules or none, reloads, drains.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::connect::{Circuits, Descriptors};
+use super::connect::{Circuits, Descriptors, try_transparent};
 use super::connection::{Plan, Shared};
 use super::control::{Board, Control, Post};
 use super::counts::Counts;
@@ -37,6 +37,19 @@ pub enum ForwardError {
         target: String,
         /// What `listen` stands for.
         address: SocketAddr,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// Connections can't come from clients' addresses.
+    #[error(
+        "the rule {listen} -> {target} can't have the clients' own addresses (transparent), which needs the capability \
+         CAP_NET_ADMIN: {source}"
+    )]
+    Transparent {
+        /// As written.
+        listen: String,
+        /// As written.
+        target: String,
         /// What the kernel says.
         source: io::Error,
     },
@@ -110,6 +123,7 @@ impl Forwarder {
     }
 
     fn start_with(settings: Settings, mut inherited: Vec<Inherited>) -> Result<Self, ForwardError> {
+        check_transparent(&settings)?;
         inherited.extend(handover::of_systemd().map_err(|source| ForwardError::TakeOver { source })?);
         let counts = Arc::new(Counts::new());
         let starts = settings
@@ -158,6 +172,7 @@ impl Forwarder {
 
     fn take(&mut self, settings: Settings) -> Result<(), ForwardError> {
         // All that can fail comes first.
+        check_transparent(&settings)?;
         let kept = self.kept(&settings);
         let gone_ports: Vec<u16> = self
             .listeners
@@ -276,19 +291,33 @@ impl Forwarder {
             listener.stop();
         }
         let limit = self.settings.drain;
-        let ended = tokio::select! {
-            () = self.all_ended() => true,
-            () = tokio::time::sleep(limit) => false,
-            () = at_once => false,
+        tracing::info!(
+            open = self.open(),
+            ?limit,
+            "draining: no new connections, open ones may go on; a signal ends them"
+        );
+        let cut_by = tokio::select! {
+            () = self.all_ended() => None,
+            () = tokio::time::sleep(limit) => Some("the time to drain is over"),
+            () = at_once => Some("a second signal came"),
         };
-        if !ended {
-            tracing::info!("connections that are still open are cut");
+        if let Some(reason) = cut_by {
+            tracing::warn!(open = self.open(), reason, "open connections are cut");
             for listener in self.listeners.iter().chain(&self.leaving) {
                 listener.cut();
             }
             self.all_ended().await;
         }
         self.shared.log.end().await;
+        tracing::info!("ended");
+    }
+
+    /// Connections, and UDP clients, that are open.
+    fn open(&self) -> i64 {
+        // A listener that went and came again counts with its successor.
+        let all = self.listeners.iter().chain(&self.leaving);
+        let by_rule: HashMap<_, _> = all.map(|l| l.plan.load_full()).map(|p| (p.rule.listen_label(), p)).collect();
+        by_rule.values().map(|plan| plan.counts.open.get()).sum()
     }
 
     async fn all_ended(&mut self) {
@@ -304,6 +333,12 @@ impl Drop for Forwarder {
             listener.cut();
         }
     }
+}
+
+fn check_transparent(settings: &Settings) -> Result<(), ForwardError> {
+    let Some(rule) = settings.rules.iter().find(|rule| rule.transparent) else { return Ok(()) };
+    let (listen, target) = (rule.listen.to_string(), rule.target().to_string());
+    try_transparent().map_err(|source| ForwardError::Transparent { listen, target, source })
 }
 
 fn begin(rule: &Rule, wait: bool, inherited: &mut Vec<Inherited>) -> Result<Start, ForwardError> {

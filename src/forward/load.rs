@@ -16,7 +16,7 @@ pub fn load(file: &Path) -> Result<Settings, Vec<Mistake>> {
     let octets = std::fs::read(file).map_err(|e| unreadable(e.to_string()))?;
     let text = String::from_utf8(octets).map_err(|e| unreadable(format!("it is not UTF-8, {}", e.utf8_error())))?;
     let services = Services::of_system();
-    let lookup = Lookup { services: &services, resolve: &names::resolve };
+    let lookup = Lookup { services: &services, resolve: &names::resolve, is_ours: &names::is_ours };
     match Format::of(&text) {
         Format::Rinetd => rinetd::parse(&text, file, &lookup),
         Format::Toml => toml::parse(&text, file, &lookup),
@@ -72,11 +72,12 @@ mod tests {
         // With all that is shown as a comment it is in order as well.
         let text = std::fs::read_to_string(&file).unwrap();
         let all: String = text.lines().fold(String::new(), |all, line| {
-            let key = line.strip_prefix("# ").filter(|l| l.split_once(" = ").is_some_and(|(k, _)| !k.contains(' ')));
-            all + key.unwrap_or(line) + "\n"
+            let says = |l: &&str| l.starts_with('[') || l.split_once(" = ").is_some_and(|(k, _)| !k.contains(' '));
+            all + line.strip_prefix("# ").filter(says).unwrap_or(line) + "\n"
         });
         let services = Services::of_system();
-        let all = toml::parse(&all, &file, &Lookup { services: &services, resolve: &names::resolve }).unwrap();
+        let lookup = Lookup { services: &services, resolve: &names::resolve, is_ours: &names::is_ours };
+        let all = toml::parse(&all, &file, &lookup).unwrap();
         let web = &all.rules[0];
         assert_eq!((web.connect_timeout, web.idle_timeout), (Rule::CONNECT_TIMEOUT, Rule::IDLE_TIMEOUT));
         assert_eq!((all.drain, all.rules[2].idle_timeout), (Settings::DRAIN, Rule::UDP_TIMEOUT));

@@ -8,7 +8,7 @@
 //! | [`mistake`] | what is wrong in a file of settings, and where |
 //! | [`access`] | who may connect; a pure function in rinetd's order |
 //! | [`settings`] | what the forwarder is set to do, checked |
-//! | [`names`] | hosts, ports and services as written |
+//! | [`names`], [`circle`] | hosts, ports and services as written; rules that lead back to themselves |
 //! | [`rinetd`], [`toml`] | the two formats of settings; [`load()`] tells them apart |
 //! | [`proxy`] | the PROXY protocol's header, written and read |
 //! | [`peek`] | the host that a client wants, from its first octets |
@@ -20,7 +20,7 @@
 //! | `resolve`, `connect` | addresses of names; reaching a target |
 //! | `connection` | the life of one connection up to its relay |
 //! | `engine` | many relays at once, each a place in a table |
-//! | `udp` | datagrams, and who sent them |
+//! | `entrance`, `udp` | datagrams: to which address they came, and who sent them |
 //! | `listener` | one listen address and the connections that came in by it |
 //! | `classes`, `memory`, `orders` | classes of sources; what outlives a restart; what rules are told while they run |
 //! | [`control`], `handover` | what is asked and told while it runs; sockets for a successor |
@@ -31,6 +31,7 @@
 pub mod access;
 pub mod ask;
 pub mod balance;
+pub mod circle;
 mod classes;
 pub mod cli;
 mod connect;
@@ -38,6 +39,7 @@ mod connection;
 pub mod control;
 pub mod counts;
 mod engine;
+mod entrance;
 mod handover;
 pub mod hold;
 pub mod ladder;

@@ -12,6 +12,18 @@ pub struct Lookup<'a> {
     pub services: &'a Services,
     /// The first address of a host name, asked for names to listen on only.
     pub resolve: &'a dyn Fn(&str) -> io::Result<IpAddr>,
+    /// Whether an address is one of this host, asked where a rule listens on all of them.
+    pub is_ours: &'a dyn Fn(IpAddr) -> bool,
+}
+
+/// Whether an interface of this host has the address.
+pub fn is_ours(address: IpAddr) -> bool {
+    let of_interface = |interface: nix::ifaddrs::InterfaceAddress| {
+        let own = interface.address?;
+        own.as_sockaddr_in().map(|a| a.ip().into()).or_else(|| own.as_sockaddr_in6().map(|a| a.ip().into()))
+    };
+    // Without a list nothing can be said against a rule.
+    nix::ifaddrs::getifaddrs().is_ok_and(|mut all| all.any(|interface| of_interface(interface) == Some(address)))
 }
 
 /// Asks the system's resolver; may wait for the network.
@@ -217,7 +229,8 @@ mod tests {
         for bad in ["new.example.org", "2001:db8::1", "[2001:db8::1]", "host:"] {
             assert!(matches!(target(bad, Protocol::Tcp, &services), Err(NameError::NoPort { .. })), "{bad}");
         }
-        let lookup = Lookup { services: &services, resolve: &|_| Ok("192.0.2.9".parse().unwrap()) };
+        let lookup =
+            Lookup { services: &services, resolve: &|_| Ok("192.0.2.9".parse().unwrap()), is_ours: &|_| false };
         let listen = listen("old.example.org:http", Protocol::Tcp, &lookup).unwrap();
         assert_eq!((listen.host.as_str(), listen.address), ("old.example.org", "192.0.2.9:80".parse().unwrap()));
     }

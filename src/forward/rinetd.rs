@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::access::{Access, Pattern};
+use super::circle::circles;
 use super::mistake::{Mistake, Place};
 use super::names::{self, Lookup, NameError};
 use super::settings::{Listen, LogFile, LogFormat, Protocol, Rule, Settings, Target};
@@ -44,6 +45,8 @@ struct Reader<'a> {
     log_format: LogFormat,
     /// The line of the rule that listens on an address.
     listens: HashMap<(Protocol, SocketAddr), usize>,
+    /// Where each rule's target is written.
+    targets: Vec<Span<'a>>,
     mistakes: Vec<Mistake>,
 }
 
@@ -58,11 +61,16 @@ impl<'a> Reader<'a> {
             log_file: None,
             log_format: LogFormat::default(),
             listens: HashMap::new(),
+            targets: Vec::new(),
             mistakes: Vec::new(),
         }
     }
 
     fn finish(mut self) -> Result<Settings, Vec<Mistake>> {
+        for (at, message) in circles(&self.settings.rules, self.lookup.is_ours) {
+            self.mistake(self.targets[at], message);
+        }
+        self.mistakes.sort_by_key(|mistake| mistake.place.as_ref().map(|place| place.line));
         if !self.mistakes.is_empty() {
             return Err(self.mistakes);
         }
@@ -179,6 +187,7 @@ impl<'a> Reader<'a> {
             self.mistake(rest.trim(), mismatch);
         }
         self.settings.rules.push(rule);
+        self.targets.push(connect_address);
     }
 
     /// `PORT`, `PORT/tcp` or `PORT/udp`, a port being a number or a service name.
@@ -320,7 +329,8 @@ mod tests {
             "localhost" => Ok("127.0.0.1".parse().unwrap()),
             _ => Err(std::io::Error::other("no such host")),
         };
-        parse(text, Path::new("rinetd.conf"), &Lookup { services: &services, resolve: &resolve })
+        let lookup = Lookup { services: &services, resolve: &resolve, is_ours: &|_| false };
+        parse(text, Path::new("rinetd.conf"), &lookup)
     }
 
     fn mistakes(text: &str) -> Vec<(usize, usize, String)> {
@@ -340,7 +350,7 @@ mod tests {
              allow 10.* # only these\n\
              deny 10.0.0.1\n\
              0 23 new.example.org 23[src=10.1.1.1]\n\
-             :: 25 ::1 25#comment\n\
+             :: 25 ::1 26#comment\n\
              logfile \"/var/log/my rinetd.log\"\n\
              logcommon\n\
              pidlogfile /run/r#1.pid\n",
@@ -353,7 +363,7 @@ mod tests {
                 "0.0.0.0:80 10.1.1.2:80",
                 "localhost:443 [2001:db8::1]:8443",
                 "0:23 new.example.org:23",
-                "[::]:25 [::1]:25"
+                "[::]:25 [::1]:26"
             ]
         );
         assert_eq!(settings.rules[1].listen.address, "127.0.0.1:443".parse().unwrap());
@@ -420,6 +430,13 @@ mod tests {
         let found = mistakes("127.0.0.1 80 10.0.0.1 80\n\nlocalhost www 10.0.0.2 80\n");
         assert_eq!(found, [(3, 1, "the rule of line 1 listens on 127.0.0.1:80 already".to_owned())]);
         assert_eq!(read("127.0.0.1 0 10.0.0.1 80\n127.0.0.1 0 10.0.0.2 80").unwrap().rules.len(), 2);
+    }
+
+    #[test]
+    fn what_comes_back_to_itself_is_a_mistake() {
+        let found = mistakes("0 80 127.0.0.1 81\n127.0.0.1 81 127.0.0.9 80\n0 53/udp ::1 53/udp\n:: 25 ::1 25\n");
+        let places: Vec<_> = found.iter().map(|(line, column, _)| (*line, *column)).collect();
+        assert_eq!(places, [(1, 6), (2, 14), (4, 7)], "{found:?}");
     }
 
     #[test]

@@ -131,6 +131,8 @@ pub struct Rule {
     pub access: Access,
     /// The local address that connections to the target come from; `None`: as the kernel chooses.
     pub source: Option<IpAddr>,
+    /// Connections to the target come from the client's own address (`IP_TRANSPARENT`); never with `source`.
+    pub transparent: bool,
     /// How the client's address is passed on.
     pub proxy_protocol: ProxyProtocol,
     /// Peers (load balancers) whose connections begin with a PROXY header that is believed.
@@ -193,6 +195,7 @@ impl Rule {
             targets: vec![WeightedTarget { target, weight: WeightedTarget::WEIGHT }],
             access: Access::default(),
             source: None,
+            transparent: false,
             proxy_protocol: ProxyProtocol::None,
             proxy_from: Vec::new(),
             peek,

@@ -6,19 +6,21 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
+use socket2::{Domain, SockRef, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, sleep_until};
 
-use super::connect::{DESCRIPTOR_AGAIN, datagram_target};
+use super::connect::{DESCRIPTOR_AGAIN, datagram_target, make_transparent, source_of};
 use super::connection::{Plan, Session, Shared, Way};
 use super::counts::now_ms;
+use super::entrance::{Client, Entrance};
 use super::outcome::Outcome;
 
 /// Clients that one rule remembers at a time; each takes a descriptor.
@@ -34,7 +36,7 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; LARGEST].into_boxed_slice());
 }
 
-type Flows = Arc<Mutex<HashMap<SocketAddr, Arc<Flow>, RandomState>>>;
+type Flows = Arc<Mutex<HashMap<Client, Arc<Flow>, RandomState>>>;
 
 /// A client that is remembered.
 struct Flow {
@@ -53,7 +55,7 @@ enum State {
 
 /// Forwards what comes to `socket` until it is dropped; flows go on.
 pub(super) async fn serve(socket: UdpSocket, plan: &ArcSwap<Plan>, way: &Arc<Way>, shared: &Arc<Shared>) {
-    let (socket, flows, started) = (Arc::new(socket), Flows::default(), Instant::now());
+    let (socket, flows, started) = (Arc::new(Entrance::new(socket)), Flows::default(), Instant::now());
     loop {
         if let Err(error) = socket.readable().await {
             tracing::error!(%error, "no datagrams can be received");
@@ -62,7 +64,7 @@ pub(super) async fn serve(socket: UdpSocket, plan: &ArcSwap<Plan>, way: &Arc<Way
         }
         for _ in 0..TURN {
             let taken = SCRATCH.with_borrow_mut(|scratch| {
-                let (count, client) = socket.try_recv_from(scratch)?;
+                let (count, client) = socket.try_recv(scratch)?;
                 let used_ms = started.elapsed().as_millis() as u32;
                 let known = lock(&flows).get(&client).cloned();
                 if let Some(flow) = known {
@@ -86,15 +88,15 @@ pub(super) async fn serve(socket: UdpSocket, plan: &ArcSwap<Plan>, way: &Arc<Way
     }
 }
 
-fn lock(flows: &Flows) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Arc<Flow>, RandomState>> {
+fn lock(flows: &Flows) -> std::sync::MutexGuard<'_, HashMap<Client, Arc<Flow>, RandomState>> {
     flows.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[allow(clippy::too_many_arguments, reason = "all of it belongs to the one place that calls it")]
 fn admit(
-    client: SocketAddr,
+    client: Client,
     first: &[u8],
-    socket: &Arc<UdpSocket>,
+    socket: &Arc<Entrance>,
     flows: &Flows,
     plan: &Arc<Plan>,
     way: &Arc<Way>,
@@ -105,7 +107,7 @@ fn admit(
         plan.counts.accept_failures.inc();
         return None;
     }
-    let session = Session::enter(client, plan, way, shared).ok()?;
+    let session = Session::enter(client.address, plan, way, shared).ok()?;
     let flow = Arc::new(Flow {
         state: Mutex::new(State::Early(vec![first.to_vec()])),
         up: AtomicU64::new(0),
@@ -123,7 +125,7 @@ fn admit(
 
 /// Lets a client be forgotten at the end of its flow, also where that is cut off.
 struct Known {
-    client: SocketAddr,
+    client: Client,
     flows: Flows,
 }
 
@@ -151,18 +153,18 @@ impl Flow {
 /// The life of a client's flow: reaches the target, passes its answers back, ends after silence.
 async fn live(
     flow: Arc<Flow>,
-    client: SocketAddr,
-    socket: Arc<UdpSocket>,
+    client: Client,
+    socket: Arc<Entrance>,
     plan: Arc<Plan>,
     shared: Arc<Shared>,
     mut session: Session,
     started: Instant,
 ) {
-    let (target, number) = match reach(&plan, &shared).await {
+    let (target, number) = match reach(&plan, &shared, client.address.ip()).await {
         Ok(reached) => reached,
         Err((outcome, error)) => {
             if plan.throttle.may_speak(Instant::now()) {
-                tracing::warn!(%client, listen = %plan.rule.listen, %error, "no way to the target");
+                tracing::warn!(client = %client.address, listen = %plan.rule.listen, %error, "no way to the target");
             }
             session.outcome = outcome;
             return;
@@ -187,7 +189,7 @@ async fn live(
             ready = target.readable() => {
                 if let Err(error) = ready.and_then(|()| answers(&target, &socket, client, &flow, &mut session, started)) {
                     // The target's host says that nobody listens; the client's next datagram is a new try.
-                    tracing::debug!(%client, %error, "the target returned a datagram");
+                    tracing::debug!(client = %client.address, %error, "the target returned a datagram");
                     plan.circuits.failed(number);
                     break Outcome::ConnectFailed;
                 }
@@ -207,8 +209,8 @@ async fn live(
 /// Passes on what the target has answered.
 fn answers(
     target: &UdpSocket,
-    socket: &UdpSocket,
-    client: SocketAddr,
+    socket: &Entrance,
+    client: Client,
     flow: &Flow,
     session: &mut Session,
     started: Instant,
@@ -219,7 +221,7 @@ fn answers(
             match target.try_recv(scratch) {
                 Ok(count) => {
                     // Where the client's side is full, the datagram is lost, as in any network.
-                    let _ = socket.try_send_to(&scratch[..count], client);
+                    let _ = socket.try_send(&scratch[..count], client);
                     down += count as u64;
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
@@ -236,14 +238,23 @@ fn answers(
 }
 
 /// A socket that sends to one of the rule's targets, and which.
-async fn reach(plan: &Plan, shared: &Shared) -> Result<(UdpSocket, usize), (Outcome, io::Error)> {
-    let (address, number) = datagram_target(&plan.rule, &plan.circuits, &shared.names).await?;
-    let local = match (plan.rule.source, address) {
+async fn reach(plan: &Plan, shared: &Shared, client: IpAddr) -> Result<(UdpSocket, usize), (Outcome, io::Error)> {
+    let source = source_of(&plan.rule, client);
+    let (address, number) = datagram_target(&plan.rule, source, &plan.circuits, &shared.names).await?;
+    let local = match (source, address) {
         (Some(source), _) => source,
         (None, SocketAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
         (None, SocketAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = UdpSocket::bind((local, 0)).await.map_err(|e| (Outcome::BindFailed, e))?;
+    let bind = || {
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), None)?;
+        if plan.rule.transparent {
+            make_transparent(SockRef::from(&socket), local)?;
+        }
+        socket.bind(&SocketAddr::new(local, 0).into())?;
+        UdpSocket::from_std(socket.into())
+    };
+    let socket = bind().map_err(|e| (Outcome::BindFailed, e))?;
     let failed = |e| (Outcome::ConnectFailed, e);
     socket.connect(address).await.map_err(failed)?;
     // Until it was announced as such, nothing is sent.
