@@ -74,6 +74,7 @@ fn action(action: &Action) -> String {
         Action::Unconfirmed { undone } => format!("generation {undone} was not confirmed and is taken back"),
         Action::Confirm { confirmed } => format!("generation {confirmed} confirmed"),
         Action::Restore { restored } => format!("back to the weights of generation {restored}"),
+        Action::OverrideFile => "override file".to_owned(),
         Action::Override { pool, site, forced } => format!("override {pool} {site} {forced}"),
         Action::Site { site, state } => format!("site {site} {state}"),
         Action::Cutover { pool, cutover: Some(at) } => format!("cutover of {pool} at {at}"),

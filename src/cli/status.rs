@@ -178,7 +178,7 @@ fn cells(endpoint: &EndpointStatus, now: Timestamp) -> [(String, Tone); 8] {
         (share(endpoint.share_percent), Tone::Plain),
         (weight, Tone::Plain),
         (format!("{}{since}{seen}", health.state), health_tone),
-        (endpoint.forced.to_string(), override_tone),
+        (format!("{}{}", endpoint.forced, if endpoint.override_by_file { " (file)" } else { "" }), override_tone),
         ((if endpoint.answered { "yes" } else { "no" }).to_owned(), Tone::Plain),
         (endpoint.answers.to_string(), Tone::Plain),
         (horizons(&endpoint.horizon), Tone::Plain),

@@ -70,6 +70,8 @@ pub struct Settings {
     pub sites: Vec<Site>,
     /// Whom answers are for.
     pub clients: Arc<ClientRules>,
+    /// The file of overrides, if there is one.
+    pub override_file: Option<PathBuf>,
     /// Probes by name.
     pub probes: BTreeMap<String, probe::Settings>,
     /// Pools; no name twice, each at or below a zone's apex, their sites and probes among those above.
@@ -173,13 +175,14 @@ fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Pla
         "steering",
         "zone",
         "site",
+        "overrides",
         "probe",
         "pool",
         "forwarder",
     ]
     .map(|key| file.get(key));
     file.finish(src);
-    let [server, api, log, rrl, keys, policies, steering, zones, sites, probes, pools, forwarders] = written;
+    let [server, api, log, rrl, keys, policies, steering, zones, sites, overrides, probes, pools, forwarders] = written;
 
     let (server, name, cookie_secrets, state) = sections::server(server, src);
     let api = sections::api(api, &state, src);
@@ -191,6 +194,7 @@ fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Pla
     let sites = sections::sites(sites, src);
     let (clients, previews) = clients::steering(steering, &sites, src);
     let clients = Arc::new(clients);
+    let override_file = sections::overrides(overrides, src);
     let probes = probes::probes(probes, src);
     let surroundings = pools::Surroundings { zones: &zones, sites: &sites, previews: &previews, probes: &probes };
     let (pools, pool_places) = pools::pools(pools, &surroundings, src);
@@ -215,6 +219,7 @@ fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Pla
         zones,
         sites,
         clients,
+        override_file,
         probes,
         pools,
         forwarders,

@@ -160,6 +160,14 @@ pub(super) fn api(section: Option<Value>, state: &Path, src: &mut Source) -> api
     api::Settings { listen, token_file: state.join("admin.token"), tls }
 }
 
+/// `[overrides]`: the file that says what is up and down when the API can't.
+pub(super) fn overrides(section: Option<Value>, src: &mut Source) -> Option<PathBuf> {
+    let mut table = section?.table("[overrides]", src)?;
+    let file = table.require("file", src);
+    table.finish(src);
+    path(&file?, "a file", src)
+}
+
 /// `[log]`.
 pub(super) fn log(section: Option<Value>, src: &mut Source) -> LogSettings {
     let table = section.and_then(|s| s.table("[log]", src));

@@ -212,7 +212,7 @@ pub fn recover(
         for (i, endpoint) in pool.endpoints.iter().enumerate() {
             for rtype in &pool.types {
                 let recorded = known.get(&endpoint.site).and_then(|types| types.get(rtype)).copied();
-                if let Some(at) = recovered(recorded, restart, largest, pool.may_answer(i)) {
+                if let Some(at) = recovered(recorded, restart, largest, pool.could_answer(i)) {
                     raise(known, &endpoint.site, *rtype, at);
                 }
             }

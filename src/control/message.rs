@@ -397,6 +397,9 @@ pub struct EndpointStatus {
     /// The operator's word.
     #[serde(rename = "override")]
     pub forced: Override,
+    /// Whether that word stands in the override file, over what the API says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub override_by_file: bool,
     /// What probes say.
     pub health: HealthStatus,
     /// Whether it may be answered to anybody now.
@@ -556,6 +559,8 @@ pub enum Action {
         /// The word.
         state: SiteState,
     },
+    /// The override file says something else.
+    OverrideFile,
     /// A planned instant.
     Cutover {
         /// The pool.

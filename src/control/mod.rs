@@ -17,6 +17,7 @@ pub mod horizons;
 pub mod journal;
 pub mod message;
 mod numbers;
+pub mod overrides;
 pub mod reconcile;
 pub mod records;
 pub mod state;

@@ -162,6 +162,7 @@ fn carry_over(old: &PoolState, settings: &Settings) -> PoolState {
                 weight: known.map_or(Weight::ZERO, |k| k.weight),
                 role: e.role,
                 forced: known.map_or(Override::Obey, |k| k.forced),
+                by_file: known.and_then(|k| k.by_file),
                 site_state: SiteState::Active,
                 previewed: settings.previews(&e.site),
             }

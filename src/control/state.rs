@@ -66,12 +66,22 @@ pub struct EndpointState {
     pub role: Role,
     /// The operator's word over health.
     pub forced: Override,
+    /// The word of the override file, which is stronger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_file: Option<Override>,
     /// The operator's word over its site, as [`State::sites`] has it.
     #[serde(default)]
     pub site_state: SiteState,
     /// Whether the configuration shows it to some clients first, whatever its weight.
     #[serde(default)]
     pub previewed: bool,
+}
+
+impl EndpointState {
+    /// The word over health that is in force.
+    pub fn in_force(&self) -> Override {
+        self.by_file.unwrap_or(self.forced)
+    }
 }
 
 impl PoolState {
@@ -85,6 +95,7 @@ impl PoolState {
                 weight: e.weight,
                 role: e.role,
                 forced: Override::Obey,
+                by_file: None,
                 site_state: SiteState::Active,
                 previewed: settings.previews(&e.site),
             })
@@ -137,7 +148,7 @@ impl PoolState {
             weight: e.weight,
             role: e.role,
             healthy: healthy(i),
-            forced: if e.site_state == SiteState::Active { e.forced } else { Override::Down },
+            forced: if e.site_state == SiteState::Active { e.in_force() } else { Override::Down },
         };
         self.endpoints.iter().enumerate().map(candidate).collect()
     }
@@ -152,6 +163,13 @@ impl PoolState {
         let candidates = self.candidates(|_| true);
         let previewed = self.endpoints.get(endpoint).is_some_and(|e| e.previewed);
         candidates.get(endpoint).is_some_and(|c| c.is_active() || c.is_spare() || (previewed && c.counts_as_up()))
+    }
+
+    /// Whether it could be answered if no override stood in the way: the override file counts also where the store did not
+    /// take what it says.
+    pub fn could_answer(&self, endpoint: usize) -> bool {
+        let endpoint = self.endpoints.get(endpoint);
+        endpoint.is_some_and(|e| e.weight > Weight::ZERO || e.role == Role::Spare)
     }
 
     /// The most that any client may have been served under this state at any instant of `from..=until`. `policy` is today's;

@@ -9,6 +9,7 @@ mod forecast;
 mod forwarders;
 mod life;
 mod observe;
+mod override_file;
 mod restore;
 mod signing;
 mod view;
@@ -86,6 +87,9 @@ pub struct Writer {
     reports: mpsc::Receiver<Report>,
     report_sender: mpsc::Sender<Report>,
     reloads: mpsc::Receiver<Reloaded>,
+    override_file: override_file::OverrideFile,
+    override_readings: mpsc::Receiver<override_file::Reading>,
+    override_sender: mpsc::Sender<override_file::Reading>,
     reload_sender: mpsc::Sender<Reloaded>,
     /// Whether a configuration is being read. One at a time, so that an older reading never follows a newer one.
     reading: bool,
@@ -130,6 +134,7 @@ impl Writer {
                 _ = ticks.tick() => self.tick(Timestamp::now()).await,
                 Some(report) = self.reports.recv() => self.report(&report, Timestamp::now()),
                 Some(reloaded) = self.reloads.recv() => self.reloaded(reloaded).await,
+                Some(reading) = self.override_readings.recv() => self.override_file_read(reading, Timestamp::now()).await,
                 Some(command) = self.commands.recv() => self.command(command).await,
             }
         }

@@ -318,7 +318,7 @@ impl Writer {
     }
 
     /// Makes a proposal the state: durable first, then published. Gives when it was.
-    async fn make(
+    pub(super) async fn make(
         &mut self,
         origin: &Origin,
         reason: Option<String>,
@@ -580,6 +580,7 @@ impl Writer {
         }
         self.tell_serials(&old);
         self.bound_again(&before, now).await;
+        self.follow_override_file(now).await;
         tokio::task::spawn_blocking(move || drop(old)); // a large zone takes a while
         Ok(answer)
     }
@@ -600,6 +601,7 @@ fn is_flip(action: &Action) -> bool {
         | Action::Confirm { .. }
         | Action::Override { .. }
         | Action::Site { .. }
+        | Action::OverrideFile
         | Action::Cutover { .. }
         | Action::Reload => false,
     }
@@ -643,6 +645,7 @@ fn tell(entry: &AuditEntry) {
         Action::Restore { restored } => format!("weights of generation {restored} restored"),
         Action::Override { pool, site, forced } => format!("override of {pool} at {site}: {forced}"),
         Action::Site { site, state } => format!("site {site}: {state}"),
+        Action::OverrideFile => "override file".to_owned(),
         Action::Cutover { pool, cutover: Some(at) } => format!("cutover of {pool} at {at}"),
         Action::Cutover { pool, cutover: None } => format!("cutover of {pool} cleared"),
         Action::Reload => "configuration read again".to_owned(),

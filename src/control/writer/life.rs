@@ -20,6 +20,7 @@ use crate::control::reconcile::{Answered, Removal, reconcile};
 use crate::control::records::{self, Past, RecordError, Repeat, Run, audit_key, horizon_key, pool_key};
 use crate::control::state::PoolState;
 use crate::control::writer::effective::Sampling;
+use crate::control::writer::override_file::OverrideFile;
 use crate::control::writer::restore::{last_good, restore};
 use crate::control::writer::view::tell_zones;
 use crate::control::writer::{SELF, Writer, forwarders};
@@ -195,6 +196,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     );
     let (report_sender, reports) = mpsc::channel(REPORTS);
     let (reload_sender, reloads) = mpsc::channel(4);
+    let (override_sender, override_readings) = mpsc::channel(1);
     let mut writer = Writer {
         config_file,
         catalog: Arc::new(catalog),
@@ -222,6 +224,9 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         report_sender,
         reloads,
         reload_sender,
+        override_file: OverrideFile::default(),
+        override_readings,
+        override_sender,
         reading: false,
         waiting_reloads: VecDeque::new(),
         retired: Vec::new(),
@@ -240,6 +245,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         _ = writer.commit(new_forwarders).await;
     }
     writer.forget_unprobed();
+    writer.follow_override_file(now).await;
     writer.take_back_unconfirmed(now).await;
     writer.sign_zones(now).await;
     writer.publish();

@@ -34,6 +34,7 @@ impl Writer {
         if let Some((at, why)) = &self.refused_reload {
             warnings.push(format!("the reload at {at} was refused, the configuration before it is in force: {why}"));
         }
+        warnings.extend(self.override_file.problems.iter().cloned());
         if let Some(since) = self.prober_dead {
             warnings.push(format!("nobody probes since {since}: health stays as it was then; a reload begins anew"));
         }
@@ -110,7 +111,8 @@ impl Writer {
                     configured_weight: Some(configured.weight),
                     share_percent: percent(state.table.share(i)),
                     role: endpoint.role,
-                    forced: endpoint.forced,
+                    forced: endpoint.in_force(),
+                    override_by_file: endpoint.by_file.is_some(),
                     health: self.health_status(&settings.name, &endpoint.site),
                     answered,
                     answers: slots.map(|slot| recorder.answers(slot)).sum(),
@@ -191,6 +193,7 @@ fn departed(site: SiteName, horizon: Vec<HorizonStatus>) -> EndpointStatus {
         share_percent: 0.0,
         role: Role::Never,
         forced: Override::Obey,
+        override_by_file: false,
         health: HealthStatus { state: "unknown".to_owned(), since: None, seen: None, parts: Vec::new() },
         answered: false,
         answers: 0,
