@@ -282,7 +282,7 @@ fn each_mistake_in_a_probe_is_told_with_its_place() {
         ("type = \"tcp\"\nport = 80\nrise = 0", "7:8: error: \"rise\" must be a whole number from 1 to 1000, not 0"),
         (
             "type = \"tcp\"\nport = 80\nfal = 1",
-            "7:1: error: unknown key \"fal\" in [probe.p] (did you mean \"fall\"? known here: type, interval, timeout, rise, fall, source, port, send, expect, expect-regex, tls, sni, ca-file, pins, verify)",
+            "7:1: error: unknown key \"fal\" in [probe.p] (did you mean \"fall\"? known here: type, interval, timeout, rise, fall, source, flap, port, send, expect, expect-regex, tls, sni, ca-file, pins, verify)",
         ),
         (
             "type = \"http\"\nstatus = [\"200-299\", \"404-400\"]",

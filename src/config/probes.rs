@@ -22,6 +22,7 @@ use crate::probe::expect::{Expect, Pattern};
 use crate::probe::prometheus::Comparison;
 use crate::probe::tls::{Client, Pin, Trust};
 use crate::probe::{self, Kind, Settings, command, dns, grpc, http, prometheus, tcp};
+use crate::steering::damping::Damping;
 use crate::steering::health::Thresholds;
 
 /// A `[probe.NAME]` as read.
@@ -131,8 +132,8 @@ fn probe(section: &Value, src: &mut Source) -> Option<Settings> {
     let title = format!("[probe.{}]", section.key);
     let mut table = section.table(title.as_str(), src)?;
     let kind = table.require("type", src);
-    let [interval, timeout, rise, fall, source] =
-        ["interval", "timeout", "rise", "fall", "source"].map(|key| table.get(key));
+    let [interval, timeout, rise, fall, source, flap] =
+        ["interval", "timeout", "rise", "fall", "source", "flap"].map(|key| table.get(key));
     let mut keys = Keys { table, title: title.clone() };
     let of = kind.and_then(|v| v.one_of(&TYPES, src));
     let kind = if let Some(of) = of {
@@ -173,8 +174,43 @@ fn probe(section: &Value, src: &mut Source) -> Option<Settings> {
         None => Some(default),
     };
     let (rise, fall) = (count(rise, 2, src), count(fall, 3, src));
+    let damping = flap.map_or_else(|| Some(Damping::default()), |v| damping(&v, src));
     let thresholds = Thresholds { rise: rise?, fall: fall? };
-    Some(Settings { kind: kind?, interval: interval?, timeout: timeout?, thresholds, source: source? })
+    Some(Settings {
+        kind: kind?,
+        interval: interval?,
+        timeout: timeout?,
+        thresholds,
+        damping: damping?,
+        source: source?,
+    })
+}
+
+/// `flap = { changes, within, hold, longest }`: when changes come too often, and how long they are answered with down.
+fn damping(value: &Value, src: &mut Source) -> Option<Damping> {
+    let mut table = value.table("flap", src)?;
+    let [changes, within, hold, longest] = ["changes", "within", "hold", "longest"].map(|key| table.get(key));
+    table.finish(src);
+    let default = Damping::default();
+    let secs = |value: Option<Value>, default, src: &mut Source| match value {
+        Some(v) => values::duration(&v, Duration::from_secs(1), src).map(|d| d.as_secs()),
+        None => Some(default),
+    };
+    let changes = match changes {
+        Some(v) => v.integer("a whole number", 0..=1000, src),
+        None => Some(default.changes),
+    };
+    let within_secs = secs(within, default.within_secs, src);
+    let hold_secs = secs(hold, default.hold_secs, src);
+    let longest_at = longest.as_ref().map(|v| v.span.clone());
+    let longest_secs = secs(longest, default.longest_secs.max(hold_secs.unwrap_or(0)), src);
+    if let (Some(hold), Some(longest), Some(at)) = (hold_secs, longest_secs, longest_at)
+        && longest < hold
+    {
+        src.error(at, format!("\"longest\" is {longest} s, which is below \"hold\", {hold} s"));
+    }
+    let (changes, within_secs) = (changes?, within_secs?);
+    Some(Damping { changes, within_secs, hold_secs: hold_secs?, longest_secs: longest_secs? })
 }
 
 /// `source`: an address of our own, or one of each family.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::probe::{Report, Subject};
+use crate::steering::damping::Flaps;
 use crate::steering::health::{Health, Thresholds, Transition};
 use crate::time::Timestamp;
 
@@ -10,6 +11,8 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub struct EndpointHealth {
     parts: BTreeMap<Subject, Part>,
+    /// Whether it changed too often, and is held down.
+    pub flaps: Flaps,
 }
 
 /// What they say of one subject.
@@ -45,8 +48,13 @@ impl EndpointHealth {
         self.parts.iter()
     }
 
-    /// What it counts as for selection: up when all its subjects are, unknown ones among them.
+    /// What it counts as for selection: up when all its subjects are, unknown ones among them, and it is not held down.
     pub fn is_up(&self) -> bool {
+        self.flaps.held_until().is_none() && self.are_up()
+    }
+
+    /// Whether all its subjects are up, held down or not.
+    pub fn are_up(&self) -> bool {
         self.parts.values().all(|part| part.health.is_up())
     }
 
@@ -66,7 +74,7 @@ impl EndpointHealth {
 
     /// What was last seen: of those that are down if any is, else of all. Each is named where there are several.
     pub fn seen(&self) -> Option<String> {
-        let down = !self.is_up();
+        let down = !self.are_up();
         let told = self.parts.iter().filter(|(_, part)| !down || !part.health.is_up());
         let told: Vec<String> = told
             .filter_map(|(subject, part)| {

@@ -441,6 +441,9 @@ pub struct HealthStatus {
     pub since: Option<Timestamp>,
     /// What the last probe saw.
     pub seen: Option<String>,
+    /// It went up and down too often, and counts as down until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Timestamp>,
     /// Each address for itself, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PartStatus>,

@@ -39,6 +39,7 @@ pub use prober::Probes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::dns::Name;
+use crate::steering::damping::Damping;
 use crate::steering::health::{Observation, Thresholds};
 use crate::steering::pool::SiteName;
 
@@ -53,6 +54,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// How many equal observations change the state.
     pub thresholds: Thresholds,
+    /// When changes of state come too often.
+    pub damping: Damping,
     /// Where checks come from.
     pub source: Source,
 }
@@ -199,6 +202,7 @@ mod tests {
             interval: Duration::from_secs(5),
             timeout: Duration::from_secs(5),
             thresholds: Thresholds { rise: 2, fall: 3 },
+            damping: Damping::default(),
             source: Source::default(),
         }
     }

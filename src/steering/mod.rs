@@ -21,6 +21,7 @@
 
 pub mod cap;
 pub mod client;
+pub mod damping;
 pub mod demand;
 pub mod effective_ttl;
 pub mod flip;

@@ -132,6 +132,11 @@ impl Reply {
 }
 
 impl Server {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Starts one with this configuration and waits until it serves.
     pub fn start(config: &str) -> Self {
         Self::start_in(folder(config))

@@ -145,6 +145,7 @@ impl Writer {
         let proposal = decide::set_override(&self.state, pool, site, &request, now)?;
         let answer = ChangeAnswer { warnings: proposal.warnings.clone(), ..self.change_answer(now) };
         self.make(&origin, request.reason, proposal, now, repeat(&origin, &change, &answer, now)).await?;
+        self.end_damping(pool, site);
         Ok(answer)
     }
 

@@ -271,6 +271,7 @@ impl Writer {
         self.take_samples(now);
         self.watch_prober(now);
         self.sign_due(now).await;
+        self.release_held(now);
         if self.health_unsaved && now.since(self.saved_health_at) >= HEALTH_EVERY_SECS {
             self.saved_health_at = now;
             let write = records::put(records::HEALTH, &self.remembered());

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::control::health::EndpointHealth;
 use crate::control::reconcile::Answered;
 use crate::control::records::Remembered;
 use crate::control::targets::targets;
@@ -97,8 +98,14 @@ impl Writer {
         let Some(endpoint) = settings.endpoints.iter().position(|e| e.site == report.site) else { return };
         let Some(probe) = probe else { return };
         let health = self.health.entry((report.pool.clone(), report.site.clone())).or_default();
-        let (known, counted) = (health.state(), health.is_up());
+        let (known, counted, were_up) = (health.state(), health.is_up(), health.are_up());
         let transition = health.observe(report, now, &probe.thresholds);
+        if health.are_up() != were_up
+            && let Some(until) = health.flaps.changed(now, &probe.damping)
+        {
+            let (pool, site) = (&report.pool, &report.site);
+            tracing::warn!(%pool, site, %until, "{site} goes up and down too often: it is held down until then");
+        }
         self.health_unsaved |= transition.is_some() || health.state() != known;
         let (Some(transition), up) = (transition, health.is_up()) else { return };
 
@@ -119,16 +126,55 @@ impl Writer {
             (false, false) => tracing::warn!(%pool, site, %subject, seen, "{subject} of {site} is down, too"),
         }
         if changed {
-            let catalog = self.catalog.clone();
-            let group = &catalog.groups[index];
-            for &member in &**group {
-                let pool = catalog.settings.pools[member].name.clone();
-                self.health_changes.insert(pool, Change { at: now, confirmed: Some(now) });
-            }
-            self.publish_group(group);
+            self.publish_health(index, now);
         } else if seen_first {
-            let group = self.catalog.groups[index].clone();
-            self.publish_group(&group);
+            let catalog = self.catalog.clone();
+            self.publish_group(&catalog.groups[index]);
+        }
+    }
+
+    /// Publishes a change of health that changes what the pool at `index`, and so its group, answers.
+    fn publish_health(&mut self, index: usize, now: Timestamp) {
+        let catalog = self.catalog.clone();
+        let group = &catalog.groups[index];
+        for &member in &**group {
+            let pool = catalog.settings.pools[member].name.clone();
+            self.health_changes.insert(pool, Change { at: now, confirmed: Some(now) });
+        }
+        self.publish_group(group);
+    }
+
+    /// An operator has spoken of an endpoint: what is counted of its changes is forgotten, for all pools of the group.
+    pub(super) fn end_damping(&mut self, pool: &Name, site: &str) {
+        let catalog = self.catalog.clone();
+        let Some(index) = catalog.pool_index(pool) else { return };
+        let mut held = false;
+        for &member in &*catalog.groups[index] {
+            let endpoint = (catalog.settings.pools[member].name.clone(), site.to_owned());
+            if let Some(health) = self.health.get_mut(&endpoint) {
+                held |= health.flaps.held_until().is_some();
+                health.flaps.forget();
+            }
+        }
+        if held {
+            self.publish_group(&catalog.groups[index]);
+        }
+    }
+
+    /// Lets go of endpoints that were held down for flapping long enough.
+    pub(super) fn release_held(&mut self, now: Timestamp) {
+        let due = |(_, health): &(&(Name, SiteName), &EndpointHealth)| {
+            health.flaps.held_until().is_some_and(|until| until <= now)
+        };
+        let due: Vec<(Name, SiteName)> = self.health.iter().filter(due).map(|(endpoint, _)| endpoint.clone()).collect();
+        for (pool, site) in due {
+            if let Some(health) = self.health.get_mut(&(pool.clone(), site.clone())) {
+                health.flaps.release(now);
+            }
+            tracing::info!(%pool, site, "{site} is no longer held down: it is as its probes say");
+            if let Some(index) = self.catalog.pool_index(&pool) {
+                self.publish_health(index, now);
+            }
         }
     }
 

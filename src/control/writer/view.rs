@@ -159,6 +159,7 @@ impl Writer {
             state: word(checked.and_then(EndpointHealth::state)).to_owned(),
             since: checked.and_then(EndpointHealth::since),
             seen: checked.and_then(EndpointHealth::seen),
+            held_until: checked.and_then(|health| health.flaps.held_until()),
             parts: checked.map_or_else(Vec::new, parts),
         }
     }
@@ -194,7 +195,13 @@ fn departed(site: SiteName, horizon: Vec<HorizonStatus>) -> EndpointStatus {
         role: Role::Never,
         forced: Override::Obey,
         override_by_file: false,
-        health: HealthStatus { state: "unknown".to_owned(), since: None, seen: None, parts: Vec::new() },
+        health: HealthStatus {
+            state: "unknown".to_owned(),
+            since: None,
+            seen: None,
+            held_until: None,
+            parts: Vec::new(),
+        },
         answered: false,
         answers: 0,
         horizon,
