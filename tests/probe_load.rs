@@ -1,0 +1,123 @@
+//! Many probes beside many queries:
+//! - every target is asked at its interval, on one thread, and answers keep their latency meanwhile.
+//!
+//! The figures of docs/steering.md: `cargo test --release --test probe_load -- --ignored --nocapture`.
+
+mod support;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::rr::{Name, RecordType};
+use support::{HEAD, Server};
+
+const SITES: usize = 5;
+
+/// A configuration of so many targets, five to a pool, each at a loopback address of its own.
+fn config(targets: usize, port: u16) -> String {
+    let sites: String = (2..SITES).fold(String::new(), |mut text, i| {
+        _ = writeln!(text, "[[site]]\nname = \"s{i}\"");
+        text
+    });
+    let probe = format!("[probe.web]\ntype = \"http\"\nport = {port}\ninterval = \"5s\"\ntimeout = \"2s\"\n");
+    let names = ["ec2", "dc1", "s2", "s3", "s4"];
+    let pool = |number: usize| {
+        let endpoints: String = (0..SITES).fold(String::new(), |mut text, i| {
+            let target = number * SITES + i;
+            let address = format!("127.{}.{}.{}", 64 + target / 62_500, target / 250 % 250, target % 250 + 1);
+            _ = write!(text, "{{ site = \"{}\", address = [\"{address}\"], weight = 1 }}, ", names[i]);
+            text
+        });
+        format!("[[pool]]\nname = \"p{number}.example.org\"\nprobe = \"web\"\nendpoint = [{endpoints}]\n")
+    };
+    format!("{HEAD}{sites}{probe}") + &(0..targets / SITES).map(pool).collect::<String>()
+}
+
+/// Answers 200 on all loopback addresses, with a few threads; counts.
+fn origin() -> (u16, Arc<AtomicUsize>) {
+    let listener = Arc::new(TcpListener::bind("0.0.0.0:0").unwrap());
+    let (port, count) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+    for _ in 0..4 {
+        let (listener, count) = (listener.clone(), count.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { continue };
+                _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+                _ = stream.read(&mut [0; 1024]);
+                _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    (port, count)
+}
+
+/// Time on a processor that the thread of this name has had.
+fn cpu_time(server: &Server, thread: &str) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.id())).unwrap();
+    let of = |task: fs::DirEntry| {
+        let name = fs::read_to_string(task.path().join("comm")).ok()?;
+        let spent = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        (name.trim() == thread).then(|| Duration::from_nanos(spent.split(' ').next().unwrap().parse().unwrap()))
+    };
+    tasks.filter_map(|task| of(task.ok()?)).sum()
+}
+
+/// Latencies of queries at so many a second, sorted.
+fn latencies(server: &Server, a_second: u32, during: Duration) -> Vec<Duration> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server.dns[0]).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let (began, mut sent, mut seen) = (Instant::now(), 0u32, Vec::new());
+    while began.elapsed() < during {
+        let mut query = Message::new(sent as u16, MessageType::Query, OpCode::Query);
+        query.add_query(Query::query(Name::from_ascii("p1.example.org.").unwrap(), RecordType::A));
+        let asked = Instant::now();
+        socket.send(&query.to_vec().unwrap()).unwrap();
+        socket.recv(&mut [0; 512]).expect("an answer within 5 s");
+        seen.push(asked.elapsed());
+        sent += 1;
+        std::thread::sleep((Duration::from_secs(1) / a_second * sent).saturating_sub(began.elapsed()));
+    }
+    seen.sort_unstable();
+    seen
+}
+
+fn probed(targets: usize, a_second: u32, during: Duration) {
+    let (port, asked) = origin();
+    let server = Server::start(&config(targets, port));
+    let middle = |sorted: &[Duration]| (sorted[sorted.len() / 2], sorted[sorted.len() * 99 / 100]);
+    std::thread::sleep(Duration::from_secs(1));
+    let (before, spent, began) = (asked.load(Ordering::Relaxed), cpu_time(&server, "probes"), Instant::now());
+    let with = latencies(&server, a_second, during);
+    let seconds = began.elapsed().as_secs_f64();
+    let rate = (asked.load(Ordering::Relaxed) - before) as f64 / seconds;
+    let cpu = cpu_time(&server, "probes").saturating_sub(spent).as_secs_f64() / seconds;
+    let (median, most) = middle(&with);
+    println!(
+        "{targets} targets each 5 s: {rate:.0} checks/s on {:.0} % of one core; {} answers at {a_second}/s: median {median:?}, 99 % {most:?}",
+        cpu * 100.0,
+        with.len()
+    );
+    let expected = targets as f64 / 5.0;
+    assert!(rate > expected * 0.8 && rate < expected * 1.3, "{rate} checks a second, {expected} expected");
+    assert!(cpu < 1.0, "one thread, one core");
+    assert!(median < Duration::from_millis(20), "{median:?}");
+}
+
+#[test]
+fn probes_go_on_beside_queries() {
+    probed(500, 100, Duration::from_secs(6));
+}
+
+#[test]
+#[ignore = "a figure: takes a minute, and a machine that has nothing else to do"]
+fn ten_thousand_targets() {
+    probed(10_000, 1000, Duration::from_secs(30));
+}
