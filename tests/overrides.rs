@@ -1,5 +1,5 @@
 //! The override file, for when the API can't be reached:
-//! - what it says is in force within seconds, over the API's word, in status and audit; also after a kill;
+//! - what it says is in force within seconds, over the API's word, in status, audit and explain; also after a kill;
 //! - a mistake is told by its line, and what the file said before stays; without the file the API's word is back.
 
 mod support;
@@ -28,6 +28,8 @@ fn the_override_file_is_obeyed() {
     assert!(given(&server).iter().all(|a| a == DC1));
     server.force(WWW, "ec2", "up").done();
     assert!(given(&server).iter().all(|a| a == DC1), "the file is stronger");
+    let explained = server.get("/api/v1/explain?name=www.example.org&client=192.0.2.1")["steps"].to_string();
+    assert!(explained.contains("ec2 is down by the word of the override file"), "{explained}");
     let audit = server.get("/api/v1/audit")["entries"].to_string();
     assert!(audit.contains("override-file") && audit.contains("\"author\":\"override file\""), "{audit}");
 

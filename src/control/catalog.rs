@@ -3,7 +3,7 @@
 //! Reading is slow (files, compiling), so it happens beside the writer, which takes the result whole. A zone that can't be
 //! read takes no other down: it keeps its last good contents, or alone answers SERVFAIL.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ pub struct Catalog {
     pub zones: Vec<ServedZone>,
     /// All zones for queries; their overlay has each pool at its place in the settings.
     pub zone_set: Arc<ZoneSet>,
+    /// Where each pool stands in the settings.
+    places: Arc<HashMap<Name, usize>>,
     /// What each pool answers, in the order of the settings.
     pub records: Vec<Arc<Records>>,
     /// The salt of each pool.
@@ -73,10 +75,22 @@ impl Catalog {
             return Err(errors);
         }
         let zone_set = zone_set(&zones, settings);
+        let places = Arc::new((0..).zip(&settings.pools).map(|(place, pool)| (pool.name.clone(), place)).collect());
         let records = settings.pools.iter().map(|pool| Arc::new(Records::new(pool))).collect();
         let (salts, groups) = (settings.pools.iter().map(salt_of).collect(), groups(&settings.pools));
         let previews = settings.pools.iter().map(|pool| preview_of(pool, &settings.clients.farms)).collect();
-        Ok(Self { settings: loaded.settings, zones, zone_set, records, salts, groups, previews, warnings, readings })
+        Ok(Self {
+            settings: loaded.settings,
+            zones,
+            zone_set,
+            places,
+            records,
+            salts,
+            groups,
+            previews,
+            warnings,
+            readings,
+        })
     }
 
     /// The zone whose apex is `name`.
@@ -92,7 +106,7 @@ impl Catalog {
 
     /// Where the pool stands in the settings.
     pub fn pool_index(&self, name: &Name) -> Option<usize> {
-        self.settings.pools.iter().position(|p| p.name == *name)
+        self.places.get(name).copied()
     }
 }
 

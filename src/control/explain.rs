@@ -10,6 +10,7 @@ use crate::dns::{Name, Rtype, Ttl};
 use crate::query::{Context, Counters, Pool, Snapshot, Tally, Transport, answer};
 use crate::steering::client::Client;
 use crate::steering::key::point;
+use crate::steering::pool::Override;
 use crate::steering::ttl::served_ttl;
 use crate::time::Timestamp;
 use crate::zone::compiled::Place;
@@ -91,6 +92,10 @@ fn explain_pool(pool: &Pool, client: &Client, now: Timestamp, steps: &mut Vec<St
     let site = |endpoint: usize| pool.sites.get(endpoint).cloned().unwrap_or_default();
     let point_percent = percent(at as f64 / 2f64.powi(64));
     steps.push(format!("the pool {} is asked: the key falls on {point_percent} % of its points", pool.name));
+    for (endpoint, word) in pool.words.iter().enumerate().filter(|(_, word)| word.forced != Override::Obey) {
+        let by = if word.by_file { "the override file" } else { "an operator" };
+        steps.push(format!("{} is {} by the word of {by}, whatever its probes say", site(endpoint), word.forced));
+    }
     if choice.previewed {
         steps.push(format!(
             "{} is among the networks that see {} before all others",

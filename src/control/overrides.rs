@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::control::decide::Proposal;
 use crate::control::message::Action;
-use crate::control::state::{PoolState, State};
+use crate::control::state::State;
 use crate::dns::Name;
 use crate::steering::pool::Override;
 use crate::steering::ttl::Change;
@@ -63,11 +63,14 @@ impl Overrides {
     /// as it was, which is told, as are lines that speak of nobody.
     pub fn apply(&self, state: &State, now: Timestamp) -> Proposal {
         let (mut touched, mut warnings) = (BTreeMap::new(), Vec::new());
+        let mut groups: BTreeMap<&str, Vec<&Name>> = BTreeMap::new();
+        for (name, pool) in &state.pools {
+            groups.entry(pool.group.as_deref().unwrap_or_default()).or_default().push(name);
+        }
         for (name, pool) in &state.pools {
             // What one pool of a group is told counts for all: a client has one site.
-            let shares =
-                |(other, p): &(&Name, &PoolState)| *other == name || pool.group.is_some() && p.group == pool.group;
-            let members: Vec<&Name> = state.pools.iter().filter(shares).map(|(other, _)| other).collect();
+            let group = pool.group.as_deref().and_then(|group| groups.get(group));
+            let members = group.map_or(std::slice::from_ref(&name), Vec::as_slice);
             let mut new = pool.clone();
             for endpoint in &mut new.endpoints {
                 let speaks = |line: &&Line| members.iter().any(|member| line.is_about(member, &endpoint.site));
@@ -121,6 +124,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::control::reconcile::tests::pool;
+    use crate::control::state::PoolState;
 
     const NOW: Timestamp = Timestamp(1_800_000_000);
 

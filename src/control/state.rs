@@ -10,7 +10,7 @@ use crate::control::message::Pending;
 use crate::dns::{Name, Rtype, Ttl};
 use crate::steering::flip::{Percent, leaves_nothing};
 use crate::steering::key::endpoint_id;
-use crate::steering::pool::{Override, Role, Selection, Settings, SiteName, SiteState, Weight};
+use crate::steering::pool::{Override, Role, Selection, Settings, SiteName, SiteState, Weight, Word};
 use crate::steering::select::Candidate;
 use crate::steering::share::ShareTable;
 use crate::steering::ttl::{Change, Cutover, TtlPolicy, largest_ttl_within};
@@ -81,6 +81,11 @@ impl EndpointState {
     /// The word over health that is in force.
     pub fn in_force(&self) -> Override {
         self.by_file.unwrap_or(self.forced)
+    }
+
+    /// The same, and where it stands.
+    pub fn word(&self) -> Word {
+        Word { forced: self.in_force(), by_file: self.by_file.is_some() }
     }
 }
 

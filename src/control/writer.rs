@@ -35,7 +35,7 @@ use crate::control::horizons::Horizons;
 use crate::control::journal::Journal;
 use crate::control::message::{ChangeAnswer, Origin, ReloadWish};
 use crate::control::numbers::StoreNumbers;
-use crate::control::state::State;
+use crate::control::state::{EndpointState, State};
 use crate::control::zones::ZoneEvent;
 use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
@@ -267,6 +267,7 @@ impl Writer {
             records,
             preview: self.catalog.previews[index].clone(),
             union,
+            words: state.endpoints.iter().map(EndpointState::word).collect(),
             recorder: self.horizons.recorder(index).clone(),
         }
     }

@@ -8,7 +8,7 @@ use crate::query::union::Union;
 use crate::steering::client::{ByClient, Client};
 use crate::steering::horizon::Recorder;
 use crate::steering::key::{Salt, point};
-use crate::steering::pool::{Endpoint, Settings, SiteName};
+use crate::steering::pool::{Endpoint, Settings, SiteName, Word};
 use crate::steering::select::Selector;
 use crate::steering::ttl::{Change, Cutover, TtlPolicy, served_ttl};
 use crate::time::Timestamp;
@@ -37,6 +37,8 @@ pub struct Pool {
     pub preview: Option<Arc<ByClient>>,
     /// What all of them answer together, where that is the policy.
     pub union: Option<Union>,
+    /// What operators say over the health of each endpoint, for `explain`.
+    pub words: Box<[Word]>,
     /// Where answers given are noted, for the horizon.
     pub recorder: Arc<Recorder>,
 }

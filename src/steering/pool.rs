@@ -222,6 +222,15 @@ pub enum Override {
     Obey,
 }
 
+/// An override as it is in force for an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Word {
+    /// The word.
+    pub forced: Override,
+    /// Whether the override file says it.
+    pub by_file: bool,
+}
+
 impl fmt::Display for Override {
     /// As it is written in the configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::control::message::Origin;
 use crate::control::overrides::Overrides;
+use crate::control::state::EndpointState;
 use crate::control::writer::Writer;
+use crate::dns::Name;
+use crate::steering::pool::SiteName;
 use crate::time::Timestamp;
 
 /// How often the file is looked at.
@@ -109,11 +112,21 @@ impl Writer {
         }
         let origin = Origin { author: "override file".to_owned(), ..Origin::default() };
         let touched = proposal.touched.clone();
+        let spoken_of: Vec<(Name, SiteName)> = (touched.iter())
+            .flat_map(|(name, new)| {
+                let old = self.state.pools.get(name);
+                let same = move |e: &EndpointState| old.is_some_and(|old| old.endpoints.contains(e));
+                new.endpoints.iter().filter(move |e| !same(e)).map(|e| (name.clone(), e.site.clone()))
+            })
+            .collect();
         if let Err(error) = self.make(&origin, None, proposal, now, Vec::new()).await {
             // The file itself is durable: it counts without the store, too.
             tracing::error!(%error, "the override file is in force, but not on record");
             self.state.pools.extend(touched);
             self.publish();
+        }
+        for (pool, site) in spoken_of {
+            self.end_damping(&pool, &site);
         }
     }
 }
