@@ -32,6 +32,16 @@ fn is_up(address: &str, probe: &str, told: &str) {
     assert!(code == 0 && text.contains(told), "{probe}\n{told}\n{text}");
 }
 
+/// Waits until it is up.
+#[track_caller]
+fn until_up(address: &str, probe: &str) {
+    let until = std::time::Instant::now() + support::SOON;
+    while tried(address, probe).0 != 0 {
+        assert!(std::time::Instant::now() < until, "{}", tried(address, probe).1);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
 /// That it is not, for this reason.
 #[track_caller]
 fn is_not_up(address: &str, probe: &str, reason: &str) {
@@ -196,6 +206,7 @@ fn bind_over_udp_and_tcp() {
     command.args(["-g", "-c", "named.conf"]);
     let _named = Program::start(command, folder, format!("{at}:{port}").parse().unwrap());
     let dns = format!("type = \"dns\"\nport = {port}");
+    until_up(at, &dns); // it listens before its zone is read
     for dns in [dns.clone(), format!("{dns}\ntransport = \"tcp\"")] {
         is_up(at, &dns, "NOERROR: 192.0.2.99\n");
         is_up(at, &format!("{dns}\nexpect = \"192.0.2.99\""), "up: NOERROR, answer as expected");
@@ -271,12 +282,7 @@ fn a_real_prometheus() {
     let ask = |query: &str, expect: &str| {
         format!("type = \"prometheus\"\nurl = \"http://{at}:{port}\"\nquery = '{query}'\nexpect = \"{expect}\"")
     };
-    // It listens before its storage is ready.
-    let until = std::time::Instant::now() + support::SOON;
-    while tried(at, &ask("vector(1)", "== 1")).0 != 0 {
-        assert!(std::time::Instant::now() < until, "{}", tried(at, &ask("vector(1)", "== 1")).1);
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    until_up(at, &ask("vector(1)", "== 1")); // it listens before its storage is ready
     is_up(at, &ask("vector(0.03)", "< 0.05"), "up: value 0.03");
     is_up(at, &ask("3", ">= 3"), "up: value 3");
     is_up(
