@@ -109,6 +109,45 @@ fn zone() -> String {
     )
 }
 
+/// Changes the zone by `nsupdate`.
+#[track_caller]
+fn update(server: &Server, lines: &str) {
+    let text = format!("server 127.0.0.1 {}\nzone example.org.\n{lines}\nsend\n", server.dns[0].port());
+    let file = server.file("update");
+    fs::write(&file, text).unwrap();
+    let output = Command::new("nsupdate").arg(&file).output().expect("tests/setup.sh installs nsupdate");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn what_an_update_changes_is_signed_with_it() {
+    let config = config("", "").replace("dnssec =", "allow-update = [\"127.0.0.1\"]\ndnssec =");
+    let folder = folder(&config);
+    fs::write(folder.path().join("example.org.zone"), zone()).unwrap();
+    let server = Server::start_in(folder);
+    verify(&server);
+    for lines in [
+        "add new.example.org. 300 A 192.0.2.1\nadd deep.er.example.org. 300 TXT \"x\"",
+        "add new.example.org. 600 A 192.0.2.2", // another TTL, for both
+        "del plain.example.org. A",
+        "del new.example.org.\nadd new.example.org. 60 AAAA 2001:db8::1",
+        "del deep.er.example.org.",
+        "add sub.example.org. 300 NS ns.sub.example.org.\nadd ns.sub.example.org. 300 A 192.0.2.3",
+        "del sub.example.org. NS",
+    ] {
+        update(&server, lines);
+        verify(&server);
+    }
+    assert!(dig(server.dns[0], &["new.example.org", "AAAA", "+short"]).contains("2001:db8::1"));
+    assert!(dig(server.dns[0], &["deep.er.example.org", "TXT"]).contains("NXDOMAIN"));
+    let refused =
+        format!("server 127.0.0.1 {}\nzone example.org.\ndel example.org. DNSKEY\nsend\n", server.dns[0].port());
+    fs::write(server.file("update"), refused).unwrap();
+    let output = Command::new("nsupdate").arg(server.file("update")).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("REFUSED"), "the keys are the server's");
+    verify(&server);
+}
+
 fn all_answers(server: &Server, denial: &str) {
     verify(server);
     let unbound = Unbound::start(server, server.path());

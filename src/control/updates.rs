@@ -9,7 +9,7 @@ use crate::dns::{Name, Rtype};
 use crate::query::Snapshot;
 use crate::server::{Requestor, Updates};
 use crate::zone;
-use crate::zone::update::Update;
+use crate::zone::update::{Update, is_made};
 
 #[async_trait::async_trait]
 impl Updates for Handle {
@@ -19,6 +19,7 @@ impl Updates for Handle {
         let Some(settings) = snapshot.zone_settings.get(index) else { return Rcode::NotAuth };
         let apex = settings.name.clone();
         let (client, key) = (by.client, by.key.clone());
+        let signed_here = settings.dnssec.is_some();
         let rights = Rights::of(settings, &snapshot, &update, &by);
         let Some(rights) = rights else {
             // Before anything else, so that prerequisites tell a stranger nothing (RFC 2136, 7.2).
@@ -32,7 +33,7 @@ impl Updates for Handle {
             author: author.clone(),
             reason: format!("update from {client}"),
             edit: Box::new(move |edit| {
-                if edit.zone().rrset(edit.zone().apex(), Rtype::RRSIG).is_some() {
+                if !signed_here && edit.zone().rrset(edit.zone().apex(), Rtype::RRSIG).is_some() {
                     tracing::warn!("an update is refused: no signature in the zone's file would fit what it changes");
                     return Err(Rcode::Refused);
                 }
@@ -62,6 +63,8 @@ impl Updates for Handle {
 struct Rights {
     /// All of the zone.
     whole: bool,
+    /// Whether the zone is signed here.
+    signed: bool,
     key: Option<Name>,
     grants: Vec<zone::policy::Grant>,
     /// What pools answer: an update would be seen by nobody.
@@ -86,7 +89,7 @@ impl Rights {
             tracing::warn!(%owner, %rtype, "an update is refused: a pool answers for this name and type");
             return false;
         }
-        if matches!(rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3) {
+        if matches!(rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3) || (self.signed && is_made(rtype)) {
             return false; // who signs makes them
         }
         self.whole || self.key.as_ref().is_some_and(|key| self.grants.iter().any(|g| g.allows(key, owner, rtype)))

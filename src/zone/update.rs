@@ -57,7 +57,8 @@ impl Update {
                 Rtype::ANY => {
                     let sets = edit.rrsets_at(&record.owner);
                     let of_zone = |t: Rtype| is_apex(edit, &record.owner) && matches!(t, Rtype::SOA | Rtype::NS);
-                    sets.iter().all(|set| of_zone(set.rtype) || may(&record.owner, set.rtype))
+                    let stays = |t: Rtype| of_zone(t) || is_made(t);
+                    sets.iter().all(|set| stays(set.rtype) || may(&record.owner, set.rtype))
                 }
                 rtype => may(&record.owner, rtype),
             };
@@ -148,6 +149,12 @@ fn beside_cname(rtype: Rtype) -> bool {
     matches!(rtype, Rtype::CNAME | Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3 | Rtype(25))
 }
 
+/// What whoever signs the zone makes, and takes away with what it was made for.
+pub fn is_made(rtype: Rtype) -> bool {
+    use Rtype as T;
+    matches!(rtype, T::RRSIG | T::NSEC | T::NSEC3 | T::NSEC3PARAM | T::DNSKEY | T::CDS | T::CDNSKEY)
+}
+
 /// RFC 2136, 3.4.2.2. What can't stand is passed over without a word, as it says.
 fn add(edit: &mut Edit<'_>, record: &RawRecord) {
     let RawRecord { owner, rtype, ttl, rdata, .. } = record;
@@ -180,7 +187,9 @@ fn add(edit: &mut Edit<'_>, record: &RawRecord) {
 fn delete_sets(edit: &mut Edit<'_>, owner: &Name, rtype: Rtype) {
     let keeps = |t: Rtype| is_apex(edit, owner) && matches!(t, Rtype::SOA | Rtype::NS);
     let gone: Vec<Rtype> = match rtype {
-        Rtype::ANY => edit.rrsets_at(owner).iter().map(|set| set.rtype).filter(|t| !keeps(*t)).collect(),
+        Rtype::ANY => {
+            edit.rrsets_at(owner).iter().map(|set| set.rtype).filter(|t| !keeps(*t) && !is_made(*t)).collect()
+        }
         rtype => [rtype].into_iter().filter(|t| !keeps(*t)).collect(),
     };
     for rtype in gone {
