@@ -84,6 +84,7 @@ fn pool(settings: &Settings) -> Pool {
         change: None,
         preview: None,
         union: None,
+        withdrawn: Box::default(),
         words: Box::default(),
         recorder: Arc::new(Recorder::new(1, records.slots())),
         records,

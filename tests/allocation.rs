@@ -98,6 +98,7 @@ fn pool() -> Pool {
         change: None,
         preview: None,
         union: None,
+        withdrawn: Box::default(),
         words: Box::default(),
         recorder: Arc::new(Recorder::new(1, records.slots())),
         records,

@@ -248,7 +248,7 @@ fn each_mistake_in_a_probe_is_told_with_its_place() {
         ("port = 80", "4:1: error: [probe.p] has no \"type\""),
         (
             "type = \"htps\"\nport = 80",
-            "5:8: error: \"type\" must be \"http\", \"https\", \"tcp\", \"dns\", \"grpc\", \"prometheus\" or \"command\", not \"htps\" (did you mean \"https\"?)",
+            "5:8: error: \"type\" must be \"http\", \"https\", \"tcp\", \"dns\", \"grpc\", \"prometheus\", \"command\" or \"push\", not \"htps\" (did you mean \"https\"?)",
         ),
         ("type = \"tcp\"\nport = 70000", "6:8: error: \"port\" must be a port from 1 to 65535, not 70000"),
         (
@@ -278,6 +278,14 @@ fn each_mistake_in_a_probe_is_told_with_its_place() {
         (
             "type = \"tcp\"\nport = 80\ninterval = 1",
             "7:12: error: the timeout of [probe.p], 2s, is longer than its interval, 1s",
+        ),
+        (
+            "type = \"push\"\nfall = 2",
+            "6:8: error: [probe.p] is of type \"push\": nobody is asked, and each value counts at once",
+        ),
+        (
+            "type = \"push\"\nwhen-expired = \"up\"",
+            "6:16: error: \"when-expired\" must be \"keep\" or \"down\", not \"up\"",
         ),
         ("type = \"tcp\"\nport = 80\nrise = 0", "7:8: error: \"rise\" must be a whole number from 1 to 1000, not 0"),
         (

@@ -1,7 +1,7 @@
 //! Many probes beside many queries:
 //! - every target is asked at its interval, on one thread, and answers keep their latency meanwhile.
 //!
-//! The figures of docs/steering.md: `cargo test --release --test probe_load -- --ignored --nocapture`.
+//! The figures of docs/steering.md: `cargo test --test probe_load -- --ignored --nocapture`.
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! Probes against the programs that people run, tried by `waypost probe` as an operator would:
 //! - nginx over HTTP/1.1, HTTP/2 with prior knowledge, TLS with ALPN; status, body, method, Host and headers;
 //! - haproxy over TCP, TLS and HTTP/2; BIND over UDP and TCP; gRPC's own library; a real Prometheus; a command;
+//! - values pushed by the API, which hold for a time; a family of addresses that fails is withdrawn alone;
 //! - certificates: valid, expired, self-signed, pinned, of an authority of one's own, for another name, not verified.
 
 mod support;
@@ -8,8 +9,14 @@ mod support;
 use std::fs;
 use std::process::Command;
 
+use hickory_proto::rr::RecordType as T;
+use serde_json::{Value, json};
+use support::dns::{addresses, ttl};
+use support::origin::Origin;
 use support::programs::{Certificates, Program, found, free_port};
-use support::{folder, waypost};
+use support::{DC1, EC2, HEAD, Reply, Server, folder, pool, waypost};
+
+const WWW: &str = "www.example.org";
 
 /// What `waypost probe p` says of one endpoint at `address` with this `[probe.p]`: its exit code, and all it prints.
 fn tried(address: &str, probe: &str) -> (i32, String) {
@@ -318,4 +325,109 @@ fn a_command_is_told_whom_it_is_about() {
     is_not_up("2001:db8::1", &command(2), "exit 2: www.example.org ec2 ipv6 2001:db8::1");
     let slow = "type = \"command\"\ncommand = [\"/bin/sleep\", \"60\"]\ntimeout = \"200ms\"";
     is_not_up("192.0.2.1", slow, "no answer in 200ms (run)");
+}
+
+/// What the status says of an endpoint's health.
+fn health(server: &Server, name: &str, endpoint: usize) -> Value {
+    server.pool(name)["endpoints"][endpoint]["health"].clone()
+}
+
+#[test]
+fn pushed_values_hold_for_their_time() {
+    let probes = "[probe.strict]\ntype = \"push\"\nwhen-expired = \"down\"\n[probe.kept]\ntype = \"push\"\n";
+    let (strict, kept) = ("strict.example.org", "kept.example.org");
+    let pools = pool(strict, 50, 50, "probe = \"strict\"")
+        + &pool(kept, 50, 50, "probe = \"kept\"")
+        + &pool("plain.example.org", 1, 0, "");
+    let mut server = Server::start(&format!("{HEAD}{probes}{pools}"));
+    let push = |server: &Server, pool: &str, site: &str, value: Value| -> Reply {
+        server.api("PUT", &format!("/api/v1/pools/{pool}/endpoints/{site}/health"), value, &[])
+    };
+    let given =
+        |server: &Server, pool: &str, address: &str| (0..40).any(|client| server.address_for(pool, client) == address);
+    assert_eq!(health(&server, strict, 0)["state"], "unknown");
+    assert!(given(&server, strict, EC2), "unknown counts as up");
+
+    let answer = push(&server, strict, "ec2", json!({"up": false, "for": "1h", "reason": "disk full"})).done();
+    assert_eq!((&answer["up"], &answer["generation"]), (&json!(false), &json!(1)), "no generation is made");
+    assert!(!given(&server, strict, EC2) && given(&server, strict, DC1));
+    let seen = health(&server, strict, 0)["seen"].to_string();
+    assert!(seen.contains("says admin: disk full"), "{seen}");
+    let page = server.api("GET", "/metrics", Value::Null, &[]).text;
+    assert!(page.contains("waypost_probe_observations_total{probe=\"strict\",result=\"down\"} 1"), "{page}");
+
+    // It is still known after a restart.
+    server.terminate();
+    server.start_again();
+    assert!(!given(&server, strict, EC2));
+    assert_eq!(health(&server, strict, 0)["expires_at"], answer["expires_at"]);
+
+    push(&server, strict, "ec2", json!({"up": true, "for": "1s"})).done();
+    push(&server, kept, "ec2", json!({"up": false, "for": "1s"})).done();
+    push(&server, kept, "ec2", json!({"up": true, "for": "1s"})).done();
+    server.wait_for("ec2 to be taken out", |s| !given(s, strict, EC2));
+    server.wait_for("the warnings", |s| {
+        let warnings = s.status()["warnings"].to_string();
+        warnings.contains("pool strict.example.org: what was pushed of ec2 has expired")
+            && warnings.contains("pool kept.example.org: what was pushed of ec2 has expired")
+    });
+    assert!(given(&server, kept, EC2), "its health stays as it was");
+    push(&server, strict, "ec2", json!({"up": true, "for": 3600})).done();
+    assert!(given(&server, strict, EC2), "the next value counts at once");
+    assert!(!server.status()["warnings"].to_string().contains("pool strict"));
+
+    let value = json!({"up": true, "for": "90s"});
+    let told = push(&server, "plain.example.org", "ec2", value.clone()).refused(409);
+    assert_eq!(told, "pool plain.example.org has no probe, so nothing can be pushed to it");
+    push(&server, "none.example.org", "ec2", value.clone()).refused(404);
+    push(&server, strict, "mars", value).refused(404);
+    push(&server, strict, "ec2", json!({"up": true})).refused(400);
+}
+
+#[test]
+fn a_family_is_withdrawn_alone() {
+    let (port, origins) = Origin::at(&["127.61.8.1", "::1"]);
+    let probe = format!(
+        "[probe.web]\ntype = \"http\"\nport = {port}\ninterval = \"200ms\"\ntimeout = \"200ms\"\nrise = 1\nfall = 2\n"
+    );
+    let hints = "https = [\"1 . alpn=h2 ipv4hint=127.61.8.1 ipv6hint=::1\"]";
+    let endpoint = format!("{{ site = \"ec2\", address = [\"127.61.8.1\", \"::1\"], {hints}, weight = 1 }}");
+    let ttls = "ttl = { normal = \"1h\", low = \"30s\" }";
+    let pool = format!("[[pool]]\nname = \"{WWW}\"\nprobe = \"web\"\n{ttls}\nendpoint = [{endpoint}]\n");
+    let server = Server::start(&format!("{HEAD}{probe}{pool}"));
+    let answered = |server: &Server| [T::A, T::AAAA].map(|rtype| addresses(&server.ask(WWW, rtype)));
+    let both = [vec!["127.61.8.1".to_owned()], vec!["::1".to_owned()]];
+    let withdrawn = |server: &Server| health(server, WWW, 0)["withdrawn"].clone();
+    assert_eq!(answered(&server), both);
+
+    origins[1].fail();
+    server.wait_for("IPv6 to be withdrawn", |s| withdrawn(s) == "ipv6");
+    assert_eq!(answered(&server), [both[0].clone(), vec![]]);
+    let nodata = server.ask(WWW, T::AAAA);
+    assert_eq!(nodata.metadata.response_code, hickory_proto::op::ResponseCode::NoError);
+    assert_eq!((nodata.authorities[0].ttl, ttl(&server.ask(WWW, T::A))), (30, 30), "no longer than the steered TTL");
+    let https = server.ask(WWW, T::HTTPS).answers[0].data.to_string();
+    assert!(https.contains("127.61.8.1") && !https.contains("::1"), "{https}");
+    assert_eq!(health(&server, WWW, 0)["state"], "up");
+    let page = server.api("GET", "/metrics", Value::Null, &[]).text;
+    let line = "waypost_endpoint_family_withdrawn{pool=\"www.example.org\",site=\"ec2\",family=\"ipv6\"} 1";
+    assert!(page.contains(line), "{page}");
+    let explained = server.get("/api/v1/explain?name=www.example.org&type=AAAA&client=192.0.2.1")["steps"].to_string();
+    assert!(explained.contains("IPv6 of ec2 is withdrawn"), "{explained}");
+
+    // An operator's word is about the whole endpoint.
+    server.force(WWW, "ec2", "up").done();
+    assert_eq!(answered(&server), both);
+    server.force(WWW, "ec2", "obey").done();
+    assert_eq!(answered(&server), [both[0].clone(), vec![]]);
+
+    origins[0].fail();
+    server.wait_for("fail open", |s| s.pool(WWW)["mode"] == "fail-open");
+    assert_eq!(answered(&server), both, "down is when all families are, and somebody must be answered");
+    origins[1].recover();
+    server.wait_for("IPv4 to be withdrawn", |s| withdrawn(s) == "ipv4");
+    assert_eq!(answered(&server), [vec![], both[1].clone()]);
+    origins[0].recover();
+    server.wait_for("both families", |s| withdrawn(s).is_null());
+    assert_eq!(answered(&server), both);
 }

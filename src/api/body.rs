@@ -16,7 +16,7 @@ use crate::api::problem::Problem;
 use crate::api::words;
 use crate::control::Fault;
 use crate::control::message::{
-    CutoverRequest, FlipRequest, OverrideRequest, ReasonRequest, ReloadWish, RestoreRequest, SiteRequest,
+    CutoverRequest, FlipRequest, HealthRequest, OverrideRequest, ReasonRequest, ReloadWish, RestoreRequest, SiteRequest,
 };
 use crate::dns::Name;
 use crate::steering::flip::Percent;
@@ -25,6 +25,8 @@ use crate::time::Timestamp;
 
 /// The most octets of a body.
 const MAX_OCTETS: usize = 1 << 20;
+/// The longest that a pushed value may hold.
+const MAX_PUSHED_SECS: u64 = 7 * 86_400;
 /// In which time it must be there.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
@@ -122,6 +124,23 @@ pub fn set_override(object: Map<String, Value>) -> Result<OverrideRequest, Vec<F
     let mut fields = Fields::of(object, &["override", "reason"]);
     let forced = fields.require("override", forced, "\"up\", \"down\" or \"obey\"");
     let request = OverrideRequest { forced: forced.unwrap_or_default(), reason: fields.take("reason", text) };
+    fields.end(request)
+}
+
+/// `PUT .../health`.
+pub fn health(object: Map<String, Value>) -> Result<HealthRequest, Vec<Fault>> {
+    let mut fields = Fields::of(object, &["up", "for", "for_s", "reason"]);
+    let up = fields.require("up", flag, "true or false");
+    let (written, counted) = (fields.take("for", holds), fields.take("for_s", holds));
+    match (written, counted) {
+        (Some(_), Some(_)) => fields.fault("/for_s", "say for or for_s, not both"),
+        (None, None) if fields.faults.is_empty() => {
+            fields.fault("/for", "for is missing: the time for which the value holds, such as \"90s\"");
+        }
+        _ => {}
+    }
+    let for_s = written.or(counted).unwrap_or_default();
+    let request = HealthRequest { up: up.unwrap_or_default(), for_s, reason: fields.take("reason", text) };
     fields.end(request)
 }
 
@@ -288,6 +307,15 @@ fn duration(value: &Value) -> Result<u64, String> {
     }
 }
 
+/// A length of time that a pushed value may hold.
+fn holds(value: &Value) -> Result<u64, String> {
+    let secs = duration(value)?;
+    if (1..=MAX_PUSHED_SECS).contains(&secs) {
+        return Ok(secs);
+    }
+    Err(format!("{value} is not between 1s and {}d", MAX_PUSHED_SECS / 86_400))
+}
+
 fn weight(value: &Value) -> Result<Weight, String> {
     value
         .as_u64()
@@ -432,6 +460,17 @@ mod tests {
 
     #[test]
     fn an_override_is_one_of_three_words() {
+        let pushed = health(object_of(json!({"up": false, "for": "90s", "reason": "disk full"}))).unwrap();
+        assert_eq!((pushed.up, pushed.for_s, pushed.reason.as_deref()), (false, 90, Some("disk full")));
+        assert_eq!(health(object_of(json!({"up": true, "for_s": 90}))).unwrap().for_s, 90);
+        for (body, told) in [
+            (json!({"up": true}), "for is missing: the time for which the value holds, such as \"90s\""),
+            (json!({"up": "yes", "for": "90s"}), "\"yes\" is a text, not true or false"),
+            (json!({"up": true, "for": "0s"}), "\"0s\" is not between 1s and 7d"),
+            (json!({"up": true, "for": 3600, "for_s": 3600}), "say for or for_s, not both"),
+        ] {
+            assert_eq!(health(object_of(body)).unwrap_err()[0].detail, told);
+        }
         assert_eq!(set_override(object_of(json!({"override": "down"}))).unwrap().forced, Override::Down);
         let faults = told(set_override(object_of(json!({"override": "off"}))).unwrap_err());
         assert_eq!(faults, ["/override: \"off\" is no override: \"up\", \"down\" or \"obey\""]);

@@ -17,7 +17,7 @@ use crate::pairing::Class;
 use crate::probe;
 use crate::query::{Counters, Readers};
 use crate::server::secondaries::{Secondaries, Secondary};
-use crate::steering::pool::{Override, SiteState};
+use crate::steering::pool::{Family, Override, SiteState};
 use crate::time::Timestamp;
 
 /// The count of API requests. Clones count together.
@@ -343,6 +343,27 @@ impl Page {
             each(|e| is(e.health.state != "down")),
         );
         self.gauge(
+            "waypost_endpoint_family_withdrawn",
+            "1 for a family of addresses that is not answered, because its probes fail while those of the other one do not.",
+            pools.iter().flat_map(|pool| {
+                pool.endpoints.iter().flat_map(move |e| {
+                    [(Family::Ipv4, "ipv4"), (Family::Ipv6, "ipv6")].map(|(family, word)| {
+                        let mut labels = endpoint_labels(pool, e);
+                        labels.push(("family", word.to_owned()));
+                        (labels, is(e.health.withdrawn == Some(family)))
+                    })
+                })
+            }),
+        );
+        self.gauge(
+            "waypost_endpoint_pushed_until_timestamp_seconds",
+            "Until when the value holds that was pushed of the endpoint, in seconds since 1970; missing when none was.",
+            pools.iter().flat_map(|pool| {
+                let until = |e: &EndpointStatus| Some((endpoint_labels(pool, e), e.health.expires_at?.0 as f64));
+                pool.endpoints.iter().filter_map(until).collect::<Vec<_>>()
+            }),
+        );
+        self.gauge(
             "waypost_endpoint_answered",
             "1 when the endpoint may be answered to somebody now, with weight, health and override taken together.",
             each(|e| is(e.answered)),
@@ -461,7 +482,8 @@ pub(crate) mod tests {
                 "cutover": "2027-01-15T09:00:00Z", "changed_at": null, "differs_from_configuration": true,
                 "endpoints": [
                     {"site": "ec2", "weight": 95, "configured_weight": 100, "share_percent": 95.0, "role": "never",
-                     "override": "obey", "health": {"state": "up", "since": null, "seen": null},
+                     "override": "obey", "health": {"state": "up", "since": null, "seen": null, "expires_at": "2027-01-15T08:01:30Z",
+                         "withdrawn": "ipv6"},
                      "answered": true, "answers": 7, "horizon": [
                          {"type": "A", "at": "2027-01-15T09:00:03Z", "seconds_left": 3603, "at_least": true}]},
                     {"site": "dc1", "weight": 5, "configured_weight": 0, "share_percent": 5.0, "role": "never",
@@ -518,6 +540,8 @@ pub(crate) mod tests {
             "waypost_pool_share_ratio{pool=\"www.example.org\",site=\"ec2\"} 0.95",
             "waypost_endpoint_up{pool=\"www.example.org\",site=\"dc1\"} 0",
             "waypost_endpoint_override{pool=\"www.example.org\",site=\"dc1\",override=\"down\"} 1",
+            "waypost_endpoint_family_withdrawn{pool=\"www.example.org\",site=\"ec2\",family=\"ipv6\"} 1",
+            "waypost_endpoint_pushed_until_timestamp_seconds{pool=\"www.example.org\",site=\"ec2\"} 1800000090",
             "waypost_horizon_timestamp_seconds{pool=\"www.example.org\",site=\"ec2\",type=\"A\"} 1800003603",
             "waypost_horizon_final{pool=\"www.example.org\",site=\"ec2\",type=\"A\"} 0",
             "waypost_zone_state{zone=\"example.org\",state=\"current\"} 1",

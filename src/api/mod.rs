@@ -6,6 +6,7 @@
 //! | `GET /api/v1/pools` | the pools |
 //! | `GET /api/v1/pools/{name}` | one pool |
 //! | `PUT /api/v1/pools/{name}/endpoints/{site}/override` | an operator's word over health |
+//! | `PUT /api/v1/pools/{name}/endpoints/{site}/health` | health pushed, for probes of type push |
 //! | `PUT`, `DELETE /api/v1/pools/{name}/cutover` | the planned instant of a change |
 //! | `POST /api/v1/flips` | changes weights |
 //! | `POST /api/v1/flips/{generation}/revert` | undoes the flip that made that generation |

@@ -56,6 +56,7 @@ pub(super) fn routes(app: App) -> Router {
         .route("/api/v1/pools", get(pools))
         .route("/api/v1/pools/{name}", get(pool))
         .route("/api/v1/pools/{name}/endpoints/{site}/override", put(set_override))
+        .route("/api/v1/pools/{name}/endpoints/{site}/health", put(push_health))
         .route("/api/v1/pools/{name}/forecast", get(forecast))
         .route("/api/v1/pools/{name}/cutover", put(set_cutover).delete(clear_cutover))
         .route("/api/v1/sites", get(sites))
@@ -88,6 +89,7 @@ With the header Authorization: Bearer TOKEN:
   GET    /api/v1/pools
   GET    /api/v1/pools/NAME
   PUT    /api/v1/pools/NAME/endpoints/SITE/override    {"override": "up" | "down" | "obey"}
+  PUT    /api/v1/pools/NAME/endpoints/SITE/health      {"up": true | false, "for": "90s"}, for probes of type push
   GET    /api/v1/pools/NAME/forecast?from=SITE&to=SITE&percent=5&cap=true
   PUT    /api/v1/pools/NAME/cutover                    {"at": "2027-01-15T08:00:00Z" | null}
   DELETE /api/v1/pools/NAME/cutover
@@ -213,6 +215,18 @@ async fn set_override(
     let pool = pool_name(&pool)?;
     let (origin, request) = change(&headers, body, body::set_override).await?;
     let answer = app.control.set_override(origin, pool, site, request).await?;
+    Ok(tagged(answer.generation, &answer))
+}
+
+async fn push_health(
+    State(app): State<App>,
+    Segments((pool, site)): Segments<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Reply {
+    let pool = pool_name(&pool)?;
+    let (origin, request) = change(&headers, body, body::health).await?;
+    let answer = app.control.push(origin, pool, site, request).await?;
     Ok(tagged(answer.generation, &answer))
 }
 

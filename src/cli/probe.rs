@@ -8,6 +8,7 @@ use crate::cli::render::{Paint, Tone, printable};
 use crate::config;
 use crate::control::targets::targets;
 use crate::probe::trial::{Trial, try_once};
+use crate::probe::{self, Kind};
 use crate::steering::pool::SiteName;
 
 /// Carry out a probe once, now, and show each phase
@@ -39,6 +40,13 @@ pub fn run(args: &Args) -> ExitCode {
     }
     let mut targets = targets(&settings);
     targets.retain(|t| t.probe_name == args.name && args.site.as_ref().is_none_or(|site| *site == t.site));
+    if matches!(settings.probes.get(&args.name), Some(probe::Settings { kind: Kind::Push(_), .. })) {
+        eprintln!(
+            "waypost: [probe.{}] is of type \"push\": its values come by the API, there is nothing to try",
+            args.name
+        );
+        return ExitCode::from(2);
+    }
     if targets.is_empty() {
         eprintln!("waypost: no endpoint {} is asked by [probe.{}]", at_site(args), args.name);
         return ExitCode::from(2);

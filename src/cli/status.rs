@@ -165,8 +165,23 @@ fn show_pool(pool: &PoolStatus, now: Timestamp, paint: Paint) -> String {
 fn cells(endpoint: &EndpointStatus, now: Timestamp) -> [(String, Tone); 8] {
     let health = &endpoint.health;
     let since = health.since.map_or(String::new(), |at| format!(" {}", about(now.since(at))));
-    let seen = health.seen.as_ref().filter(|_| health.state == "down").map_or(String::new(), |s| format!(" ({s})"));
-    let health_tone = if health.state == "down" { Tone::Bad } else { Tone::Plain };
+    let seen = health
+        .seen
+        .as_ref()
+        .filter(|_| health.state == "down" || health.withdrawn.is_some())
+        .map_or(String::new(), |s| format!(" ({s})"));
+    let without = health.withdrawn.map_or(String::new(), |family| format!(", without {family}"));
+    let held = health.held_until.map_or(String::new(), |until| format!(", held down for {}", about(until.since(now))));
+    let expiry = match health.expires_at {
+        Some(at) if at <= now => format!(", expired {} ago", about(now.since(at))),
+        Some(at) => format!(", for {} more", about(at.since(now))),
+        None => String::new(),
+    };
+    let health_tone = match health.state.as_str() {
+        "down" => Tone::Bad,
+        _ if !without.is_empty() || !held.is_empty() || health.expires_at.is_some_and(|at| at <= now) => Tone::Warning,
+        _ => Tone::Plain,
+    };
     let override_tone = if endpoint.forced == Override::Obey { Tone::Plain } else { Tone::Warning };
     let weight = match (endpoint.configured_weight, endpoint.role) {
         (None, _) => format!("{} removed", endpoint.weight),
@@ -177,7 +192,7 @@ fn cells(endpoint: &EndpointStatus, now: Timestamp) -> [(String, Tone); 8] {
         (endpoint.site.clone(), Tone::Plain),
         (share(endpoint.share_percent), Tone::Plain),
         (weight, Tone::Plain),
-        (format!("{}{since}{seen}", health.state), health_tone),
+        (format!("{}{since}{without}{held}{expiry}{seen}", health.state), health_tone),
         (format!("{}{}", endpoint.forced, if endpoint.override_by_file { " (file)" } else { "" }), override_tone),
         ((if endpoint.answered { "yes" } else { "no" }).to_owned(), Tone::Plain),
         (endpoint.answers.to_string(), Tone::Plain),

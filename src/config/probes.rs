@@ -21,7 +21,7 @@ use crate::dns::Rtype;
 use crate::probe::expect::{Expect, Pattern};
 use crate::probe::prometheus::Comparison;
 use crate::probe::tls::{Client, Pin, Trust};
-use crate::probe::{self, Kind, Settings, command, dns, grpc, http, prometheus, tcp};
+use crate::probe::{self, Kind, Settings, command, dns, grpc, http, prometheus, push, tcp};
 use crate::steering::damping::Damping;
 use crate::steering::health::Thresholds;
 
@@ -56,9 +56,10 @@ enum Type {
     Grpc,
     Prometheus,
     Command,
+    Push,
 }
 
-const TYPES: [(&str, Type); 7] = [
+const TYPES: [(&str, Type); 8] = [
     ("http", Type::Http),
     ("https", Type::Https),
     ("tcp", Type::Tcp),
@@ -66,6 +67,7 @@ const TYPES: [(&str, Type); 7] = [
     ("grpc", Type::Grpc),
     ("prometheus", Type::Prometheus),
     ("command", Type::Command),
+    ("push", Type::Push),
 ];
 
 impl Type {
@@ -93,6 +95,7 @@ impl Type {
             Self::Grpc => &["port", "host", "service", "tls", "sni", "ca-file", "pins", "verify"],
             Self::Prometheus => &["url", "query", "expect", "unknown", "max-age", "sni", "ca-file", "pins", "verify"],
             Self::Command => &["command"],
+            Self::Push => &["when-expired"],
         }
     }
 }
@@ -146,6 +149,7 @@ fn probe(section: &Value, src: &mut Source) -> Option<Settings> {
             Type::Grpc => grpc(&mut keys, src),
             Type::Prometheus => prometheus(&mut keys, src),
             Type::Command => command(&mut keys, src),
+            Type::Push => push(&mut keys, src),
         }
     } else {
         // Nothing is unknown that some type knows.
@@ -153,6 +157,12 @@ fn probe(section: &Value, src: &mut Source) -> Option<Settings> {
         None
     };
     keys.table.finish(src);
+    if of == Some(Type::Push) {
+        for value in [&interval, &timeout, &rise, &fall, &source].into_iter().flatten() {
+            let message = format!("{title} is of type \"push\": nobody is asked, and each value counts at once");
+            src.error(value.span.clone(), message);
+        }
+    }
     let source = source.map_or_else(|| Some(probe::Source::default()), |v| sources(&v, src));
 
     // 2 s and 5 s with 2 and 3: a dead endpoint is out within 17 s, and one lost packet (sent again after 1 s) harms none.
@@ -173,7 +183,8 @@ fn probe(section: &Value, src: &mut Source) -> Option<Settings> {
         Some(v) => v.integer("a whole number", 1..=1000, src),
         None => Some(default),
     };
-    let (rise, fall) = (count(rise, 2, src), count(fall, 3, src));
+    let (rise_default, fall_default) = if of == Some(Type::Push) { (1, 1) } else { (2, 3) };
+    let (rise, fall) = (count(rise, rise_default, src), count(fall, fall_default, src));
     let damping = flap.map_or_else(|| Some(Damping::default()), |v| damping(&v, src));
     let thresholds = Thresholds { rise: rise?, fall: fall? };
     Some(Settings {
@@ -504,6 +515,15 @@ fn command(keys: &mut Keys, src: &mut Source) -> Option<Kind> {
         src.warning(Some(v.span), format!("{:?} is no program that can be run here", argv[0]));
     }
     Some(Kind::Command(command::Settings::new(argv)))
+}
+
+/// Values that come by the API.
+fn push(keys: &mut Keys, src: &mut Source) -> Option<Kind> {
+    let down_when_expired = match keys.get("when-expired") {
+        Some(v) => v.one_of(&[("keep", false), ("down", true)], src)?,
+        None => false,
+    };
+    Some(Kind::Push(push::Settings { down_when_expired }))
 }
 
 fn is_executable(program: &str) -> bool {

@@ -96,6 +96,10 @@ fn explain_pool(pool: &Pool, client: &Client, now: Timestamp, steps: &mut Vec<St
         let by = if word.by_file { "the override file" } else { "an operator" };
         steps.push(format!("{} is {} by the word of {by}, whatever its probes say", site(endpoint), word.forced));
     }
+    if let Some(family) = pool.withdrawn.get(choice.endpoint).copied().flatten() {
+        let site = site(choice.endpoint);
+        steps.push(format!("{family} of {site} is withdrawn, as its probes fail there: its type is NODATA"));
+    }
     if choice.previewed {
         steps.push(format!(
             "{} is among the networks that see {} before all others",

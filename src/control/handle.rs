@@ -11,8 +11,8 @@ use crate::control::error::ControlError;
 use crate::control::forwarders::{self, Forwarders};
 use crate::control::journal::{self, JournalError};
 use crate::control::message::{
-    AuditEntry, ChangeAnswer, CutoverRequest, Explanation, FlipAnswer, FlipRequest, Forecast, Origin, OverrideRequest,
-    ReasonRequest, ReloadWish, RestoreRequest, SiteRequest, Status,
+    AuditEntry, ChangeAnswer, CutoverRequest, Explanation, FlipAnswer, FlipRequest, Forecast, HealthAnswer,
+    HealthRequest, Origin, OverrideRequest, ReasonRequest, ReloadWish, RestoreRequest, SiteRequest, Status,
 };
 use crate::control::numbers::StoreNumbers;
 use crate::control::zones::{ZoneChange, ZoneChanged, ZoneError, ZoneEvent};
@@ -37,6 +37,7 @@ pub(super) enum Command {
     Restore(Origin, RestoreRequest, Reply<FlipAnswer>),
     Confirm(Origin, u64, ReasonRequest, Reply<ChangeAnswer>),
     Override(Origin, Name, String, OverrideRequest, Reply<ChangeAnswer>),
+    Push(Origin, Name, String, HealthRequest, Reply<HealthAnswer>),
     Site(Origin, String, SiteRequest, Reply<ChangeAnswer>),
     Cutover(Origin, Name, CutoverRequest, Reply<ChangeAnswer>),
     Reload(Origin, ReloadWish, Reply<ChangeAnswer>),
@@ -136,6 +137,17 @@ impl Handle {
         request: OverrideRequest,
     ) -> Result<ChangeAnswer, ControlError> {
         self.ask(|reply| Command::Override(origin, pool, site, request, reply)).await
+    }
+
+    /// Pushes a value for the health of the endpoint of `pool` at `site`.
+    pub async fn push(
+        &self,
+        origin: Origin,
+        pool: Name,
+        site: String,
+        request: HealthRequest,
+    ) -> Result<HealthAnswer, ControlError> {
+        self.ask(|reply| Command::Push(origin, pool, site, request, reply)).await
     }
 
     /// Says an operator's word over `site`.

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::probe::{Report, Subject};
 use crate::steering::damping::Flaps;
 use crate::steering::health::{Health, Thresholds, Transition};
+use crate::steering::pool::Family;
 use crate::time::Timestamp;
 
 /// What probes say of an endpoint.
@@ -13,6 +16,17 @@ pub struct EndpointHealth {
     parts: BTreeMap<Subject, Part>,
     /// Whether it changed too often, and is held down.
     pub flaps: Flaps,
+    /// Until when what was pushed holds.
+    pub pushed: Option<Pushed>,
+}
+
+/// For how long a value that was pushed holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pushed {
+    /// After that it is no observation any more.
+    pub until: Timestamp,
+    /// Whether that has come, and was told.
+    pub expired: bool,
 }
 
 /// What they say of one subject.
@@ -48,33 +62,58 @@ impl EndpointHealth {
         self.parts.iter()
     }
 
-    /// What it counts as for selection: up when all its subjects are, unknown ones among them, and it is not held down.
+    /// What it counts as for selection: up when one of its families is, and it is not held down.
     pub fn is_up(&self) -> bool {
         self.flaps.held_until().is_none() && self.are_up()
     }
 
-    /// Whether all its subjects are up, held down or not.
+    /// Whether one of its families is up, held down or not.
     pub fn are_up(&self) -> bool {
-        self.parts.values().all(|part| part.health.is_up())
+        self.parts.is_empty() || self.families().any(|family| self.is_family_up(family))
+    }
+
+    /// Whether the addresses of this family are not answered, while those of the other one are.
+    pub fn withdraws(&self, family: Family) -> bool {
+        self.is_up() && !self.is_family_up(Some(family))
+    }
+
+    /// The families of its subjects; `None` is that of the endpoint as a whole.
+    fn families(&self) -> impl Iterator<Item = Option<Family>> {
+        let all = [None, Some(Family::Ipv4), Some(Family::Ipv6)];
+        all.into_iter().filter(|family| self.parts.keys().any(|subject| subject.family() == *family))
+    }
+
+    fn of_family(&self, family: Option<Family>) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(move |(subject, _)| subject.family() == family).map(|(_, part)| part)
+    }
+
+    /// Whether all subjects of the family are up, unknown ones among them: its RRset is answered whole.
+    fn is_family_up(&self, family: Option<Family>) -> bool {
+        self.of_family(family).all(|part| part.health.is_up())
     }
 
     /// Up or down; `None` = unknown.
     pub fn state(&self) -> Option<bool> {
-        let known = self.parts.values().filter_map(|part| part.health.state());
-        known.reduce(|all, up| all && up)
+        let known = self.parts.values().any(|part| part.health.state().is_some());
+        known.then(|| self.are_up())
     }
 
-    /// Since when: down since the first of its subjects went down, up since the last of them came up.
+    /// Since when. A family is down since the first of its subjects went down, up since the last of them came up; the endpoint
+    /// is down since the last family went down, up since the first came up.
     pub fn since(&self) -> Option<Timestamp> {
         let up = self.state()?;
-        let parts = self.parts.values().map(|part| part.health).filter(|health| health.state() == Some(up));
-        let since = parts.filter_map(|health| health.since());
-        if up { since.max() } else { since.min() }
+        let since = |family: Option<Family>| {
+            let parts = self.of_family(family).map(|part| part.health).filter(|health| health.state() == Some(up));
+            let since = parts.filter_map(|health| health.since());
+            if up { since.max() } else { since.min() }
+        };
+        let each = self.families().filter(|family| self.is_family_up(*family) == up).filter_map(since);
+        if up { each.min() } else { each.max() }
     }
 
     /// What was last seen: of those that are down if any is, else of all. Each is named where there are several.
     pub fn seen(&self) -> Option<String> {
-        let down = !self.are_up();
+        let down = self.parts.values().any(|part| !part.health.is_up());
         let told = self.parts.iter().filter(|(_, part)| !down || !part.health.is_up());
         let told: Vec<String> = told
             .filter_map(|(subject, part)| {
@@ -93,34 +132,54 @@ mod tests {
     use super::*;
     use crate::steering::health::Observation;
 
+    fn see(health: &mut EndpointHealth, address: &str, up: Option<bool>, detail: &str, at: u64) -> Option<Transition> {
+        let report = Report {
+            pool: "a.example".parse().unwrap(),
+            site: "ec2".to_owned(),
+            subject: Subject::Address(address.parse().unwrap()),
+            observation: up.map(|up| if up { Observation::Up } else { Observation::Down }),
+            detail: detail.to_owned(),
+            took: Duration::ZERO,
+        };
+        health.observe(&report, Timestamp(at), &Thresholds { rise: 1, fall: 1 })
+    }
+
     #[test]
-    fn an_endpoint_is_up_when_all_its_subjects_are() {
-        let thresholds = Thresholds { rise: 1, fall: 1 };
+    fn a_family_is_up_when_all_its_addresses_are() {
         let mut health = EndpointHealth::default();
         assert_eq!((health.is_up(), health.state(), health.seen()), (true, None, None));
-        let see = |health: &mut EndpointHealth, address: &str, observation, detail: &str, at| {
-            let report = Report {
-                pool: "a.example".parse().unwrap(),
-                site: "ec2".to_owned(),
-                subject: Subject::Address(address.parse().unwrap()),
-                observation,
-                detail: detail.to_owned(),
-                took: Duration::ZERO,
-            };
-            health.observe(&report, Timestamp(at), &thresholds)
-        };
-        see(&mut health, "192.0.2.1", Some(Observation::Up), "status 200", 1);
+        see(&mut health, "192.0.2.1", Some(true), "status 200", 1);
         assert_eq!((health.state(), health.seen().as_deref()), (Some(true), Some("status 200")));
-        let change = see(&mut health, "2001:db8::1", Some(Observation::Down), "status 503", 2);
+        let change = see(&mut health, "192.0.2.2", Some(false), "status 503", 2);
         assert_eq!(change.map(|c| c.up), Some(false));
         assert_eq!((health.is_up(), health.since()), (false, Some(Timestamp(2))));
-        assert_eq!(health.seen().as_deref(), Some("2001:db8::1: status 503"));
-        assert_eq!(see(&mut health, "2001:db8::1", None, "nothing", 3), None);
+        assert!(!health.withdraws(Family::Ipv4), "it is the only one: the endpoint is down");
+        assert_eq!(health.seen().as_deref(), Some("192.0.2.2: status 503"));
+        assert_eq!(see(&mut health, "192.0.2.2", None, "nothing", 3), None);
         assert!(!health.is_up(), "nothing learnt, nothing changed");
-        see(&mut health, "2001:db8::1", Some(Observation::Up), "status 200", 4);
+        see(&mut health, "192.0.2.2", Some(true), "status 200", 4);
         assert_eq!((health.is_up(), health.since()), (true, Some(Timestamp(4))));
-        assert_eq!(health.seen().as_deref(), Some("192.0.2.1: status 200; 2001:db8::1: status 200"));
-        health.retain(|subject| *subject != Subject::Address("2001:db8::1".parse().unwrap()));
+        assert_eq!(health.seen().as_deref(), Some("192.0.2.1: status 200; 192.0.2.2: status 200"));
+        health.retain(|subject| *subject != Subject::Address("192.0.2.2".parse().unwrap()));
         assert_eq!(health.since(), Some(Timestamp(1)));
+    }
+
+    #[test]
+    fn an_endpoint_is_down_when_all_its_families_are() {
+        let mut health = EndpointHealth::default();
+        see(&mut health, "192.0.2.1", Some(true), "status 200", 1);
+        see(&mut health, "2001:db8::1", Some(false), "connection refused", 2);
+        assert_eq!((health.is_up(), health.state(), health.since()), (true, Some(true), Some(Timestamp(1))));
+        assert_eq!(Family::ALL.map(|family| health.withdraws(family)), [false, true]);
+        assert_eq!(health.seen().as_deref(), Some("2001:db8::1: connection refused"));
+        see(&mut health, "192.0.2.1", Some(false), "status 503", 3);
+        assert_eq!((health.is_up(), health.since()), (false, Some(Timestamp(3))));
+        assert_eq!(Family::ALL.map(|family| health.withdraws(family)), [false, false]);
+        see(&mut health, "2001:db8::1", Some(true), "status 200", 4);
+        assert_eq!((health.is_up(), health.since()), (true, Some(Timestamp(4))));
+        assert_eq!(Family::ALL.map(|family| health.withdraws(family)), [true, false]);
+        see(&mut health, "192.0.2.1", Some(true), "status 200", 5);
+        assert_eq!((health.is_up(), health.since()), (true, Some(Timestamp(4))), "up since the first family came up");
+        assert_eq!(Family::ALL.map(|family| health.withdraws(family)), [false, false]);
     }
 }

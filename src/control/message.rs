@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::dns::{Name, Rtype, Ttl};
 use crate::probe::Subject;
 use crate::steering::flip::Percent;
-use crate::steering::pool::{Override, Policy, Role, SiteName, SiteState, Weight};
+use crate::steering::pool::{Family, Override, Policy, Role, SiteName, SiteState, Weight};
 use crate::time::Timestamp;
 
 /// Who says it, and on what ground: beside every change.
@@ -193,6 +193,32 @@ pub struct OverrideRequest {
     /// For the audit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// How an endpoint is, pushed by who knows it. An observation: no generation, no override.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthRequest {
+    /// Whether it is up.
+    pub up: bool,
+    /// For so many seconds that holds.
+    pub for_s: u64,
+    /// Shown in status and log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A pushed value was taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthAnswer {
+    /// The generation, which this does not change.
+    pub generation: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What the endpoint counts as, flap damping included.
+    pub up: bool,
+    /// The value holds until then.
+    pub expires_at: Timestamp,
 }
 
 /// An operator's word over all endpoints of a site.
@@ -444,6 +470,12 @@ pub struct HealthStatus {
     /// It went up and down too often, and counts as down until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_until: Option<Timestamp>,
+    /// Until when what was pushed holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// The family whose addresses are not answered, as its probes fail and those of the other one do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<Family>,
     /// Each address for itself, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PartStatus>,

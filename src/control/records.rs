@@ -8,6 +8,7 @@
 //! | `audit/GENERATION` | [`Past`], the generation with leading zeros, so that keys sort |
 //! | `idempotency/KEY` | [`Repeat`] |
 //! | `seen` | [`Remembered`]: what health was, for the next start |
+//! | `pushed` | [`Expiries`]: until when values that were pushed hold |
 //! | `zone/NAME` | when it was loaded, a line feed, then the last good contents as a master file |
 //! | `forwarder/NAME` | [`Wanted`](crate::control::forwarders::Wanted) of a forwarder |
 //! | `forwarder-audit/INSTANT/NAME/REVISION` | [`AuditEntry`](crate::control::forwarders::AuditEntry) of a forwarder |
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::control::health::Pushed;
 use crate::control::horizons::Known;
 use crate::control::message::AuditEntry;
 use crate::control::state::{PoolState, State};
@@ -51,6 +53,9 @@ pub struct Repeat {
 /// Health by pool, site and subject: whether up, since when.
 pub type Remembered = BTreeMap<Name, BTreeMap<SiteName, BTreeMap<Subject, (bool, Timestamp)>>>;
 
+/// Until when pushed health holds, by pool and site.
+pub type Expiries = BTreeMap<Name, BTreeMap<SiteName, Pushed>>;
+
 /// How the last run ended.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Run {
@@ -67,6 +72,8 @@ pub struct Stored {
     pub horizons: BTreeMap<Name, Known>,
     /// As it was.
     pub health: Remembered,
+    /// As it was.
+    pub pushed: Expiries,
     /// How the last run ended.
     pub run: Run,
 }
@@ -94,6 +101,7 @@ pub enum RecordError {
 pub async fn read(store: &dyn StateStore) -> Result<Stored, RecordError> {
     let mut stored = Stored { run: get(store, RUN).await?.unwrap_or_default(), ..Stored::default() };
     stored.health = get(store, HEALTH).await?.unwrap_or_default();
+    stored.pushed = get(store, PUSHED).await?.unwrap_or_default();
     if let Some(mut state) = get::<State>(store, STATE).await? {
         for (name, pool) in all::<PoolState>(store, "pool/").await? {
             state.pools.insert(name, pool);
@@ -110,6 +118,8 @@ pub async fn read(store: &dyn StateStore) -> Result<Stored, RecordError> {
 pub const STATE: &str = "state";
 /// Key of what health was.
 pub const HEALTH: &str = "seen";
+/// Key of until when pushed health holds.
+pub const PUSHED: &str = "pushed";
 /// Key of how the last run ended.
 pub const RUN: &str = "run";
 

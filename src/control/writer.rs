@@ -10,6 +10,7 @@ mod forwarders;
 mod life;
 mod observe;
 mod override_file;
+mod pushed;
 mod restore;
 mod signing;
 mod view;
@@ -41,7 +42,7 @@ use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
 use crate::probe::{self, Probes, Report};
 use crate::query::{Cookies, Pool, RateLimit, Readers, Snapshot, Union};
-use crate::steering::pool::{Policy, SiteName};
+use crate::steering::pool::{Endpoint, Family, Override, Policy, SiteName};
 use crate::steering::select::Selector;
 use crate::steering::ttl::Change;
 use crate::store::{Revision, StateStore, Write};
@@ -156,6 +157,9 @@ impl Writer {
             Command::Override(origin, pool, site, request, reply) => {
                 _ = reply.send(self.set_override(origin, &pool, &site, request, now).await);
             }
+            Command::Push(origin, pool, site, request, reply) => {
+                _ = reply.send(self.push(&origin, &pool, &site, &request, now));
+            }
             Command::Site(origin, site, request, reply) => {
                 _ = reply.send(self.set_site(origin, &site, request, now).await);
             }
@@ -251,7 +255,14 @@ impl Writer {
     fn pool(&self, index: usize) -> Pool {
         let settings = &self.catalog.settings.pools[index];
         let state = &self.state.pools[&settings.name];
-        let (selector, records) = (self.selector(index), self.catalog.records[index].clone());
+        let selector = self.selector(index);
+        let withdrawn = self.withdrawn(index, &selector);
+        let records = if withdrawn.iter().all(Option::is_none) {
+            self.catalog.records[index].clone()
+        } else {
+            let gone = |endpoint: usize, family| withdrawn[endpoint] == Some(family);
+            Arc::new(self.catalog.records[index].without(settings, gone))
+        };
         let union = (settings.policy == Policy::All).then(|| {
             let given: Vec<usize> = (0..settings.endpoints.len()).filter(|i| selector.answers(*i)).collect();
             Union::new(&records, &given)
@@ -267,6 +278,7 @@ impl Writer {
             records,
             preview: self.catalog.previews[index].clone(),
             union,
+            withdrawn,
             words: state.endpoints.iter().map(EndpointState::word).collect(),
             recorder: self.horizons.recorder(index).clone(),
         }
@@ -284,6 +296,30 @@ impl Writer {
             })
         };
         Selector::new(settings.rules(), Arc::new(state.table.clone()), &state.candidates(healthy))
+    }
+
+    /// For each endpoint of a pool the family of addresses that is not answered, because its probes see it down and the other
+    /// one up. Where that holds for all of several endpoints that are answered it is our own side, or no help: it holds for
+    /// none.
+    fn withdrawn(&self, index: usize, selector: &Selector) -> Box<[Option<Family>]> {
+        let settings = &self.catalog.settings.pools[index];
+        let state = &self.state.pools[&settings.name];
+        let of = |(i, endpoint): (usize, &Endpoint)| {
+            let obeyed = state.endpoints[i].in_force() == Override::Obey && selector.is_up(i);
+            let health = self.health.get(&(settings.name.clone(), endpoint.site.clone())).filter(|_| obeyed)?;
+            Family::ALL.into_iter().find(|family| health.withdraws(*family))
+        };
+        let mut withdrawn: Box<[Option<Family>]> = settings.endpoints.iter().enumerate().map(of).collect();
+        for family in Family::ALL {
+            let having = |i: usize| selector.answers(i) && settings.endpoints[i].has(family);
+            let having: Vec<usize> = (0..withdrawn.len()).filter(|i| having(*i)).collect();
+            if having.len() > 1 && having.iter().all(|i| withdrawn[*i] == Some(family)) {
+                for i in having {
+                    withdrawn[i] = None;
+                }
+            }
+        }
+        withdrawn
     }
 
     /// The change that bounds the TTL of a pool: an operator's that is not confirmed, else the one, also of health, since

@@ -99,6 +99,18 @@ fn read(rtype: Rtype, tokens: &mut Tokens<'_>, origin: &Name, wire: &mut Vec<u8>
     if wire.len() > MAX_RDATA_OCTETS { Err(RdataFault::TooLong { octets: wire.len() }) } else { Ok(()) }
 }
 
+/// The addresses that SVCB and HTTPS hint at: the key of ipv4hint (RFC 9460, 7.3).
+pub const IPV4_HINT: u16 = 4;
+/// The key of ipv6hint.
+pub const IPV6_HINT: u16 = 6;
+
+/// Well-formed `rdata` of SVCB or HTTPS without the parameter `key`; `None` where it has none, or where it is mandatory.
+pub fn without_parameter(rdata: &[u8], key: u16) -> Option<Box<[u8]>> {
+    let (fixed, parameters) = rdata.split_at(2 + name_length(rdata, 2)?); // priority and target
+    let kept = svcb::without(parameters, key)?;
+    Some([fixed, &kept].concat().into())
+}
+
 /// The octets that `text` stands for in base64 (RFC 4648, 4); `None` when it is none. Blanks are passed over.
 pub fn base64(text: &str) -> Option<Vec<u8>> {
     let mut octets = Vec::new();

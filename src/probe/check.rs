@@ -19,8 +19,11 @@ pub(super) struct Check {
 }
 
 impl Check {
-    /// The checks that `target` needs: one for each of its subjects.
+    /// The checks that `target` needs: one for each of its subjects; none where values are pushed.
     pub(super) fn all_of(target: &Target) -> Vec<Self> {
+        if matches!(target.probe.kind, Kind::Push(_)) {
+            return Vec::new();
+        }
         let Settings { interval, timeout, source, .. } = target.probe;
         let of = |subject| Self { subject, kind: filled(target, subject), source, interval, timeout };
         target.subjects().into_iter().map(of).collect()
@@ -73,6 +76,7 @@ impl Check {
                     Kind::Dns(settings) => dns::ask(settings, address, source, phases).await,
                     Kind::Grpc(settings) => grpc::ask(settings, address, source, phases).await,
                     Kind::Prometheus(_) | Kind::Command(_) => unreachable!("they are asked above"),
+                    Kind::Push(_) => unreachable!("it has no checks"),
                 }
             }
             (_, Subject::Endpoint) => unreachable!("without an address there is no subject for these kinds"),
@@ -89,7 +93,7 @@ fn filled(target: &Target, subject: Subject) -> Kind {
         | Kind::Grpc(grpc::Settings { host, .. }) => {
             host.get_or_insert_with(|| target.pool.to_string());
         }
-        Kind::Tcp(_) => {}
+        Kind::Tcp(_) | Kind::Push(_) => {}
         Kind::Dns(settings) => {
             settings.name.get_or_insert_with(|| target.pool.clone());
         }

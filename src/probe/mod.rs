@@ -6,6 +6,7 @@
 //! - Each address is checked and reported for itself, so that a family can be withdrawn alone.
 //! - What goes wrong on our own side (no file descriptor, no memory) is logged, and no observation.
 //! - Endpoints that are asked the same thing at the same address are checked once, and reported each.
+//! - What is pushed is asked by nobody: `control` takes it from the API.
 //! - Checks run on a thread of their own, at a lower priority: they can't delay answers, nor anything else.
 //!
 //! One file for each kind of probe: what it asks (`Settings`) and how (`ask`), in phases that `connect`, `tls` and
@@ -23,6 +24,7 @@ pub mod numbers;
 mod phases;
 mod prober;
 pub mod prometheus;
+pub mod push;
 mod schedule;
 pub mod tcp;
 pub mod tls;
@@ -41,7 +43,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::dns::Name;
 use crate::steering::damping::Damping;
 use crate::steering::health::{Observation, Thresholds};
-use crate::steering::pool::SiteName;
+use crate::steering::pool::{Family, SiteName};
 
 /// A probe as configured: how to ask an endpoint how it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,19 +77,36 @@ pub enum Kind {
     Prometheus(prometheus::Settings),
     /// A program.
     Command(command::Settings),
+    /// Nothing: values come by the API.
+    Push(push::Settings),
 }
 
 impl Kind {
     /// Whether endpoints without an address can't be asked.
     pub fn needs_address(&self) -> bool {
-        !matches!(self, Self::Prometheus(_) | Self::Command(_))
+        !matches!(self, Self::Prometheus(_) | Self::Command(_) | Self::Push(_))
     }
 
     /// Whether each address is asked for itself, where there are any.
     fn is_about_addresses(&self) -> bool {
         match self {
             Self::Prometheus(settings) => ["$address", "$family"].iter().any(|word| settings.query.contains(word)),
+            Self::Push(_) => false,
             _ => true,
+        }
+    }
+
+    /// The word for it in the configuration.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Http(http::Settings { tls: None, .. }) => "http",
+            Self::Http(_) => "https",
+            Self::Tcp(_) => "tcp",
+            Self::Dns(_) => "dns",
+            Self::Grpc(_) => "grpc",
+            Self::Prometheus(_) => "prometheus",
+            Self::Command(_) => "command",
+            Self::Push(_) => "push",
         }
     }
 }
@@ -147,6 +166,16 @@ pub enum Subject {
     Endpoint,
     /// One of its addresses.
     Address(IpAddr),
+}
+
+impl Subject {
+    /// The family of the address that it is about.
+    pub fn family(self) -> Option<Family> {
+        match self {
+            Self::Endpoint => None,
+            Self::Address(address) => Some(Family::of(address)),
+        }
+    }
 }
 
 impl Serialize for Subject {

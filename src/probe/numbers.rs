@@ -73,6 +73,11 @@ impl Numbers {
         self.0.seconds.with_label_values(&[probe]).observe(took.as_secs_f64());
     }
 
+    /// A value for an endpoint of `probe` was pushed.
+    pub fn pushed(&self, probe: &str, up: bool) {
+        self.0.observations.with_label_values(&[probe, if up { "up" } else { "down" }]).inc();
+    }
+
     /// So many different checks are repeated.
     pub(super) fn follow(&self, targets: usize) {
         self.0.targets.set(i64::try_from(targets).unwrap_or(i64::MAX));

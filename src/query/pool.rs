@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::dns::rdata::{IPV4_HINT, IPV6_HINT, without_parameter};
 use crate::dns::wire::CLASS_IN;
 use crate::dns::{Name, Rtype, Ttl};
 use crate::query::union::Union;
 use crate::steering::client::{ByClient, Client};
 use crate::steering::horizon::Recorder;
 use crate::steering::key::{Salt, point};
-use crate::steering::pool::{Endpoint, Settings, SiteName, Word};
+use crate::steering::pool::{Endpoint, Family, Settings, SiteName, Word};
 use crate::steering::select::Selector;
 use crate::steering::ttl::{Change, Cutover, TtlPolicy, served_ttl};
 use crate::time::Timestamp;
@@ -37,6 +38,8 @@ pub struct Pool {
     pub preview: Option<Arc<ByClient>>,
     /// What all of them answer together, where that is the policy.
     pub union: Option<Union>,
+    /// The families that are not answered for each endpoint, for `explain`.
+    pub withdrawn: Box<[Option<Family>]>,
     /// What operators say over the health of each endpoint, for `explain`.
     pub words: Box<[Word]>,
     /// Where answers given are noted, for the horizon.
@@ -79,8 +82,8 @@ impl Pool {
     }
 }
 
-/// The records of all endpoints of a pool. They change only with the configuration.
-#[derive(Debug)]
+/// The records of all endpoints of a pool. They change with the configuration, and where a family is withdrawn.
+#[derive(Clone, Debug)]
 pub struct Records {
     /// The types that at least one endpoint gives.
     types: Box<[Rtype]>,
@@ -91,14 +94,14 @@ pub struct Records {
 }
 
 /// Records of AUTHORITY, each with the place of its TTL.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Denial {
     octets: Box<[u8]>,
     ttls: Box<[u16]>,
 }
 
 /// The RRset of one endpoint and type, as for an owner name at octet 12.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Variant {
     octets: Box<[u8]>,
     records: u16,
@@ -142,14 +145,47 @@ impl Records {
         }
         let mut denials = Vec::new();
         for (place, rtype) in types.iter().enumerate() {
+            // An address type may be withdrawn while the other one stays.
+            let may_be = [Rtype::A, Rtype::AAAA];
+            let may_be = may_be.contains(rtype) && may_be.iter().all(|t| types.contains(t));
             let is_lacked = records.variants.iter().skip(place).step_by(types.len()).any(Option::is_none);
-            denials.push(match denial(*rtype).filter(|_| is_lacked) {
+            denials.push(match denial(*rtype).filter(|_| is_lacked || may_be) {
                 Some((owner, set)) => Some(Denial::new(&owner, &set, &sign(&owner, &set)?)),
                 None => None,
             });
         }
         records.denials = denials.into();
         Ok(records)
+    }
+
+    /// The same where some endpoints are not answered with their addresses of one family: neither in A and AAAA, nor in the
+    /// hints of HTTPS and SVCB, but where these are signed: hints give way to what A and AAAA say (RFC 9460, 7.3).
+    #[must_use]
+    pub fn without(&self, settings: &Settings, withdrawn: impl Fn(usize, Family) -> bool) -> Self {
+        let mut records = self.clone();
+        let types = self.types.len();
+        for (slot, variant) in records.variants.iter_mut().enumerate() {
+            let (endpoint, rtype) = (slot / types, self.types[slot % types]);
+            let gone = |family| withdrawn(endpoint, family);
+            let hint = match rtype {
+                Rtype::A if gone(Family::Ipv4) => {
+                    *variant = None;
+                    continue;
+                }
+                Rtype::AAAA if gone(Family::Ipv6) => {
+                    *variant = None;
+                    continue;
+                }
+                Rtype::HTTPS | Rtype::SVCB if gone(Family::Ipv4) => IPV4_HINT,
+                Rtype::HTTPS | Rtype::SVCB if gone(Family::Ipv6) => IPV6_HINT,
+                _ => continue,
+            };
+            let rdatas = settings.endpoints[endpoint].rdata.iter().find(|(t, _)| *t == rtype);
+            if let (Some(Variant { signed: None, .. }), Some((_, rdatas))) = (&variant, rdatas) {
+                *variant = Some(Variant::new(rtype, &unhinted(rdatas, hint)));
+            }
+        }
+        records
     }
 
     /// The types steered.
@@ -205,6 +241,11 @@ impl Records {
     pub(super) fn target(&self, slot: usize) -> Option<&[u8]> {
         self.variants[slot].as_ref().map(|v| &v.octets[12..])
     }
+}
+
+/// SVCB records without the hint `key`.
+fn unhinted(rdatas: &[Box<[u8]>], key: u16) -> Vec<Box<[u8]>> {
+    rdatas.iter().map(|rdata| without_parameter(rdata, key).unwrap_or_else(|| rdata.clone())).collect()
 }
 
 impl Variant {

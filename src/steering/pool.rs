@@ -1,6 +1,7 @@
 //! A pool as configured: endpoints at sites, and how they are chosen.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -120,6 +121,17 @@ pub struct Endpoint {
     pub rdata: Vec<(Rtype, Vec<Box<[u8]>>)>,
 }
 
+impl Endpoint {
+    /// Whether it has addresses of this family.
+    pub fn has(&self, family: Family) -> bool {
+        let rtype = match family {
+            Family::Ipv4 => Rtype::A,
+            Family::Ipv6 => Rtype::AAAA,
+        };
+        self.rdata.iter().any(|(t, _)| *t == rtype)
+    }
+}
+
 /// How an endpoint is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -220,6 +232,35 @@ pub enum Override {
     /// What the probes say.
     #[default]
     Obey,
+}
+
+/// The family of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// A.
+    Ipv4,
+    /// AAAA.
+    Ipv6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+
+    /// That of `address`.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+        })
+    }
 }
 
 /// An override as it is in force for an endpoint.

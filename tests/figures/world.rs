@@ -75,6 +75,7 @@ pub fn pool(
         records: catalog.records[index].clone(),
         preview: None,
         union: None,
+        withdrawn: Box::default(),
         words: Box::default(),
         recorder: horizons.recorder(index).clone(),
     }

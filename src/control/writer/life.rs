@@ -177,6 +177,11 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
             }
         }
     }
+    for (pool, sites) in stored.pushed {
+        for (site, pushed) in sites {
+            health.entry((pool.clone(), site)).or_default().pushed = Some(pushed);
+        }
+    }
     let published = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
     let numbers = Arc::new(StoreNumbers::default());
     let known = Arc::new(Forwarders::default());
@@ -272,10 +277,10 @@ impl Writer {
         self.watch_prober(now);
         self.sign_due(now).await;
         self.release_held(now);
+        self.expire_pushed(now);
         if self.health_unsaved && now.since(self.saved_health_at) >= HEALTH_EVERY_SECS {
             self.saved_health_at = now;
-            let write = records::put(records::HEALTH, &self.remembered());
-            self.health_unsaved = self.commit(vec![write]).await.is_err();
+            self.health_unsaved = self.commit(self.health_writes().into()).await.is_err();
         }
         for (name, pool) in &self.state.pools {
             let late = pool.cutover.is_some_and(|c| c.at < now);
@@ -336,10 +341,8 @@ impl Writer {
         self.probes = None;
         self.commands.close();
         self.horizons.settle(&self.readers);
-        let mut writes = vec![
-            records::put(records::RUN, &Run { clean: self.readers.left(self.serial) }),
-            records::put(records::HEALTH, &self.remembered()),
-        ];
+        let mut writes = vec![records::put(records::RUN, &Run { clean: self.readers.left(self.serial) })];
+        writes.extend(self.health_writes());
         let pools: Vec<Name> =
             self.state.pools.keys().cloned().chain(self.horizons.departed_pools().cloned()).collect();
         writes.extend(pools.iter().map(|pool| records::put(horizon_key(pool), &self.horizons.known(pool))));

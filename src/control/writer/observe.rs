@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use crate::control::health::EndpointHealth;
 use crate::control::reconcile::Answered;
-use crate::control::records::Remembered;
+use crate::control::records::{self, Expiries, Remembered};
 use crate::control::targets::targets;
 use crate::control::writer::Writer;
 use crate::dns::Name;
-use crate::probe::{Probes, Report, Subject, Target};
+use crate::probe::{Kind, Probes, Report, Subject, Target};
 use crate::query::Pool;
 use crate::steering::pool::SiteName;
 use crate::steering::ttl::Change;
+use crate::store::Write;
 use crate::time::Timestamp;
 
 /// Checks at a time: of a thousand dead targets each keeps its turn for a whole timeout.
@@ -27,6 +28,9 @@ impl Writer {
         let targets = targets(&self.catalog.settings);
         let mut missing: BTreeSet<(Name, SiteName, Subject)> = BTreeSet::new();
         for target in &targets {
+            if matches!(target.probe.kind, Kind::Push(_)) {
+                continue; // nobody asks
+            }
             missing.extend(
                 target.subjects().into_iter().map(|subject| (target.pool.clone(), target.site.clone(), subject)),
             );
@@ -70,6 +74,7 @@ impl Writer {
         self.health.retain(|(pool, site), health| {
             let target = wanted.get(&(pool, site));
             health.retain(|subject| target.is_some_and(|target| target.subjects().contains(subject)));
+            health.pushed = health.pushed.filter(|_| target.is_some_and(|t| matches!(t.probe.kind, Kind::Push(_))));
             target.is_some()
         });
     }
@@ -113,21 +118,27 @@ impl Writer {
         let before = &published.pools[index].selector;
         let endpoints = self.catalog.settings.pools[index].endpoints.len();
         let after = self.selector(index);
-        let changed = after.mode() != before.mode() || (0..endpoints).any(|i| after.answers(i) != before.answers(i));
+        let withdrawn = self.withdrawn(index, &after);
+        let other_family = |i: &usize| withdrawn[*i] != published.pools[index].withdrawn[*i];
+        let changed = after.mode() != before.mode()
+            || (0..endpoints).any(|i| after.answers(i) != before.answers(i) || (after.answers(i) && other_family(&i)));
         // Those who see a site first are few: their change is no doubt about what the others are given.
         let seen_first = self.catalog.previews[index].is_some() && after.is_up(endpoint) != before.is_up(endpoint);
         let (pool, site, subject, seen, mode) =
             (&report.pool, &report.site, &report.subject, &report.detail, after.mode());
         let answered = after.answers(endpoint);
+        if let Some(family) = withdrawn[endpoint].filter(|_| other_family(&endpoint)) {
+            tracing::warn!(%pool, site, "{family} of {site} is withdrawn: the other family is answered alone");
+        }
         match (up != counted, transition.up) {
             (true, true) => tracing::info!(%pool, site, %subject, seen, %mode, answered, "{site} is up again"),
             (true, false) => tracing::warn!(%pool, site, %subject, seen, %mode, answered, "{site} is down"),
             (false, true) => tracing::info!(%pool, site, %subject, seen, "{subject} of {site} is up again"),
-            (false, false) => tracing::warn!(%pool, site, %subject, seen, "{subject} of {site} is down, too"),
+            (false, false) => tracing::warn!(%pool, site, %subject, seen, "{subject} of {site} is down"),
         }
         if changed {
             self.publish_health(index, now);
-        } else if seen_first {
+        } else if seen_first || (0..endpoints).any(|i| other_family(&i)) {
             let catalog = self.catalog.clone();
             self.publish_group(&catalog.groups[index]);
         }
@@ -188,8 +199,19 @@ impl Writer {
         published.pools.iter().flat_map(of).collect()
     }
 
+    /// Makes health durable, for the next start.
+    pub(super) fn health_writes(&self) -> [Write; 2] {
+        let mut pushed = Expiries::new();
+        for ((pool, site), health) in &self.health {
+            if let Some(until) = health.pushed {
+                pushed.entry(pool.clone()).or_default().insert(site.clone(), until);
+            }
+        }
+        [records::put(records::HEALTH, &self.remembered()), records::put(records::PUSHED, &pushed)]
+    }
+
     /// Health as the next start shall find it.
-    pub(super) fn remembered(&self) -> Remembered {
+    fn remembered(&self) -> Remembered {
         let mut all: Remembered = BTreeMap::new();
         for ((pool, site), health) in &self.health {
             for (subject, part) in health.parts() {

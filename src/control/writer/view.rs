@@ -48,6 +48,14 @@ impl Writer {
                     pool.name
                 ));
             }
+            for endpoint in &pool.endpoints {
+                if let Some(at) = endpoint.health.expires_at.filter(|at| *at <= now) {
+                    let (name, site, state) = (&pool.name, &endpoint.site, &endpoint.health.state);
+                    warnings.push(format!(
+                        "pool {name}: what was pushed of {site} has expired at {at}; it counts as {state} until the next value"
+                    ));
+                }
+            }
             if let Some(at) = pool.cutover.filter(|at| *at < now) {
                 warnings.push(format!(
                     "pool {}: its cutover at {at} has passed without a change; the TTL stays {} s until it is cleared or moved",
@@ -113,7 +121,10 @@ impl Writer {
                     role: endpoint.role,
                     forced: endpoint.in_force(),
                     override_by_file: endpoint.by_file.is_some(),
-                    health: self.health_status(&settings.name, &endpoint.site),
+                    health: HealthStatus {
+                        withdrawn: pool.withdrawn.get(i).copied().flatten(),
+                        ..self.health_status(&settings.name, &endpoint.site)
+                    },
                     answered,
                     answers: slots.map(|slot| recorder.answers(slot)).sum(),
                     horizon,
@@ -160,6 +171,8 @@ impl Writer {
             since: checked.and_then(EndpointHealth::since),
             seen: checked.and_then(EndpointHealth::seen),
             held_until: checked.and_then(|health| health.flaps.held_until()),
+            expires_at: checked.and_then(|health| health.pushed).map(|pushed| pushed.until),
+            withdrawn: None,
             parts: checked.map_or_else(Vec::new, parts),
         }
     }
@@ -200,6 +213,8 @@ fn departed(site: SiteName, horizon: Vec<HorizonStatus>) -> EndpointStatus {
             since: None,
             seen: None,
             held_until: None,
+            expires_at: None,
+            withdrawn: None,
             parts: Vec::new(),
         },
         answered: false,

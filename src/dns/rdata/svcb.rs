@@ -96,6 +96,22 @@ pub(super) fn is_well_formed(wire: &[u8]) -> bool {
     octets == wire.len()
 }
 
+/// `wire` without the parameter `number`, where that is there and not mandatory.
+pub(super) fn without(wire: &[u8], number: u16) -> Option<Vec<u8>> {
+    let mandatory = params(wire).next().filter(|(first, _)| *first == MANDATORY).map_or(&[][..], |(_, list)| list);
+    let is_there = params(wire).any(|(key, _)| key == number);
+    if !is_there || mandatory.chunks_exact(2).any(|key| key == number.to_be_bytes()) {
+        return None;
+    }
+    let mut kept = Vec::with_capacity(wire.len());
+    for (key, value) in params(wire).filter(|(key, _)| *key != number) {
+        kept.extend(key.to_be_bytes());
+        kept.extend((value.len() as u16).to_be_bytes());
+        kept.extend(value);
+    }
+    Some(kept)
+}
+
 /// Appends the parameters of `wire`, which is well-formed; `None` when reading would refuse them.
 pub(super) fn write(wire: &[u8], out: &mut String) -> Option<()> {
     if missing(wire).is_some() {
