@@ -18,6 +18,7 @@ use crate::control::Fault;
 use crate::control::message::{
     CutoverRequest, FlipRequest, HealthRequest, OverrideRequest, ReasonRequest, ReloadWish, RestoreRequest, SiteRequest,
 };
+use crate::control::which::{Selector, Which};
 use crate::dns::Name;
 use crate::steering::flip::Percent;
 use crate::steering::pool::{Override, SiteName, SiteState, Weight};
@@ -66,6 +67,7 @@ pub fn flip(object: Map<String, Value>) -> Result<FlipRequest, Vec<Fault>> {
         object,
         &[
             "pools",
+            "select",
             "from",
             "to",
             "percent",
@@ -84,6 +86,7 @@ pub fn flip(object: Map<String, Value>) -> Result<FlipRequest, Vec<Fault>> {
     }
     let request = FlipRequest {
         pools: fields.take_list("pools", name),
+        select: fields.take("select", selector),
         from: fields.take("from", site),
         to: fields.take("to", site),
         percent: fields.take("percent", percent),
@@ -144,6 +147,24 @@ pub fn health(object: Map<String, Value>) -> Result<HealthRequest, Vec<Fault>> {
     fields.end(request)
 }
 
+/// `PUT /overrides`: of which pools, at which site.
+pub fn overrides(object: Map<String, Value>) -> Result<(Which, SiteName, OverrideRequest), Vec<Fault>> {
+    let mut fields = Fields::of(object, &["pools", "select", "site", "override", "reason"]);
+    let which = fields.take_which();
+    let site = fields.require("site", site, "the site of the endpoints");
+    let forced = fields.require("override", forced, "\"up\", \"down\" or \"obey\"");
+    let request = OverrideRequest { forced: forced.unwrap_or_default(), reason: fields.take("reason", text) };
+    fields.end((which, site.unwrap_or_default(), request))
+}
+
+/// `PUT /cutovers`: of which pools.
+pub fn cutovers(object: Map<String, Value>) -> Result<(Which, CutoverRequest), Vec<Fault>> {
+    let mut fields = Fields::of(object, &["pools", "select", "at", "reason"]);
+    let (which, at) = (fields.take_which(), fields.take_cutover());
+    let request = CutoverRequest { at, reason: fields.take("reason", text) };
+    fields.end((which, request))
+}
+
 /// `PUT /sites/{name}`.
 pub fn site_state(object: Map<String, Value>) -> Result<SiteRequest, Vec<Fault>> {
     let mut fields = Fields::of(object, &["state", "reason"]);
@@ -155,14 +176,7 @@ pub fn site_state(object: Map<String, Value>) -> Result<SiteRequest, Vec<Fault>>
 /// `PUT .../cutover`.
 pub fn cutover(object: Map<String, Value>) -> Result<CutoverRequest, Vec<Fault>> {
     let mut fields = Fields::of(object, &["at", "reason"]);
-    let cleared = fields.object.get("at").is_some_and(Value::is_null);
-    let at = if cleared {
-        fields.object.remove("at");
-        None
-    } else {
-        fields.require("at", instant, "an instant such as \"2027-01-15T08:00:00Z\", or null to clear the cutover")
-    };
-    let request = CutoverRequest { at, reason: fields.take("reason", text) };
+    let request = CutoverRequest { at: fields.take_cutover(), reason: fields.take("reason", text) };
     fields.end(request)
 }
 
@@ -207,6 +221,24 @@ impl Fields {
             self.fault(format!("/{field}"), format!("{field} is missing: {wanted}"));
         }
         self.take(field, read)
+    }
+
+    /// `at` of a cutover, which must be there: `null` clears it.
+    fn take_cutover(&mut self) -> Option<Timestamp> {
+        if self.object.get("at").is_some_and(Value::is_null) {
+            self.object.remove("at");
+            return None;
+        }
+        self.require("at", instant, "an instant such as \"2027-01-15T08:00:00Z\", or null to clear the cutover")
+    }
+
+    /// `pools` and `select`, of which one must be there.
+    fn take_which(&mut self) -> Which {
+        let which = Which { pools: self.take_list("pools", name), select: self.take("select", selector) };
+        if which == Which::default() && self.faults.is_empty() {
+            self.fault("/pools", "no pool is named: say pools, or select with a label");
+        }
+        which
     }
 
     fn take_list<T>(&mut self, field: &str, read: impl Fn(&Value) -> Result<T, String>) -> Vec<T> {
@@ -279,6 +311,10 @@ fn site(value: &Value) -> Result<SiteName, String> {
 
 fn name(value: &Value) -> Result<Name, String> {
     Name::parse(&text(value)?, None).map_err(|e| e.to_string())
+}
+
+fn selector(value: &Value) -> Result<Selector, String> {
+    text(value)?.parse()
 }
 
 fn flag(value: &Value) -> Result<bool, String> {

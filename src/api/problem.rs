@@ -8,15 +8,16 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::control::{ControlError, Fault};
+use crate::time::Timestamp;
 
 /// A refusal as it is sent, and as `waypost`'s own subcommands read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// Always `about:blank`: the status says which kind it is.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: Box<str>,
     /// The status in words.
-    pub title: String,
+    pub title: Box<str>,
     /// The HTTP status.
     pub status: u16,
     /// What is wrong and, where it can be said, what to do.
@@ -27,18 +28,22 @@ pub struct Problem {
     /// The generation as it is, when the request was decided on another one or on none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
+    /// When it will be allowed, if it came too early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_at: Option<Timestamp>,
 }
 
 impl Problem {
     /// A refusal with `status`.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
-            kind: "about:blank".to_owned(),
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            kind: "about:blank".into(),
+            title: status.canonical_reason().unwrap_or("Error").into(),
             status: status.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
             generation: None,
+            allowed_at: None,
         }
     }
 }
@@ -48,7 +53,7 @@ impl From<ControlError> for Problem {
         let status = match &error {
             ControlError::Invalid(_) => StatusCode::BAD_REQUEST,
             ControlError::NotFound(_) => StatusCode::NOT_FOUND,
-            ControlError::Conflict(_) => StatusCode::CONFLICT,
+            ControlError::Conflict(_) | ControlError::TooSoon { .. } => StatusCode::CONFLICT,
             ControlError::Stale { .. } => StatusCode::PRECONDITION_FAILED,
             ControlError::Unconditional { .. } => StatusCode::PRECONDITION_REQUIRED,
             ControlError::Unloadable(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -63,6 +68,7 @@ impl From<ControlError> for Problem {
             ControlError::Stale { current, .. } | ControlError::Unconditional { current } => {
                 problem.generation = Some(current);
             }
+            ControlError::TooSoon { allowed_at, .. } => problem.allowed_at = Some(allowed_at),
             _ => {}
         }
         problem

@@ -21,6 +21,7 @@ use crate::api::{Facts, body, dnssec, forwarders, ready, words};
 use crate::control::message::{
     AuditEntry, CutoverRequest, Explanation, FlipRequest, Origin, PoolStatus, SiteStatus, Status,
 };
+use crate::control::which::Which;
 use crate::control::{AuditQuery, Fault, Handle};
 use crate::dns::{Name, Rtype};
 use crate::time::Timestamp;
@@ -59,6 +60,8 @@ pub(super) fn routes(app: App) -> Router {
         .route("/api/v1/pools/{name}/endpoints/{site}/health", put(push_health))
         .route("/api/v1/pools/{name}/forecast", get(forecast))
         .route("/api/v1/pools/{name}/cutover", put(set_cutover).delete(clear_cutover))
+        .route("/api/v1/overrides", put(set_overrides))
+        .route("/api/v1/cutovers", put(set_cutovers))
         .route("/api/v1/sites", get(sites))
         .route("/api/v1/sites/{name}", put(set_site))
         .route("/api/v1/flips", post(flip))
@@ -93,9 +96,12 @@ With the header Authorization: Bearer TOKEN:
   GET    /api/v1/pools/NAME/forecast?from=SITE&to=SITE&percent=5&cap=true
   PUT    /api/v1/pools/NAME/cutover                    {"at": "2027-01-15T08:00:00Z" | null}
   DELETE /api/v1/pools/NAME/cutover
+  PUT    /api/v1/overrides                             {"select": "LABEL", "site": "SITE", "override": "down"}
+  PUT    /api/v1/cutovers                              {"select": "LABEL", "at": "2027-01-15T08:00:00Z" | null}
   GET    /api/v1/sites
   PUT    /api/v1/sites/NAME                            {"state": "active" | "drained" | "retired"}
   POST   /api/v1/flips                                 {"pools": ["NAME"], "from": "SITE", "to": "SITE", "percent": 5}
+                                                       {"select": "LABEL", "from": "SITE", "to": "SITE", "percent": 5}
                                                        {"weights": {"NAME": {"SITE": 95, "SITE": 5}}}
   POST   /api/v1/flips/GENERATION/revert
   POST   /api/v1/flips/GENERATION/confirm
@@ -214,7 +220,7 @@ async fn set_override(
 ) -> Reply {
     let pool = pool_name(&pool)?;
     let (origin, request) = change(&headers, body, body::set_override).await?;
-    let answer = app.control.set_override(origin, pool, site, request).await?;
+    let answer = app.control.set_override(origin, Which::one(pool), site, request).await?;
     Ok(tagged(answer.generation, &answer))
 }
 
@@ -238,7 +244,7 @@ async fn set_cutover(
 ) -> Reply {
     let pool = pool_name(&pool)?;
     let (origin, request) = change(&headers, body, body::cutover).await?;
-    let answer = app.control.set_cutover(origin, pool, request).await?;
+    let answer = app.control.set_cutover(origin, Which::one(pool), request).await?;
     Ok(tagged(answer.generation, &answer))
 }
 
@@ -251,7 +257,19 @@ async fn clear_cutover(
     let pool = pool_name(&pool)?;
     let (origin, request) = change(&headers, body, body::reason).await?;
     let cleared = CutoverRequest { at: None, reason: request.reason };
-    let answer = app.control.set_cutover(origin, pool, cleared).await?;
+    let answer = app.control.set_cutover(origin, Which::one(pool), cleared).await?;
+    Ok(tagged(answer.generation, &answer))
+}
+
+async fn set_overrides(State(app): State<App>, headers: HeaderMap, body: Body) -> Reply {
+    let (origin, (which, site, request)) = change(&headers, body, body::overrides).await?;
+    let answer = app.control.set_override(origin, which, site, request).await?;
+    Ok(tagged(answer.generation, &answer))
+}
+
+async fn set_cutovers(State(app): State<App>, headers: HeaderMap, body: Body) -> Reply {
+    let (origin, (which, request)) = change(&headers, body, body::cutovers).await?;
+    let answer = app.control.set_cutover(origin, which, request).await?;
     Ok(tagged(answer.generation, &answer))
 }
 

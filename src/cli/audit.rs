@@ -76,9 +76,12 @@ fn action(action: &Action) -> String {
         Action::Restore { restored } => format!("back to the weights of generation {restored}"),
         Action::OverrideFile => "override file".to_owned(),
         Action::Override { pool, site, forced } => format!("override {pool} {site} {forced}"),
+        Action::Overrides { pools, site, forced } => format!("override of {} pools at {site} {forced}", pools.len()),
         Action::Site { site, state } => format!("site {site} {state}"),
         Action::Cutover { pool, cutover: Some(at) } => format!("cutover of {pool} at {at}"),
         Action::Cutover { pool, cutover: None } => format!("cutover of {pool} cleared"),
+        Action::Cutovers { pools, cutover: Some(at) } => format!("cutover of {} pools at {at}", pools.len()),
+        Action::Cutovers { pools, cutover: None } => format!("cutover of {} pools cleared", pools.len()),
         Action::Reload => "configuration read again".to_owned(),
     }
 }

@@ -4,6 +4,7 @@ use crate::api::words;
 use crate::cli::client::{ChangeArgs, Client, Failure, ServerArgs, encoded};
 use crate::cli::render::{self, Paint};
 use crate::control::message::{ChangeAnswer, CutoverRequest};
+use crate::control::which::Selector;
 use crate::dns::Name;
 use crate::time::Timestamp;
 
@@ -16,8 +17,11 @@ use crate::time::Timestamp;
 #[group(skip)]
 pub struct Args {
     /// The pool, by owner name
-    #[arg(value_parser = crate::cli::name)]
-    pool: Name,
+    #[arg(value_parser = crate::cli::name, required_unless_present = "select")]
+    pool: Option<Name>,
+    /// The pools with this label, or with all of several, such as web,region=eu
+    #[arg(long, value_name = "LABEL", conflicts_with = "pool")]
+    select: Option<Selector>,
     #[command(flatten)]
     when: When,
     #[command(flatten)]
@@ -44,8 +48,13 @@ struct When {
 pub fn run(args: &Args) -> Result<String, Failure> {
     let client = args.server.client()?;
     let request = CutoverRequest { at: at(&args.when, &client)?, reason: args.change.reason.clone() };
-    let path = format!("/api/v1/pools/{}/cutover", encoded(&args.pool.to_string()));
-    let answer = client.change("PUT", &path, &request, &args.change)?;
+    let answer = if let Some(pool) = &args.pool {
+        let path = format!("/api/v1/pools/{}/cutover", encoded(&pool.to_string()));
+        client.change("PUT", &path, &request, &args.change)?
+    } else {
+        let body = serde_json::json!({"select": args.select, "at": request.at, "reason": request.reason});
+        client.change("PUT", "/api/v1/cutovers", &body, &args.change)?
+    };
     answer.told(|done: &ChangeAnswer| render::change(done, Paint::for_stdout()))
 }
 

@@ -6,6 +6,7 @@ use crate::api::words;
 use crate::cli::client::{ChangeArgs, Client, Failure, ServerArgs};
 use crate::cli::render::{self, Paint};
 use crate::control::message::{FlipAnswer, FlipRequest, Status};
+use crate::control::which::Selector;
 use crate::dns::Name;
 use crate::steering::flip::Percent;
 use crate::steering::pool::{SiteName, Weight};
@@ -31,8 +32,11 @@ pub struct Args {
     percent: Option<Percent>,
     /// The pools to flip, by owner name
     #[arg(long, value_name = "NAME", num_args = 1.., value_parser = crate::cli::name)]
-    #[arg(required_unless_present_any = ["all", "weights"], conflicts_with_all = ["all", "weights"])]
+    #[arg(required_unless_present_any = ["all", "select", "weights"], conflicts_with_all = ["all", "weights"])]
     pool: Vec<Name>,
+    /// The pools with this label, or with all of several, such as web,region=eu
+    #[arg(long, value_name = "LABEL", conflicts_with_all = ["all", "weights"])]
+    select: Option<Selector>,
     /// Flip every pool that has both sites
     #[arg(long, conflicts_with = "weights")]
     all: bool,
@@ -55,7 +59,7 @@ pub struct Args {
 }
 
 const USAGE: &str = "\
-waypost flip [OPTIONS] --from <SITE> --to <SITE> --percent <PERCENT> (--pool <NAME>... | --all)
+waypost flip [OPTIONS] --from <SITE> --to <SITE> --percent <PERCENT> (--pool <NAME>... | --select <LABEL> | --all)
        waypost flip [OPTIONS] --weights <POOL:SITE=WEIGHT,...>";
 
 const EXAMPLES: &str = "\
@@ -63,6 +67,7 @@ Examples:
   waypost flip --from ec2 --to dc1 --percent 5 --pool www.example.org --dry-run
   waypost flip --from ec2 --to dc1 --percent 5 --pool www.example.org --confirm-within 10m
   waypost flip --from ec2 --to dc1 --percent 100 --all --reason \"the move\"
+  waypost flip --from ec2 --to dc1 --percent 100 --select web
   waypost flip --weights www.example.org:ec2=95,dc1=5";
 
 /// One `--weights`.
@@ -78,6 +83,7 @@ fn flip(args: Args, client: &Client, paint: Paint) -> Result<String, Failure> {
     let mut how = args.change;
     let mut request = FlipRequest {
         pools: args.pool,
+        select: args.select,
         from: args.from,
         to: args.to,
         percent: args.percent,

@@ -11,6 +11,7 @@ use super::pools::site_name;
 use super::reader::Value;
 use super::sections::path;
 use super::source::Source;
+use super::values;
 use crate::diagnostic::Diagnostic;
 use crate::steering::client::{ClientRules, Farms, Subnets};
 use crate::steering::pool::{Preview, Site};
@@ -19,13 +20,26 @@ use crate::steering::prefixes::Prefixes;
 /// The longest prefixes that can be a client's: finer ones would tell single people apart (RFC 7871, 11.1).
 const MOST_BITS: (u32, u32) = (32, 56);
 
-/// `[steering]`, and who sees which site first in all pools.
-pub(super) fn steering(section: Option<Value>, sites: &[Site], src: &mut Source) -> (ClientRules, Vec<Preview>) {
+/// What `[steering]` says of all pools.
+#[derive(Default)]
+pub(super) struct OfAllPools {
+    /// Who sees which site first.
+    pub(super) previews: Vec<Preview>,
+    /// The least time from one flip of a pool to the next.
+    pub(super) min_between_flips_secs: u64,
+}
+
+/// `[steering]`.
+pub(super) fn steering(section: Option<Value>, sites: &[Site], src: &mut Source) -> (ClientRules, OfAllPools) {
     let mut rules = ClientRules::default();
-    let Some(mut table) = section.and_then(|s| s.table("[steering]", src)) else { return (rules, Vec::new()) };
+    let Some(mut table) = section.and_then(|s| s.table("[steering]", src)) else {
+        return (rules, OfAllPools::default());
+    };
     let [v4, v6, map, ecs, previews] =
         ["ipv4-prefix", "ipv6-prefix", "prefix-map", "ecs", "preview"].map(|key| table.get(key));
+    let between = table.get("min-between-flips");
     table.finish(src);
+    let min_between_flips_secs = between.map_or(0, |v| values::whole_seconds(&v, src));
     let previews = previews.map_or_else(Vec::new, |v| self::previews(&v, sites, src));
     let bits = |value: Option<Value>, most, default, src: &mut Source| {
         value.and_then(|v| v.integer("a number of bits", 1..=most, src)).map_or(default, |bits| bits as u8)
@@ -43,7 +57,8 @@ pub(super) fn steering(section: Option<Value>, sites: &[Site], src: &mut Source)
     if let Some(value) = ecs {
         rules.subnets = subnets(&value, src);
     }
-    (rules, previews.into_iter().map(|(preview, _)| preview).collect())
+    let previews = previews.into_iter().map(|(preview, _)| preview).collect();
+    (rules, OfAllPools { previews, min_between_flips_secs })
 }
 
 /// `preview = [{ site, networks }]`, each with the place of its site.

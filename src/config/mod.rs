@@ -192,11 +192,11 @@ fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Pla
     let policies = signing::policies(policies, src);
     let zones = sections::zones(zones, &keys, &policies, src);
     let sites = sections::sites(sites, src);
-    let (clients, previews) = clients::steering(steering, &sites, src);
+    let (clients, of_all) = clients::steering(steering, &sites, src);
     let clients = Arc::new(clients);
     let override_file = sections::overrides(overrides, src);
     let probes = probes::probes(probes, src);
-    let surroundings = pools::Surroundings { zones: &zones, sites: &sites, previews: &previews, probes: &probes };
+    let surroundings = pools::Surroundings { zones: &zones, sites: &sites, of_all: &of_all, probes: &probes };
     let (pools, pool_places) = pools::pools(pools, &surroundings, src);
 
     let forwarders = forwarders::forwarders(forwarders, src);

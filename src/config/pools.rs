@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::Range;
 
-use super::clients;
+use super::clients::{self, OfAllPools};
 use super::groups::{self, Read, Said};
 use super::probes::Probe;
 use super::reader::{Table, Value, guess};
@@ -13,7 +13,7 @@ use super::source::Source;
 use super::values::{self, LABEL, label};
 use crate::diagnostic::Place;
 use crate::dns::{Name, Rtype, Ttl};
-use crate::steering::pool::{Endpoint, Policy, Preview, Role, Selection, Settings, Site, Weight};
+use crate::steering::pool::{Endpoint, Handling, Policy, Preview, Role, Selection, Settings, Site, Weight};
 use crate::steering::ttl::{Approach, TtlPolicy};
 use crate::zone::master::parse_rdata;
 
@@ -21,8 +21,7 @@ use crate::zone::master::parse_rdata;
 pub(super) struct Surroundings<'f> {
     pub(super) zones: &'f Zones,
     pub(super) sites: &'f [Site],
-    /// Of all pools that have the site.
-    pub(super) previews: &'f [Preview],
+    pub(super) of_all: &'f OfAllPools,
     pub(super) probes: &'f BTreeMap<String, Probe>,
 }
 
@@ -36,6 +35,7 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
         let [policy, group, min_healthy, trickle] =
             ["policy", "group", "min-healthy", "trickle"].map(|key| table.get(key));
         let [preview, ttl, probe] = ["preview", "ttl", "probe"].map(|key| table.get(key));
+        let [labels, between] = ["labels", "min-between-flips"].map(|key| table.get(key));
         table.finish(src);
 
         let name = name.and_then(|v| Some((values::name(&v, src)?, v.span)));
@@ -70,7 +70,8 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
                 Some((percent, at))
             });
             let at_sites = |site: &str| endpoints.iter().any(|e| e.site == site);
-            let mut previews: Vec<Preview> = around.previews.iter().filter(|p| at_sites(&p.site)).cloned().collect();
+            let mut previews: Vec<Preview> =
+                around.of_all.previews.iter().filter(|p| at_sites(&p.site)).cloned().collect();
             for (own, place) in preview.map_or_else(Vec::new, |v| clients::previews(&v, around.sites, src)) {
                 if !at_sites(&own.site) {
                     src.error(place, format!("pool \"{name}\" has no endpoint at site {:?}", own.site));
@@ -78,8 +79,14 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
                 previews.push(own);
             }
             let selection = Selection { group, previews, ..Selection::default() };
-            let settings = Settings { name, policy: policy.unwrap_or_default(), selection, ttl, probe, endpoints };
-            pools.push(Read { settings, at, policy_said: policy.is_some(), min_healthy, trickle, said });
+            let handling = Handling {
+                labels: labels.map_or_else(Vec::new, |v| self::labels(&v, src)),
+                min_between_flips_secs: between
+                    .map_or(around.of_all.min_between_flips_secs, |v| values::whole_seconds(&v, src)),
+            };
+            let (policy_said, policy) = (policy.is_some(), policy.unwrap_or_default());
+            let settings = Settings { name, policy, selection, ttl, probe, handling, endpoints };
+            pools.push(Read { settings, at, policy_said, min_healthy, trickle, said });
         }
     }
     groups::agree(&mut pools, src);
@@ -90,6 +97,32 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
         src.warning(Some(probe.at.clone()), format!("no pool uses probe {name:?}"));
     }
     pools.into_iter().map(|pool| (pool.settings, src.place(pool.at))).unzip()
+}
+
+/// `labels = ["web", "eu"]`, or `{ tier = "web", region = "eu" }`, which is `tier=web` and `region=eu`.
+fn labels(value: &Value, src: &mut Source) -> Vec<String> {
+    let mut read = BTreeSet::new();
+    if value.is_table() {
+        let Some(table) = value.table("the labels", src) else { return Vec::new() };
+        for (at, v) in table.named() {
+            let key = v.key;
+            if !label(key) {
+                src.error(at, format!("{key:?} is no label: {LABEL}"));
+            }
+            read.extend(v.parsed(LABEL, src, |text| Some(format!("{key}={text}")).filter(|_| label(text))));
+        }
+    } else {
+        for v in value.list("an array of labels, such as [\"web\"], or a table, such as { tier = \"web\" }", src) {
+            let text = v.parsed(LABEL, src, |text| Some(text.to_owned()).filter(|t| label(t)));
+            if let Some(text) = text
+                && !read.insert(text)
+            {
+                let message = format!("{} is written twice", v.written(src));
+                src.error(v.span.clone(), message);
+            }
+        }
+    }
+    read.into_iter().collect()
 }
 
 /// A pool outside the zones served could never answer.

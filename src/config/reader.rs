@@ -140,6 +140,11 @@ impl<'d> Value<'d> {
         if let DeValue::Boolean(flag) = self.what { Some(*flag) } else { None }
     }
 
+    /// Whether it is a table.
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.what, DeValue::Table(_))
+    }
+
     /// A string; `None` when it is another type.
     pub(super) fn as_text(&self) -> Option<&'d str> {
         if let DeValue::String(text) = self.what { Some(text) } else { None }

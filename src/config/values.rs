@@ -74,6 +74,15 @@ pub(super) fn seconds(value: &Value) -> Option<Ttl> {
     }
 }
 
+/// A length of time in whole seconds; 0 where it is none.
+pub(super) fn whole_seconds(value: &Value, src: &mut Source) -> u64 {
+    let made = seconds(value);
+    if made.is_none() {
+        value.must_be("a duration in whole seconds, such as \"5m\" or 300", src);
+    }
+    made.map_or(0, |secs| secs.secs().into())
+}
+
 /// A duration from `least` to a day.
 pub(super) fn duration(value: &Value, least: Duration, src: &mut Source) -> Option<Duration> {
     let made = match value.as_integer() {

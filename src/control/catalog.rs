@@ -108,6 +108,11 @@ impl Catalog {
     pub fn pool_index(&self, name: &Name) -> Option<usize> {
         self.places.get(name).copied()
     }
+
+    /// The pool as configured.
+    pub fn pool(&self, name: &Name) -> Option<&Settings> {
+        self.pool_index(name).map(|index| &self.settings.pools[index])
+    }
 }
 
 /// Pools of one group have one salt, so that they send one client to one site.

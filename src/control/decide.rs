@@ -1,6 +1,6 @@
 //! What a command does to the state. Pure: the state and the instant come in, a proposal goes out; nothing is changed here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::control::error::{ControlError, Fault};
 use crate::control::groups::{others, spread};
@@ -62,7 +62,7 @@ pub fn flip(
         faults.push(Fault::new("/confirm_within", "a flip waits to be confirmed for 1 s at least and 7 days at most"));
     }
     let weights = if request.weights.is_empty() {
-        weights_by_percent(state, request, &mut faults)
+        weights_by_percent(state, settings, request, &mut faults)
     } else {
         weights_in_full(state, request, &mut faults)
     };
@@ -70,10 +70,17 @@ pub fn flip(
         return Err(ControlError::Invalid(faults));
     }
     refuse_waiting(state, weights.keys().flat_map(|name| [name].into_iter().chain(others(state, name).map(|o| o.0))))?;
+    let settings = by_name(settings);
+    let mut warnings = Vec::new();
+    if let Err(early) = refuse_soon(state, &settings, weights.keys(), now) {
+        if !request.dry_run {
+            return Err(early);
+        }
+        warnings.push(early.to_string());
+    }
     let confirm_by = request.confirm_within_s.map(|s| now.after(s));
     let confirmed = if confirm_by.is_some() { None } else { Some(now) };
     let mut touched = BTreeMap::new();
-    let mut warnings = Vec::new();
     for (name, weights) in weights {
         let mut pool = state.pools[&name].clone();
         let gains = |(i, e): &(usize, &EndpointState)| weights[*i] > e.weight;
@@ -104,7 +111,7 @@ pub fn flip(
         set_weights(&mut pool, &weights, table, Change { at: now, confirmed });
         refuse_nothing(&name, &pool)?;
         if confirmed.is_some() {
-            finish_cutover(&name, &mut pool, settings, now, &mut warnings);
+            finish_cutover(&name, &mut pool, settings.get(&name).copied(), now, &mut warnings);
         }
         touched.insert(name, pool);
     }
@@ -131,6 +138,33 @@ pub fn refuse_waiting<'a>(state: &State, pools: impl Iterator<Item = &'a Name>) 
         }
     }
     Ok(())
+}
+
+/// When `pool` may be flipped again; `None`: it may.
+pub fn flip_allowed_at(pool: &PoolState, settings: &Settings) -> Option<Timestamp> {
+    let min_secs = settings.handling.min_between_flips_secs;
+    pool.flipped.filter(|_| min_secs > 0).map(|flipped| flipped.after(min_secs))
+}
+
+/// Refuses to flip `pools` while one of them, or of their groups, was flipped not long ago.
+fn refuse_soon<'a>(
+    state: &State,
+    settings: &HashMap<&Name, &Settings>,
+    pools: impl Iterator<Item = &'a Name>,
+    now: Timestamp,
+) -> Result<(), ControlError> {
+    let all = pools.flat_map(|name| [name].into_iter().chain(others(state, name).map(|other| other.0)));
+    let early = all.filter_map(|name| {
+        let (pool, settings) = (state.pools.get(name)?, settings.get(name)?);
+        let allowed_at = flip_allowed_at(pool, settings).filter(|at| *at > now)?;
+        Some((allowed_at, name, pool.flipped?, settings.handling.min_between_flips_secs))
+    });
+    match early.max_by_key(|(allowed_at, ..)| *allowed_at) {
+        None => Ok(()),
+        Some((allowed_at, pool, flipped, min_secs)) => {
+            Err(ControlError::TooSoon { pool: pool.clone(), flipped, min_secs, allowed_at })
+        }
+    }
 }
 
 /// Takes pools back to the weights and share tables of `before`. `by` is how it is told.
@@ -190,10 +224,11 @@ pub fn confirm(
         return Err(ControlError::NotFound(format!("no flip of generation {generation} waits to be confirmed")));
     };
     let (mut touched, mut warnings) = (BTreeMap::new(), Vec::new());
+    let settings = by_name(settings);
     for name in &waiting.pools {
         if let Some(mut pool) = state.pools.get(name).cloned() {
             pool.change = pool.change.map(|c| Change { confirmed: Some(c.confirmed.unwrap_or(now)), ..c });
-            finish_cutover(name, &mut pool, settings, now, &mut warnings);
+            finish_cutover(name, &mut pool, settings.get(name).copied(), now, &mut warnings);
             touched.insert(name.clone(), pool);
         }
     }
@@ -201,24 +236,31 @@ pub fn confirm(
     Ok(Proposal { action: Action::Confirm { confirmed: generation }, touched, site: None, pending, warnings })
 }
 
-/// An operator's word over the health of one endpoint.
+/// An operator's word over the health of the endpoints of `pools` at `site`.
 ///
 /// # Errors
 /// Not found; a conflict when nothing would be left to answer.
 pub fn set_override(
     state: &State,
-    name: &Name,
+    pools: BTreeSet<Name>,
     site: &str,
     request: &OverrideRequest,
     now: Timestamp,
 ) -> Result<Proposal, ControlError> {
-    let mut pool = pool_of(state, name)?.clone();
-    let endpoint = pool.endpoint(site).ok_or_else(|| no_site(&pool, name, site))?;
-    pool.endpoints[endpoint].forced = request.forced;
-    refuse_nothing(name, &pool)?;
-    pool.change = Some(unconfirmed_or(pool.change, now));
-    let action = Action::Override { pool: name.clone(), site: site.to_owned(), forced: request.forced };
-    let mut touched = [(name.clone(), pool)].into();
+    let mut touched = BTreeMap::new();
+    for name in &pools {
+        let mut pool = pool_of(state, name)?.clone();
+        let endpoint = pool.endpoint(site).ok_or_else(|| no_site(&pool, name, site))?;
+        pool.endpoints[endpoint].forced = request.forced;
+        refuse_nothing(name, &pool)?;
+        pool.change = Some(unconfirmed_or(pool.change, now));
+        touched.insert(name.clone(), pool);
+    }
+    let (site, forced) = (site.to_owned(), request.forced);
+    let action = match only(pools) {
+        Ok(pool) => Action::Override { pool, site, forced },
+        Err(pools) => Action::Overrides { pools, site, forced },
+    };
     let warnings = spread(state, &mut touched)?;
     Ok(Proposal { action, touched, site: None, pending: state.pending.clone(), warnings })
 }
@@ -252,26 +294,31 @@ pub fn set_site(state: &State, site: &str, to: SiteState, now: Timestamp) -> Res
     Ok(Proposal { action, touched, site, pending: state.pending.clone(), warnings: Vec::new() })
 }
 
-/// Sets, moves or clears the planned instant of one pool.
+/// Sets, moves or clears the planned instant of `pools`.
 ///
 /// # Errors
 /// Not found; an instant that has passed.
 pub fn set_cutover(
     state: &State,
-    name: &Name,
+    pools: BTreeSet<Name>,
     request: &CutoverRequest,
     now: Timestamp,
 ) -> Result<Proposal, ControlError> {
-    let mut pool = pool_of(state, name)?.clone();
     if let Some(at) = request.at
         && at <= now
     {
         let detail = format!("{at} has passed: it is {now}");
         return Err(ControlError::Invalid(vec![Fault::new("/at", detail)]));
     }
-    pool.cutover = request.at.map(|at| Cutover { at });
-    let action = Action::Cutover { pool: name.clone(), cutover: request.at };
-    let mut touched = [(name.clone(), pool)].into();
+    let mut touched = BTreeMap::new();
+    for name in &pools {
+        let pool = PoolState { cutover: request.at.map(|at| Cutover { at }), ..pool_of(state, name)?.clone() };
+        touched.insert(name.clone(), pool);
+    }
+    let action = match only(pools) {
+        Ok(pool) => Action::Cutover { pool, cutover: request.at },
+        Err(pools) => Action::Cutovers { pools, cutover: request.at },
+    };
     let warnings = spread(state, &mut touched)?;
     Ok(Proposal { action, touched, site: None, pending: state.pending.clone(), warnings })
 }
@@ -283,9 +330,10 @@ pub fn changes(
     settings: &[Settings],
     now: Timestamp,
 ) -> Vec<PoolChange> {
+    let settings = by_name(settings);
     let change = |(name, after): (&Name, &PoolState)| {
         let old = before.pools.get(name);
-        let policy = settings.iter().find(|s| s.name == *name).map(|s| s.ttl);
+        let policy = settings.get(name).map(|s| s.ttl);
         let endpoints = after.endpoints.iter().enumerate().map(|(i, e)| {
             let was = old.and_then(|o| Some((o, o.endpoint(&e.site)?)));
             EndpointChange {
@@ -314,6 +362,17 @@ pub fn percent(part: f64) -> f64 {
     (part * 1_000_000.0).round() / 10_000.0
 }
 
+/// The one pool, or all of them.
+fn only(pools: BTreeSet<Name>) -> Result<Name, Vec<Name>> {
+    let mut pools: Vec<Name> = pools.into_iter().collect();
+    if pools.len() == 1 { Ok(pools.remove(0)) } else { Err(pools) }
+}
+
+/// Thousands of pools are looked up one by one.
+fn by_name(settings: &[Settings]) -> HashMap<&Name, &Settings> {
+    settings.iter().map(|pool| (&pool.name, pool)).collect()
+}
+
 fn pool_of<'s>(state: &'s State, name: &Name) -> Result<&'s PoolState, ControlError> {
     state.pools.get(name).ok_or_else(|| ControlError::NotFound(format!("no pool {name}")))
 }
@@ -329,6 +388,7 @@ fn set_weights(pool: &mut PoolState, weights: &[Weight], table: crate::steering:
     }
     pool.table = table;
     pool.change = Some(change);
+    pool.flipped = Some(change.at);
 }
 
 /// A change at `now` that needs no confirmation. A flip that waits for one is not confirmed by it.
@@ -350,12 +410,12 @@ fn refuse_nothing(name: &Name, pool: &PoolState) -> Result<(), ControlError> {
 fn finish_cutover(
     name: &Name,
     pool: &mut PoolState,
-    settings: &[Settings],
+    settings: Option<&Settings>,
     now: Timestamp,
     warnings: &mut Vec<String>,
 ) {
     let Some(cutover) = pool.cutover else { return };
-    let low = settings.iter().find(|s| s.name == *name).map_or(0, |s| s.ttl.low.secs());
+    let low = settings.map_or(0, |s| s.ttl.low.secs());
     if now.after(u64::from(low)) >= cutover.at {
         pool.cutover = None;
     } else {
@@ -366,9 +426,14 @@ fn finish_cutover(
     }
 }
 
-fn weights_by_percent(state: &State, request: &FlipRequest, faults: &mut Vec<Fault>) -> BTreeMap<Name, Vec<Weight>> {
+fn weights_by_percent(
+    state: &State,
+    settings: &[Settings],
+    request: &FlipRequest,
+    faults: &mut Vec<Fault>,
+) -> BTreeMap<Name, Vec<Weight>> {
     let mut weights = BTreeMap::new();
-    if request.pools.is_empty() {
+    if request.pools.is_empty() && request.select.is_none() {
         faults.push(Fault::new("/pools", "no pool is named (or say \"weights\" in full)"));
     }
     for (key, missing) in
@@ -382,8 +447,13 @@ fn weights_by_percent(state: &State, request: &FlipRequest, faults: &mut Vec<Fau
         let site = request.from.as_deref().unwrap_or_default();
         faults.push(Fault::new("/to", format!("\"from\" and \"to\" are the same site {site:?}")));
     }
-    for (i, name) in request.pools.iter().enumerate() {
-        let pointer = format!("/pools/{i}");
+    let selected = request.select.as_ref().map_or(Ok(Vec::new()), |select| select.names(settings));
+    let selected = selected.unwrap_or_else(|detail| {
+        faults.push(Fault::new("/select", detail));
+        Vec::new()
+    });
+    let named = request.pools.iter().enumerate().map(|(i, name)| (format!("/pools/{i}"), name));
+    for (pointer, name) in named.chain(selected.iter().map(|name| ("/select".to_owned(), name))) {
         let Some(pool) = state.pools.get(name) else {
             faults.push(Fault::new(pointer, format!("no pool {name}")));
             continue;
@@ -411,8 +481,14 @@ fn weights_by_percent(state: &State, request: &FlipRequest, faults: &mut Vec<Fau
 
 fn weights_in_full(state: &State, request: &FlipRequest, faults: &mut Vec<Fault>) -> BTreeMap<Name, Vec<Weight>> {
     let mut weights = BTreeMap::new();
-    if request.from.is_some() || request.to.is_some() || request.percent.is_some() || !request.pools.is_empty() {
-        let detail = "\"weights\" says it in full: it doesn't go with \"pools\", \"from\", \"to\" or \"percent\"";
+    if request.from.is_some()
+        || request.to.is_some()
+        || request.percent.is_some()
+        || !request.pools.is_empty()
+        || request.select.is_some()
+    {
+        let detail =
+            "\"weights\" says it in full: it doesn't go with \"pools\", \"select\", \"from\", \"to\" or \"percent\"";
         faults.push(Fault::new("/weights", detail));
     }
     for (name, sites) in &request.weights {

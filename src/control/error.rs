@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::dns::Name;
+use crate::time::Timestamp;
+
 /// A command that was not carried out. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
@@ -15,6 +18,21 @@ pub enum ControlError {
     /// in the way.
     #[error("{0}")]
     Conflict(String),
+    /// A pool may not be flipped again so soon.
+    #[error(
+        "pool {pool} was flipped at {flipped}, and {min_secs} s must lie between its flips: from {allowed_at} on it may be \
+         flipped again (taking back is always allowed)"
+    )]
+    TooSoon {
+        /// The one that must wait longest.
+        pool: Name,
+        /// When it was flipped.
+        flipped: Timestamp,
+        /// The least time between its flips.
+        min_secs: u64,
+        /// When all pools of the request may be flipped.
+        allowed_at: Timestamp,
+    },
     /// The state has moved on: the generation named is not the newest.
     #[error("the generation is {current}, not {given}: look at what changed, then say it again")]
     Stale {

@@ -9,8 +9,9 @@ use crate::dns::Name;
 /// The other pools of the group of `name`.
 pub fn others<'s>(state: &'s State, name: &'s Name) -> impl Iterator<Item = (&'s Name, &'s PoolState)> {
     let group = state.pools.get(name).and_then(|pool| pool.group.as_ref());
-    let same = move |pool: &PoolState| group.is_some() && pool.group.as_ref() == group;
-    state.pools.iter().filter(move |(other, pool)| *other != name && same(pool))
+    let same = move |pool: &PoolState| pool.group.as_ref() == group;
+    let all = group.is_some().then(|| state.pools.iter()).into_iter().flatten(); // not thousands for each of thousands
+    all.filter(move |(other, pool)| *other != name && same(pool))
 }
 
 /// Changes with each pool of `touched` the others of its group too. Gives what the operator should know of it.

@@ -15,6 +15,7 @@ use crate::control::message::{
     HealthRequest, Origin, OverrideRequest, ReasonRequest, ReloadWish, RestoreRequest, SiteRequest, Status,
 };
 use crate::control::numbers::StoreNumbers;
+use crate::control::which::Which;
 use crate::control::zones::{ZoneChange, ZoneChanged, ZoneError, ZoneEvent};
 use crate::dns::{Name, Rtype};
 use crate::probe;
@@ -36,10 +37,10 @@ pub(super) enum Command {
     Revert(Origin, u64, ReasonRequest, Reply<FlipAnswer>),
     Restore(Origin, RestoreRequest, Reply<FlipAnswer>),
     Confirm(Origin, u64, ReasonRequest, Reply<ChangeAnswer>),
-    Override(Origin, Name, String, OverrideRequest, Reply<ChangeAnswer>),
+    Override(Origin, Which, String, OverrideRequest, Reply<ChangeAnswer>),
     Push(Origin, Name, String, HealthRequest, Reply<HealthAnswer>),
     Site(Origin, String, SiteRequest, Reply<ChangeAnswer>),
-    Cutover(Origin, Name, CutoverRequest, Reply<ChangeAnswer>),
+    Cutover(Origin, Which, CutoverRequest, Reply<ChangeAnswer>),
     Reload(Origin, ReloadWish, Reply<ChangeAnswer>),
     Forwarder(Origin, Option<String>, String, forwarders::Change, Option<String>, Reply<forwarders::Answer>),
     ForwarderAudit(AuditQuery, Reply<Vec<forwarders::AuditEntry>>),
@@ -128,15 +129,15 @@ impl Handle {
         self.ask(|reply| Command::Confirm(origin, generation, r, reply)).await
     }
 
-    /// Says an operator's word over the health of the endpoint of `pool` at `site`.
+    /// Says an operator's word over the health of the endpoints of these pools at `site`.
     pub async fn set_override(
         &self,
         origin: Origin,
-        pool: Name,
+        which: Which,
         site: String,
         request: OverrideRequest,
     ) -> Result<ChangeAnswer, ControlError> {
-        self.ask(|reply| Command::Override(origin, pool, site, request, reply)).await
+        self.ask(|reply| Command::Override(origin, which, site, request, reply)).await
     }
 
     /// Pushes a value for the health of the endpoint of `pool` at `site`.
@@ -155,14 +156,14 @@ impl Handle {
         self.ask(|reply| Command::Site(origin, site, r, reply)).await
     }
 
-    /// Sets, moves or clears the cutover of `pool`.
+    /// Sets, moves or clears the cutover of these pools.
     pub async fn set_cutover(
         &self,
         origin: Origin,
-        pool: Name,
+        which: Which,
         r: CutoverRequest,
     ) -> Result<ChangeAnswer, ControlError> {
-        self.ask(|reply| Command::Cutover(origin, pool, r, reply)).await
+        self.ask(|reply| Command::Cutover(origin, which, r, reply)).await
     }
 
     /// How a zone is signed.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::which::Selector;
 use crate::dns::{Name, Rtype, Ttl};
 use crate::probe::Subject;
 use crate::steering::flip::Percent;
@@ -40,6 +41,9 @@ pub struct FlipRequest {
     /// With `from`, `to`, `percent`: the pools to flip.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<Name>,
+    /// And those with these labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub select: Option<Selector>,
     /// The site that gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<SiteName>,
@@ -379,6 +383,12 @@ pub struct PoolStatus {
     pub group: Option<String>,
     /// `normal`, `spare` or `fail-open`.
     pub mode: String,
+    /// What it can be selected by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// Until then flips are refused, as the last one was not long ago; `null`: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flip_allowed_at: Option<Timestamp>,
     /// The types it steers.
     pub types: Vec<Rtype>,
     /// TTLs.
@@ -587,6 +597,16 @@ pub enum Action {
         #[serde(rename = "override")]
         forced: Override,
     },
+    /// An operator's word over the health of a site's endpoints in several pools.
+    Overrides {
+        /// The pools.
+        pools: Vec<Name>,
+        /// The endpoints' site.
+        site: SiteName,
+        /// The word.
+        #[serde(rename = "override")]
+        forced: Override,
+    },
     /// An operator's word over a site.
     Site {
         /// Which.
@@ -600,6 +620,13 @@ pub enum Action {
     Cutover {
         /// The pool.
         pool: Name,
+        /// When; `null`: cleared.
+        cutover: Option<Timestamp>,
+    },
+    /// A planned instant of several pools.
+    Cutovers {
+        /// The pools.
+        pools: Vec<Name>,
         /// When; `null`: cleared.
         cutover: Option<Timestamp>,
     },

@@ -23,6 +23,7 @@ pub mod records;
 pub mod state;
 pub mod targets;
 mod updates;
+pub mod which;
 mod writer;
 pub mod zones;
 

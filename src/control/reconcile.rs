@@ -177,7 +177,8 @@ fn carry_over(old: &PoolState, settings: &Settings) -> PoolState {
     let TtlPolicy { normal, low, .. } = settings.ttl;
     let (fingerprint, types) = (fingerprint(settings), settings.types());
     let group = settings.selection.group.clone();
-    PoolState { group, endpoints, table, cutover: old.cutover, change: old.change, normal, low, fingerprint, types }
+    let PoolState { cutover, change, flipped, .. } = *old;
+    PoolState { group, endpoints, table, cutover, change, flipped, normal, low, fingerprint, types }
 }
 
 #[cfg(test)]
@@ -209,6 +210,7 @@ pub(super) mod tests {
             selection: Selection::default(),
             ttl,
             probe: None,
+            handling: crate::steering::pool::Handling::default(),
             endpoints: weights.iter().map(endpoint).collect(),
         }
     }

@@ -45,6 +45,9 @@ pub struct PoolState {
     pub cutover: Option<Cutover>,
     /// The last change by an operator.
     pub change: Option<Change>,
+    /// The last time that weights were changed, or taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flipped: Option<Timestamp>,
     /// The normal TTL in force: after an unclean stop it bounds what had been served.
     pub normal: Ttl,
     /// The low TTL in force, which says how fast a TTL grew after a change.
@@ -110,7 +113,8 @@ impl PoolState {
         let TtlPolicy { normal, low, .. } = settings.ttl;
         let (fingerprint, types) = (fingerprint(settings), settings.types());
         let group = settings.selection.group.clone();
-        Self { group, endpoints, table, cutover: None, change: None, normal, low, fingerprint, types }
+        let (cutover, change, flipped) = (None, None, None);
+        Self { group, endpoints, table, cutover, change, flipped, normal, low, fingerprint, types }
     }
 
     /// Takes over what pools of a group have in common from another one, whose endpoints are at the same sites in the same
@@ -119,6 +123,7 @@ impl PoolState {
         self.endpoints.clone_from(&lead.endpoints);
         self.table.clone_from(&lead.table);
         self.cutover = lead.cutover.or(self.cutover);
+        self.flipped = lead.flipped.max(self.flipped);
     }
 
     /// Says of the endpoint at `site` how its site is. One that is retired gives what it has to the others.

@@ -154,8 +154,8 @@ impl Writer {
             Command::Confirm(origin, generation, request, reply) => {
                 _ = reply.send(self.confirm(origin, generation, request, now).await);
             }
-            Command::Override(origin, pool, site, request, reply) => {
-                _ = reply.send(self.set_override(origin, &pool, &site, request, now).await);
+            Command::Override(origin, which, site, request, reply) => {
+                _ = reply.send(self.set_override(origin, &which, &site, request, now).await);
             }
             Command::Push(origin, pool, site, request, reply) => {
                 _ = reply.send(self.push(&origin, &pool, &site, &request, now));
@@ -163,8 +163,8 @@ impl Writer {
             Command::Site(origin, site, request, reply) => {
                 _ = reply.send(self.set_site(origin, &site, request, now).await);
             }
-            Command::Cutover(origin, pool, request, reply) => {
-                _ = reply.send(self.set_cutover(origin, &pool, request, now).await);
+            Command::Cutover(origin, which, request, reply) => {
+                _ = reply.send(self.set_cutover(origin, &which, request, now).await);
             }
             Command::Reload(origin, request, reply) => self.reload(ReloadRequest { origin, request, reply }),
             Command::Forwarder(origin, reason, name, change, token, reply) => {

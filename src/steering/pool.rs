@@ -60,6 +60,8 @@ pub struct Settings {
     pub ttl: TtlPolicy,
     /// The probe that tells the endpoints' health, by name; none = always up.
     pub probe: Option<String>,
+    /// How operators handle it.
+    pub handling: Handling,
     /// At least one; a site at most once.
     pub endpoints: Vec<Endpoint>,
 }
@@ -84,6 +86,15 @@ impl Settings {
         types.dedup();
         types
     }
+}
+
+/// How operators handle a pool. No answer depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Handling {
+    /// What it can be selected by; sorted, none twice. One that was written with a value is `key=value`.
+    pub labels: Vec<String>,
+    /// The least time from one flip to the next.
+    pub min_between_flips_secs: u64,
 }
 
 /// What a pool's choice goes by, beside policy, weights and health.

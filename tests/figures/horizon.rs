@@ -302,12 +302,12 @@ impl<'c> Night<'c> {
         let proposal = match kind {
             0 => {
                 let request = CutoverRequest { at: Some(now.after(ahead)), reason: None };
-                decide::set_cutover(&process.state, &self.name, &request, now)
+                decide::set_cutover(&process.state, [self.name.clone()].into(), &request, now)
             }
             1 => {
                 let forced = if percent == 0 { Override::Down } else { Override::Obey };
                 let request = OverrideRequest { forced, reason: None };
-                decide::set_override(&process.state, &self.name, SITES[from], &request, now)
+                decide::set_override(&process.state, [self.name.clone()].into(), SITES[from], &request, now)
             }
             _ => {
                 let request = FlipRequest {

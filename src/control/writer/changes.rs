@@ -17,6 +17,7 @@ use crate::control::message::{
 use crate::control::reconcile::reconcile;
 use crate::control::records::{self, Past, RecordError, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
 use crate::control::state::{PoolState, State};
+use crate::control::which::Which;
 use crate::control::writer::view::{tell_zones, warn_of};
 use crate::control::writer::{ReloadRequest, Reloaded, SELF, Writer};
 use crate::diagnostic::Diagnostic;
@@ -132,20 +133,23 @@ impl Writer {
     pub(super) async fn set_override(
         &mut self,
         origin: Origin,
-        pool: &Name,
+        which: &Which,
         site: &str,
         request: OverrideRequest,
         now: Timestamp,
     ) -> Result<ChangeAnswer, ControlError> {
-        let change = format!("override {site} of {}", pool.to_lowercase());
+        let change = format!("override {site} of {which}");
         if let Some(first) = self.repeated(&origin, &change).await? {
             return Ok(first);
         }
         check_condition(origin.condition, self.state.generation, false)?;
-        let proposal = decide::set_override(&self.state, pool, site, &request, now)?;
+        let pools = which.names(&self.catalog.settings.pools)?;
+        let proposal = decide::set_override(&self.state, pools.clone(), site, &request, now)?;
         let answer = ChangeAnswer { warnings: proposal.warnings.clone(), ..self.change_answer(now) };
         self.make(&origin, request.reason, proposal, now, repeat(&origin, &change, &answer, now)).await?;
-        self.end_damping(pool, site);
+        for pool in &pools {
+            self.end_damping(pool, site);
+        }
         Ok(answer)
     }
 
@@ -170,16 +174,16 @@ impl Writer {
     pub(super) async fn set_cutover(
         &mut self,
         origin: Origin,
-        pool: &Name,
+        which: &Which,
         request: CutoverRequest,
         now: Timestamp,
     ) -> Result<ChangeAnswer, ControlError> {
-        let change = format!("cutover of {}", pool.to_lowercase());
+        let change = format!("cutover of {which}");
         if let Some(first) = self.repeated(&origin, &change).await? {
             return Ok(first);
         }
         check_condition(origin.condition, self.state.generation, false)?;
-        let proposal = decide::set_cutover(&self.state, pool, &request, now)?;
+        let proposal = decide::set_cutover(&self.state, which.names(&self.catalog.settings.pools)?, &request, now)?;
         let mut answer = ChangeAnswer { warnings: proposal.warnings.clone(), ..self.change_answer(now) };
         if let Some(cutover) = request.at.map(|at| Cutover { at }) {
             let clear = proposal.touched.keys().filter_map(|pool| self.caches_clear_at(pool, cutover, now)).max();
@@ -200,7 +204,7 @@ impl Writer {
 
     /// When no cache holds an answer of `pool` with a TTL above `low`, if `cutover` is set now.
     fn caches_clear_at(&self, pool: &Name, cutover: Cutover, now: Timestamp) -> Option<Timestamp> {
-        let policy = self.catalog.settings.pools.iter().find(|p| p.name == *pool)?.ttl;
+        let policy = self.catalog.pool(pool)?.ttl;
         let (planned, changed) = (self.state.pools.get(pool)?.cutover, self.change_of(pool));
         let largest = largest_ttl(&policy, planned.as_ref(), changed.as_ref(), now);
         let given = self.horizons.known(pool).values().flat_map(BTreeMap::values).max().copied();
@@ -359,7 +363,7 @@ impl Writer {
         }
         let mut writes = Vec::new();
         for name in &self.unsettled {
-            let policy = self.catalog.settings.pools.iter().find(|p| p.name == *name).map(|p| p.ttl);
+            let policy = self.catalog.pool(name).map(|p| p.ttl);
             if let (Some(old), Some(policy)) = (before.pools.get(name), policy) {
                 writes.push(records::put(horizon_key(name), &self.horizons.bound(name, old, &policy, now)));
             }
@@ -382,7 +386,7 @@ impl Writer {
         let mut before = BTreeMap::new();
         for (name, pool) in touched {
             let old = self.state.pools.get(name);
-            let policy = catalog.settings.pools.iter().find(|p| p.name == *name).map(|p| p.ttl);
+            let policy = catalog.pool(name).map(|p| p.ttl);
             if let (Some(old), Some(policy)) = (old, policy) {
                 writes.push(records::put(horizon_key(name), &self.horizons.bound(name, old, &policy, now)));
             }
@@ -404,7 +408,7 @@ impl Writer {
         let mut pools = decide::changes(before, &proposal.touched, settings, now);
         let mut undo_s = 0;
         for change in &mut pools {
-            let Some(policy) = settings.iter().find(|s| s.name == change.name).map(|s| s.ttl) else { continue };
+            let Some(policy) = self.catalog.pool(&change.name).map(|s| s.ttl) else { continue };
             let after = &proposal.touched[&change.name];
             let ttl = largest_ttl(&policy, after.cutover.as_ref(), after.change.as_ref(), now);
             undo_s = undo_s.max(expires(now, ttl).since(now));
@@ -601,9 +605,11 @@ fn is_flip(action: &Action) -> bool {
         Action::Start
         | Action::Confirm { .. }
         | Action::Override { .. }
+        | Action::Overrides { .. }
         | Action::Site { .. }
         | Action::OverrideFile
         | Action::Cutover { .. }
+        | Action::Cutovers { .. }
         | Action::Reload => false,
     }
 }
@@ -645,10 +651,13 @@ fn tell(entry: &AuditEntry) {
         Action::Confirm { confirmed } => format!("flip of generation {confirmed} confirmed"),
         Action::Restore { restored } => format!("weights of generation {restored} restored"),
         Action::Override { pool, site, forced } => format!("override of {pool} at {site}: {forced}"),
+        Action::Overrides { pools, site, forced } => format!("override of {} pools at {site}: {forced}", pools.len()),
         Action::Site { site, state } => format!("site {site}: {state}"),
         Action::OverrideFile => "override file".to_owned(),
         Action::Cutover { pool, cutover: Some(at) } => format!("cutover of {pool} at {at}"),
         Action::Cutover { pool, cutover: None } => format!("cutover of {pool} cleared"),
+        Action::Cutovers { pools, cutover: Some(at) } => format!("cutover of {} pools at {at}", pools.len()),
+        Action::Cutovers { pools, cutover: None } => format!("cutover of {} pools cleared", pools.len()),
         Action::Reload => "configuration read again".to_owned(),
     };
     let shares = (!moved.is_empty()).then(|| moved.join("; "));

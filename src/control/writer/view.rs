@@ -1,7 +1,7 @@
 //! What there is to show.
 
 use crate::control::catalog::Catalog;
-use crate::control::decide::percent;
+use crate::control::decide::{flip_allowed_at, percent};
 use crate::control::health::{EndpointHealth, Part};
 use crate::control::message::{
     EndpointStatus, HealthStatus, HorizonStatus, PartStatus, PoolStatus, SiteStatus, Status, TtlStatus, ZoneState,
@@ -146,6 +146,8 @@ impl Writer {
             policy: settings.policy,
             group: settings.selection.group.clone(),
             mode: pool.selector.mode().to_string(),
+            labels: settings.handling.labels.clone(),
+            flip_allowed_at: flip_allowed_at(state, settings).filter(|at| *at > now),
             types: records.types().to_vec(),
             ttl: TtlStatus {
                 normal: settings.ttl.normal,
