@@ -16,6 +16,7 @@
 //! | [`probe`] | health checks; they only report |
 //! | [`store`] | durable state |
 //! | [`control`] | the one writer: commands, observations and ticks in, a new snapshot out |
+//! | [`secondary`] | zones that are transferred from primaries: when to ask, and what comes |
 //! | [`api`] | HTTP face of `control` |
 //! | [`forward`] | the TCP forwarder; stands alone, but for those words |
 //! | [`config`] | the files as written -> checked settings of the parts |
@@ -36,6 +37,7 @@ pub mod pairing;
 pub mod probe;
 pub mod query;
 pub mod run;
+pub mod secondary;
 pub mod server;
 pub mod steering;
 pub mod store;

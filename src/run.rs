@@ -19,6 +19,7 @@ use crate::control::message::{Origin, ReloadWish};
 use crate::control::{self, Handle, Start, StartError};
 use crate::diagnostic::Diagnostic;
 use crate::query::Readers;
+use crate::secondary;
 use crate::server::secondaries::Secondaries;
 use crate::server::{Beside, BindError, Listeners};
 use crate::store::{Embedded, StoreError};
@@ -113,8 +114,9 @@ pub async fn serve(
 
     let data_plane_stop = CancellationToken::new();
     let secondaries = Arc::<Secondaries>::default();
+    let (notified, notifications) = secondary::notifications();
     let history = Arc::new(control.clone());
-    let beside = Beside { updates: history.clone(), history, secondaries: secondaries.clone() };
+    let beside = Beside { updates: history.clone(), history, secondaries: secondaries.clone(), notified };
     let serving = listeners.serve(&published, &readers, beside, &data_plane_stop).map_err(RunError::Threads)?;
     let writer_stop = CancellationToken::new();
     let writing = tokio::spawn(writer.run(writer_stop.clone()));
@@ -128,6 +130,7 @@ pub async fn serve(
         api_stop.clone(),
     ));
     let reloads = tokio::spawn(reload_on_hangup(hangups, control.clone()));
+    tokio::spawn(secondary::follow(control.clone(), notifications, api_stop.clone()));
     tokio::spawn(control::forwarders::watch(control.clone(), api_stop.clone()));
     tracing::info!(dns = ?addresses.dns, api = %addresses.api, "serving");
     ready(&addresses, &control);

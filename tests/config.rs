@@ -79,7 +79,7 @@ fn the_sample_of_the_design_loads_as_it_stands() {
     assert_eq!(settings.api.listen, "127.0.0.1:5380".parse().unwrap());
     assert_eq!(settings.api.token_file, Path::new("state/admin.token"));
     assert_eq!((settings.log.format, settings.log.level.as_str()), (LogFormat::Text, "info"));
-    assert_eq!(settings.zones[0].file, Path::new("zones/example.org.zone"));
+    assert_eq!(settings.zones[0].file.as_deref(), Some(Path::new("zones/example.org.zone")));
     let sites: Vec<_> = settings.sites.iter().map(|s| (s.name.as_str(), s.state)).collect();
     assert_eq!(sites, [("ec2", SiteState::Active), ("dc1", SiteState::Active)]);
     let probe = &settings.probes["web"];

@@ -284,12 +284,15 @@ impl Page {
         self.gauge(
             "waypost_zone_state",
             "1 for the state that the zone is in: current (as its file says), last-good (the file can't be read, an older \
-             copy is served), unloaded (never read: SERVFAIL).",
+             copy is served), unloaded (never read: SERVFAIL), awaited (never transferred: SERVFAIL), expired (no primary was \
+             reached for too long: SERVFAIL).",
             status.zones.iter().flat_map(|zone| {
                 let states = [
                     (ZoneState::Current, "current"),
                     (ZoneState::LastGood, "last-good"),
                     (ZoneState::Unloaded, "unloaded"),
+                    (ZoneState::Awaited, "awaited"),
+                    (ZoneState::Expired, "expired"),
                 ];
                 states.map(|(state, word)| {
                     (vec![("zone", zone.name.to_string()), ("state", word.to_owned())], is(zone.state == state))

@@ -63,6 +63,8 @@ pub fn readiness(serving: bool, status: Option<&Status>) -> Readiness {
             ZoneState::Current => continue,
             ZoneState::LastGood => (CheckState::Degraded, "the last good copy is served"),
             ZoneState::Unloaded => (CheckState::Failing, "never loaded: it is answered with SERVFAIL"),
+            ZoneState::Awaited => (CheckState::Failing, "never transferred: it is answered with SERVFAIL"),
+            ZoneState::Expired => (CheckState::Failing, "expired: it is answered with SERVFAIL"),
         };
         let detail = zone.problem.as_ref().map_or(how.to_owned(), |problem| format!("{how}: {problem}"));
         checks.push(Check { name: format!("zone {}", zone.name), state, detail });

@@ -90,6 +90,8 @@ fn zones(zones: &[ZoneStatus], now: Timestamp, paint: Paint) -> String {
             ZoneState::Current => ("current", Tone::Plain),
             ZoneState::LastGood => ("last good", Tone::Warning),
             ZoneState::Unloaded => ("unloaded", Tone::Bad),
+            ZoneState::Awaited => ("awaited", Tone::Bad),
+            ZoneState::Expired => ("expired", Tone::Bad),
         };
         let loaded = zone.loaded_at.map_or("-".to_owned(), |at| format!("{} ago", about(now.since(at))));
         table.row([

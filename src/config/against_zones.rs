@@ -13,7 +13,7 @@ use crate::zone::Zone;
 /// What is wrong with the pools, given what the zones hold, in the order of the file. A pool is judged by the lowest zone
 /// of the file that it lies in; if that is not among `zones`, because its file could not be read, it is not.
 ///
-/// All found are errors.
+/// What is found of a zone that is transferred from a primary is a warning.
 pub fn check_against_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> {
     let mut by_apex: HashMap<&Name, Option<&Zone>> =
         loaded.settings.zones.iter().map(|zone| (&zone.name, None)).collect();
@@ -48,7 +48,10 @@ pub fn check_against_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> 
         }
         let signed = if is_ours { None } else { zone.signature() };
         let judge = Judge { pool, zone, signed };
-        found.extend(judge.mistakes().into_iter().map(|m| m.at(loaded, place)));
+        // What comes from a primary may change at any time: that must not keep the server from its next start.
+        let from_primary = settings.is_some_and(|settings| settings.file.is_none());
+        let severity = if from_primary { Severity::Warning } else { Severity::Error };
+        found.extend(judge.mistakes().into_iter().map(|m| Diagnostic { severity, ..m.at(loaded, place) }));
     }
     found
 }

@@ -223,7 +223,9 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, s
     let tables = section.tables("[[zone]]", src);
     zones.complete = !tables.is_empty();
     for mut table in tables {
-        let (name, file) = (table.require("name", src), table.require("file", src));
+        let name = table.require("name", src);
+        let [primaries, allow_notify] = ["primary", "allow-notify"].map(|key| table.get(key));
+        let file = if primaries.is_some() { table.get("file") } else { table.require("file", src) };
         let keys = ["serial", "allow-query", "allow-transfer", "notify", "allow-update", "update-policy", "dnssec"];
         let [serial, allow_query, allow_transfer, notify, allow_update, update_policy, dnssec] =
             keys.map(|key| table.get(key));
@@ -239,7 +241,36 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, s
         let allow_query = allow_query.map(|v| keys::addresses(&v, src));
         let allow_transfer = allow_transfer.map(|v| keys::access(&v, known, src)).unwrap_or_default();
         let notify = notify.map(|v| keys::targets(&v, known, src)).unwrap_or_default();
+        if let (Some(given), Some(_)) = (&dnssec, &primaries) {
+            let message = "a zone with a \"primary\" has the signatures that it has there";
+            src.error(given.span.clone(), message).help("sign it at the primary");
+        }
         let dnssec = dnssec.and_then(|v| signing::of_zone(&v, policies, src));
+        if let (Some(primaries), Some(file)) = (&primaries, &file) {
+            let message = "a zone has a \"file\" or a \"primary\", not both".to_owned();
+            let line = src.line(primaries.span.start);
+            let help = format!("what is transferred is kept in the store; the primary is written on line {line}");
+            src.error(file.span.clone(), message).help(help);
+        }
+        if let Some(given) = allow_notify.as_ref().filter(|_| primaries.is_none()) {
+            src.error(
+                given.span.clone(),
+                "\"allow-notify\" is for a zone with a \"primary\": this one is read from its file",
+            );
+        }
+        for given in [&allow_update, &update_policy].into_iter().flatten().filter(|_| primaries.is_some()) {
+            let message = "a zone with a \"primary\" is changed there, not here".to_owned();
+            src.error(given.span.clone(), message).help("send UPDATE to the primary");
+        }
+        let allow_notify = allow_notify.map(|v| keys::access(&v, known, src)).unwrap_or_default();
+        let is_secondary = primaries.is_some();
+        let primaries = primaries.map_or_else(Vec::new, |v| {
+            let targets = keys::targets(&v, known, src);
+            if targets.is_empty() {
+                src.absence(v.span.clone(), "\"primary\" names no server");
+            }
+            targets
+        });
         let file = file.and_then(|v| Some((path(&v, "a file", src)?, v.span)));
         let allow_update = allow_update.map(|v| updates::allow_update(&v, known, src)).unwrap_or_default();
         let update_policy = update_policy.map(|v| updates::update_policy(&v, known, src)).unwrap_or_default();
@@ -253,20 +284,20 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, s
         }
         zones.lines.insert(name.clone(), src.line(at.start));
         let (file, at) = file.unwrap_or((PathBuf::new(), at)); // told; the name still counts as served
-        zones.served.push((
-            zone::Settings {
-                name,
-                file,
-                serial,
-                allow_query,
-                allow_transfer,
-                notify,
-                allow_update,
-                update_policy,
-                dnssec,
-            },
-            at,
-        ));
+        let settings = zone::Settings {
+            name,
+            file: (!is_secondary).then_some(file),
+            primaries,
+            allow_notify,
+            serial,
+            allow_query,
+            allow_transfer,
+            notify,
+            allow_update,
+            update_policy,
+            dnssec,
+        };
+        zones.served.push((settings, at));
     }
     zones
 }

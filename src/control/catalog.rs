@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config;
+use crate::control::message::ZoneState;
 use crate::control::zones::{self, Fallback, Reading, Served, ServedZone};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::dns::Name;
@@ -104,6 +105,18 @@ impl Catalog {
         self.zone_set = zone_set(&self.zones, &self.settings);
     }
 
+    /// What lies over the zone `name`: the pools of which it is the child-most zone.
+    pub fn overlay(&self, name: &Name) -> Overlay {
+        let apexes: Vec<&Name> = self.zones.iter().map(|z| &z.name).collect();
+        overlay_of(name, &apexes, &self.settings)
+    }
+
+    /// Says how the zone at `index` is served.
+    pub fn set_state(&mut self, index: usize, state: ZoneState) {
+        self.zones[index].state = state;
+        self.zone_set = zone_set(&self.zones, &self.settings);
+    }
+
     /// Where the pool stands in the settings.
     pub fn pool_index(&self, name: &Name) -> Option<usize> {
         self.places.get(name).copied()
@@ -164,6 +177,9 @@ fn overlay_of(name: &Name, apexes: &[&Name], settings: &config::Settings) -> Ove
 fn zone_set(zones: &[ServedZone], settings: &config::Settings) -> Arc<ZoneSet> {
     let served = |zone: &ServedZone| zone.served.as_ref().map(|served| served.zone.clone());
     let mut set = ZoneSet::new(zones.iter().map(|zone| (zone.name.clone(), served(zone))));
+    for zone in zones.iter().filter(|zone| zone.state == ZoneState::Expired) {
+        set.expire(&zone.name);
+    }
     for zone in settings.zones.iter() {
         if let Some(allowed) = &zone.allow_query {
             set.restrict(&zone.name, allowed.clone());

@@ -16,7 +16,7 @@ use crate::control::message::{
 };
 use crate::control::numbers::StoreNumbers;
 use crate::control::which::Which;
-use crate::control::zones::{ZoneChange, ZoneChanged, ZoneError, ZoneEvent};
+use crate::control::zones::{FirstZone, ZoneChange, ZoneChanged, ZoneError, ZoneEvent};
 use crate::dns::{Name, Rtype};
 use crate::probe;
 use crate::query::{Readers, Snapshot};
@@ -50,6 +50,8 @@ pub(super) enum Command {
     Dnssec(Name, Reply<DnssecStatus>),
     ChangeDnssec(Origin, Name, DnssecWish, Option<String>, Reply<DnssecStatus>),
     ChangeZone(ZoneChange, oneshot::Sender<Result<ZoneChanged, ZoneError>>),
+    FirstZone(FirstZone, oneshot::Sender<Result<ZoneChanged, ZoneError>>),
+    Refreshed(Name, Result<(), String>),
 }
 
 /// Which audit entries are wanted, newest first.
@@ -193,6 +195,18 @@ impl Handle {
         let command = Command::ChangeZone(change, reply);
         self.commands.send(command).await.map_err(|_| ZoneError::Stopping)?;
         answer.await.map_err(|_| ZoneError::Stopping)?
+    }
+
+    /// Serves a zone of which nothing was served yet; answered once that is durable and published.
+    pub async fn first_zone(&self, first: FirstZone) -> Result<ZoneChanged, ZoneError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::FirstZone(first, reply)).await.map_err(|_| ZoneError::Stopping)?;
+        answer.await.map_err(|_| ZoneError::Stopping)?
+    }
+
+    /// Tells the outcome of asking the primaries of `apex`: what is served is the newest version, or why that is not known.
+    pub async fn refreshed(&self, apex: Name, outcome: Result<(), String>) {
+        _ = self.commands.send(Command::Refreshed(apex, outcome)).await; // it is stopping, or knows
     }
 
     /// Tells from now on which zones have a new serial. Who is too slow is told that it missed some.

@@ -354,9 +354,15 @@ pub struct ZoneStatus {
     pub names: usize,
     /// When what is served was read from its file.
     pub loaded_at: Option<Timestamp>,
-    /// What is wrong with its file.
+    /// What is wrong with its file, or with its primaries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Of a zone that is transferred from primaries: when one of them last said that this is the newest version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refreshed_at: Option<Timestamp>,
+    /// Likewise: when it is no longer served, unless a primary is reached before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
 }
 
 /// How a zone is served.
@@ -369,6 +375,10 @@ pub enum ZoneState {
     LastGood,
     /// Its file was never read: SERVFAIL.
     Unloaded,
+    /// Its primaries have not given it yet: SERVFAIL.
+    Awaited,
+    /// Its primaries could not be asked for longer than its SOA's EXPIRE: SERVFAIL, but for what pools steer.
+    Expired,
 }
 
 /// A pool and what it answers.

@@ -5,6 +5,7 @@
 
 mod changes;
 mod effective;
+mod follow;
 mod forecast;
 mod forwarders;
 mod life;
@@ -47,6 +48,7 @@ use crate::steering::select::Selector;
 use crate::steering::ttl::Change;
 use crate::store::{Revision, StateStore, Write};
 use crate::time::Timestamp;
+use follow::Followed;
 
 pub use life::{Start, StartError, start};
 
@@ -63,6 +65,8 @@ pub struct Writer {
     journals: BTreeMap<Name, Journal>,
     /// Of the zones that are signed here.
     signers: BTreeMap<Name, signing::Signer>,
+    /// What is known of the primaries of zones that have some.
+    followed: BTreeMap<Name, Followed>,
     zone_events: broadcast::Sender<ZoneEvent>,
     state: State,
     store: Arc<dyn StateStore>,
@@ -179,6 +183,8 @@ impl Writer {
                 _ = reply.send(self.change_dnssec(&origin, &zone, &wish, reason, now).await);
             }
             Command::ChangeZone(change, reply) => _ = reply.send(self.change_zone(change, now).await),
+            Command::FirstZone(first, reply) => _ = reply.send(self.first_zone(first, now).await),
+            Command::Refreshed(apex, outcome) => self.refreshed(&apex, outcome, now).await,
         }
     }
 

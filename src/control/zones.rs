@@ -78,7 +78,17 @@ pub fn read(
 ) -> (ServedZone, Reading) {
     let base = old.map(|old| old.zone.clone());
     let name = settings.name.clone();
-    let mut read = match master::read(&settings.file, &name) {
+    let Some(file) = &settings.file else {
+        let served = old.or_else(|| last_good.get(&name)).map(|kept| kept.under(&overlay));
+        let (mut state, mut problem) = (ZoneState::Current, Vec::new());
+        if served.is_none() {
+            let from = settings.primaries.first().map_or_else(String::new, |primary| primary.address.to_string());
+            state = ZoneState::Awaited;
+            problem.push(Diagnostic::of_file(from, "the zone was not transferred from here yet"));
+        }
+        return (ServedZone { name, served, state, problem }, Reading { base, edit: None });
+    };
+    let mut read = match master::read(file, &name) {
         Ok(read) => read,
         Err(problem) => {
             let served = old.or_else(|| last_good.get(&name)).map(|kept| kept.under(&overlay));
@@ -92,7 +102,7 @@ pub fn read(
         strip(&mut contents);
         read.records = Gathered::of_contents(&contents);
         let message = "its DNSSEC records are passed over: the zone is signed by its own policy".to_owned();
-        warnings.push(Diagnostic { severity: Severity::Warning, ..Diagnostic::of_file(&settings.file, message) });
+        warnings.push(Diagnostic { severity: Severity::Warning, ..Diagnostic::of_file(file, message) });
     }
     let digest = read.digest;
     let (served, edit) = match old {
@@ -148,11 +158,22 @@ impl Served {
             let zone = self.under(overlay).zone.with(&merged.step, overlay);
             Arc::new(zone.expect("the step was made for this zone"))
         });
-        let told = |message| Diagnostic { severity: Severity::Warning, ..Diagnostic::of_file(&settings.file, message) };
+        let file = settings.file.as_deref().unwrap_or_else(|| "".as_ref());
+        let told = |message| Diagnostic { severity: Severity::Warning, ..Diagnostic::of_file(file, message) };
         let told = merged.warnings.into_iter().map(told).collect();
         let (overlay, drift) = (Arc::new(overlay.clone()), Arc::new(merged.drift));
         (Self { zone, overlay, drift, digest, loaded_at: now }, merged.step, told)
     }
+}
+
+/// A zone whose contents came from a primary, for the writer to serve as the first of it.
+pub struct FirstZone {
+    /// Its apex.
+    pub apex: Name,
+    /// All of it, with nothing over it.
+    pub served: Served,
+    /// The primary.
+    pub author: String,
 }
 
 /// A change of one zone, for the writer to make.

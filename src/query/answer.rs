@@ -277,6 +277,7 @@ impl<'a> Answer<'a, '_> {
                 self.error = Some(ExtendedError::NotReady);
                 return Ok(plain(Rcode::ServFail));
             }
+            Some(Entry { zone: Some(zone), expired: true, .. }) => return self.expired(zone),
             Some(Entry { zone: Some(zone), .. }) => zone,
         };
         let owner = OwnerAt::qname(query.qname.len());
@@ -294,6 +295,29 @@ impl<'a> Answer<'a, '_> {
             self.put_proofs()?;
         }
         Ok(Flags { authoritative: self.authoritative, truncated: false, rcode })
+    }
+
+    /// What is answered of a zone that has expired: what pools say, which does not come from its primaries, and nothing else.
+    #[cold]
+    fn expired(&mut self, zone: &'a Zone) -> Result<Flags, Full> {
+        let owner = OwnerAt::qname(self.query.qname.len());
+        let flags = |authoritative, rcode| Flags { authoritative, truncated: false, rcode };
+        if let Place::Node(node) = zone.find(self.query.qname, false)
+            && let Some(pool) = node.slot().and_then(|slot| self.snapshot.pools.get(slot as usize))
+            && let Some(step) = self.steered(zone, node, pool, owner)?
+        {
+            self.authoritative = self.query.qclass != CLASS_ANY;
+            let rcode = match step {
+                Step::Done(rcode) => rcode,
+                Step::Follow(target) => self.follow(owner, target)?,
+            };
+            if !self.proofs.is_empty() {
+                self.put_proofs()?;
+            }
+            return Ok(flags(self.authoritative, rcode));
+        }
+        self.error = Some(ExtendedError::InvalidData);
+        Ok(flags(false, Rcode::ServFail))
     }
 
     /// What `zone` answers at `place` for the name that stands at `owner`.
@@ -450,9 +474,8 @@ impl<'a> Answer<'a, '_> {
                 return Ok(Rcode::NoError); // a loop
             }
             let labels = crate::dns::name::labels(lower).count();
-            let Some(Entry { zone: Some(zone), .. }) = self.snapshot.zones.find(lower, labels, self.query.qtype) else {
-                return Ok(Rcode::NoError);
-            };
+            let entry = self.snapshot.zones.find(lower, labels, self.query.qtype);
+            let Some(Entry { zone: Some(zone), expired: false, .. }) = entry else { return Ok(Rcode::NoError) };
             let place = zone.find(lower, self.query.qtype == Rtype::DS);
             match self.at_place(zone, place, owner)? {
                 Step::Done(rcode) => return Ok(rcode), // the RCODE is of the last name (RFC 6604, 3)

@@ -9,6 +9,7 @@ pub mod certificate;
 mod draws;
 pub mod encrypted;
 mod kernel;
+pub mod notified;
 mod notify;
 mod requests;
 pub mod secondaries;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::dns::Name;
@@ -70,6 +72,8 @@ pub struct Beside {
     pub secondaries: Arc<Secondaries>,
     /// Who makes updates.
     pub updates: Arc<dyn Updates>,
+    /// Where it is told that a primary has something new.
+    pub notified: mpsc::Sender<notified::Notified>,
 }
 
 /// How zones have changed: what IXFR is answered from.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dns::tsig::Signer;
 use crate::dns::wire::records::without_records;
-use crate::dns::wire::request::{OPCODE_UPDATE, QR_AND_OPCODE};
+use crate::dns::wire::request::{OPCODE_NOTIFY, OPCODE_UPDATE, QR_AND_OPCODE};
 use crate::dns::wire::{EDNS_UDP_OCTETS, NAME_BUFFER, PLAIN_UDP_OCTETS, Query, Rcode, TCP_OCTETS};
 use crate::dns::{Name, Rtype};
 use crate::query::{Context, Reader, Transport, answer};
@@ -24,7 +24,7 @@ use crate::server::draws::Draws;
 use crate::server::kernel::mmsg::WayBack;
 use crate::server::notify::Notifier;
 use crate::server::secondaries::Secondary;
-use crate::server::{Beside, Requestor, transfer};
+use crate::server::{Beside, Requestor, notified, transfer};
 use crate::time::Timestamp;
 use crate::zone::Zone;
 use crate::zone::update::Update;
@@ -253,6 +253,14 @@ impl Shared {
                 },
                 Next::Update,
             );
+        }
+        if request.message.get(2).is_some_and(|flags| flags & QR_AND_OPCODE == OPCODE_NOTIFY) {
+            let (answer, notified) = self.reader.read(|snapshot, _| notified::answer(snapshot, request));
+            if let Some(notified) = notified {
+                // Where the queue is full many are on their way, and it is told again or found at the next refresh.
+                _ = self.beside.notified.try_send(notified);
+            }
+            return Next::Answer(answer);
         }
         let mut lower = [0; NAME_BUFFER];
         if let Ok(query) = Query::parse(&request.message, &mut lower)

@@ -58,7 +58,11 @@ pub(super) fn allowed(
     if !settings.is_some_and(|s| s.allow_transfer.allows(request.client.ip(), request.key())) {
         return Err((Rcode::Refused, Some(ExtendedError::Prohibited)));
     }
-    snapshot.zones.entries()[index].zone.clone().ok_or((Rcode::ServFail, Some(ExtendedError::NotReady)))
+    let entry = &snapshot.zones.entries()[index];
+    if entry.expired {
+        return Err((Rcode::ServFail, Some(ExtendedError::InvalidData)));
+    }
+    entry.zone.clone().ok_or((Rcode::ServFail, Some(ExtendedError::NotReady)))
 }
 
 /// A response without records.

@@ -11,6 +11,7 @@ pub mod diff;
 pub mod drift;
 pub mod edit;
 pub mod gathered;
+pub mod incoming;
 pub mod master;
 pub mod notify;
 pub mod policy;
@@ -40,8 +41,12 @@ use crate::dns::Name;
 pub struct Settings {
     /// Its apex, and the master file's initial origin.
     pub name: Name,
-    /// The master file.
-    pub file: PathBuf,
+    /// The master file; `None`: it is transferred from its primaries.
+    pub file: Option<PathBuf>,
+    /// The servers that it is transferred from, in the order in which they are asked.
+    pub primaries: Vec<notify::Target>,
+    /// Who may tell of a new serial, beside the primaries' addresses.
+    pub allow_notify: AccessList,
     /// How its serial goes up when Waypost itself changes it.
     pub serial: serial::Policy,
     /// Who may ask; `None`: everybody.

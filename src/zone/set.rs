@@ -28,6 +28,8 @@ pub struct Entry {
     pub zone: Option<Arc<Zone>>,
     /// Who may ask; `None`: everybody.
     pub allow_query: Option<AccessList>,
+    /// Its primaries could not be asked for too long: what it holds is no longer known to be so.
+    pub expired: bool,
 }
 
 impl ZoneSet {
@@ -43,7 +45,7 @@ impl ZoneSet {
                 let other: &Entry = &entries[i as usize];
                 hasher.hash_one(other.apex.wire())
             });
-            set.entries.push(Entry { apex, zone, allow_query: None });
+            set.entries.push(Entry { apex, zone, allow_query: None, expired: false });
         }
         set
     }
@@ -52,6 +54,13 @@ impl ZoneSet {
     pub fn restrict(&mut self, apex: &Name, list: AccessList) {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.apex == *apex) {
             entry.allow_query = Some(list);
+        }
+    }
+
+    /// The zone `apex` has expired.
+    pub fn expire(&mut self, apex: &Name) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.apex == *apex) {
+            entry.expired = true;
         }
     }
 

@@ -18,6 +18,7 @@ use crate::control::reconcile::reconcile;
 use crate::control::records::{self, Past, RecordError, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
 use crate::control::state::{PoolState, State};
 use crate::control::which::Which;
+use crate::control::writer::follow::expire;
 use crate::control::writer::view::{tell_zones, warn_of};
 use crate::control::writer::{ReloadRequest, Reloaded, SELF, Writer};
 use crate::diagnostic::Diagnostic;
@@ -555,6 +556,7 @@ impl Writer {
             writes.push(Write::Delete { key: pool_key(gone) });
         }
         let (zone_writes, additions) = self.settle_zones(&mut catalog, origin, now);
+        expire(&mut catalog, &self.followed, now);
         writes.extend(zone_writes);
         let mut answer = self.change_answer(now);
         answer.warnings = warn_of(&catalog);
@@ -572,6 +574,9 @@ impl Writer {
         self.unsettled.extend(touched.keys().cloned());
         let before = std::mem::replace(&mut self.state, next);
         let old = std::mem::replace(&mut self.catalog, Arc::new(catalog));
+        let catalog = &self.catalog;
+        self.followed
+            .retain(|name, _| catalog.settings.zones.iter().any(|zone| zone.name == *name && zone.file.is_none()));
         self.horizons.follow(&self.catalog, self.serial + 1);
         self.follow_probes();
         tell_zones(&self.catalog, Some(&old));

@@ -23,7 +23,7 @@ use crate::control::writer::effective::Sampling;
 use crate::control::writer::override_file::OverrideFile;
 use crate::control::writer::restore::{last_good, restore};
 use crate::control::writer::view::tell_zones;
-use crate::control::writer::{SELF, Writer, forwarders};
+use crate::control::writer::{SELF, Writer, follow, forwarders};
 use crate::dns::Name;
 use crate::probe;
 use crate::query::{Readers, Snapshot};
@@ -107,7 +107,7 @@ impl From<StoreError> for StartError {
 /// [`StartError`]; the store is as it was then.
 pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot>>), StartError> {
     let Start { config_file, mut catalog, store, readers, listen, force, now } = start;
-    if catalog.zones.iter().any(|z| z.state == ZoneState::Unloaded) {
+    if catalog.zones.iter().any(|z| matches!(z.state, ZoneState::Unloaded | ZoneState::Awaited)) {
         let last_good = last_good(&*store, &catalog).await?;
         match Catalog::read(&config_file, None, &last_good, now) {
             Ok(again) => catalog = again,
@@ -122,6 +122,8 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         }
     }
     let (journals, zone_writes) = restore(&*store, &mut catalog, now).await?;
+    let followed = follow::stored(&*store, &catalog).await?;
+    follow::expire(&mut catalog, &followed, now);
     let stored = records::read(&*store).await?;
     let stored_forwarders = forwarders::stored(&*store).await?;
     let first = stored.state.is_none();
@@ -207,6 +209,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         catalog: Arc::new(catalog),
         journals,
         signers: BTreeMap::new(),
+        followed,
         zone_events,
         state,
         store,
@@ -274,6 +277,7 @@ impl Writer {
         }
         self.drop_retired();
         self.take_samples(now);
+        self.expire_zones(now);
         self.watch_prober(now);
         self.sign_due(now).await;
         self.release_held(now);

@@ -19,7 +19,7 @@ use crate::zone::{Edit, Zone, master};
 /// The last good contents of zones that can't be read.
 pub(super) async fn last_good(store: &dyn StateStore, catalog: &Catalog) -> Result<Fallback, StoreError> {
     let mut fallback = Fallback::new();
-    for zone in catalog.zones.iter().filter(|z| z.state == ZoneState::Unloaded) {
+    for zone in catalog.zones.iter().filter(|z| matches!(z.state, ZoneState::Unloaded | ZoneState::Awaited)) {
         let Some(value) = store.read(&zone_key(&zone.name)).await? else { continue };
         if let Some(served) = read_copy(&zone.name, &value, Overlay::default()) {
             fallback.insert(zone.name.clone(), served);

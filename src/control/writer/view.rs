@@ -26,8 +26,9 @@ impl Writer {
             serial: zone.served.as_ref().map(|s| s.zone.serial()),
             names: zone.served.as_ref().map_or(0, |s| s.zone.name_count()),
             loaded_at: zone.served.as_ref().map(|s| s.loaded_at),
-            problem: (zone.state != ZoneState::Current)
-                .then(|| zone.problem.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+            problem: self.problem_with(zone),
+            refreshed_at: self.followed.get(&zone.name).and_then(|followed| followed.contact),
+            expires_at: self.expires_at(zone),
         });
         let pools: Vec<PoolStatus> = (0..catalog.settings.pools.len()).map(|i| self.pool_status(i, now)).collect();
         let mut warnings = warn_of(catalog);
@@ -265,5 +266,7 @@ fn problem_of(state: ZoneState) -> Option<&'static str> {
         ZoneState::Current => None,
         ZoneState::LastGood => Some("its file can't be read, the last good contents are served"),
         ZoneState::Unloaded => Some("its file can't be read and never was, it is answered with SERVFAIL"),
+        ZoneState::Awaited => Some("it is answered with SERVFAIL until a primary has given it"),
+        ZoneState::Expired => Some("it has expired, it is answered with SERVFAIL"),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::control::catalog::Catalog;
 use crate::control::journal::{Addition, Entry};
-use crate::control::message::Origin;
+use crate::control::message::{Origin, ZoneState};
 use crate::control::writer::Writer;
 use crate::control::writer::restore::write_copy;
 use crate::control::zones::{FileEdit, Served, ZoneChange, ZoneChanged, ZoneError, ZoneEvent};
@@ -105,6 +105,12 @@ impl Writer {
         for (index, mut reading) in std::mem::take(&mut catalog.readings).into_iter().enumerate() {
             let name = catalog.zones[index].name.clone();
             let current = self.catalog.zone(&name).and_then(|z| z.served.as_ref());
+            if let Some(current) = current.filter(|_| catalog.zones[index].state == ZoneState::Awaited) {
+                let next = current.under(&catalog.overlay(&name)); // it was transferred meanwhile
+                (catalog.zones[index].state, catalog.zones[index].problem) = (ZoneState::Current, Vec::new());
+                catalog.serve(index, next);
+                continue;
+            }
             let Some(read) = catalog.zones[index].served.clone() else { continue };
             if let Some(current) = current
                 && !reading.base.as_ref().is_some_and(|base| Arc::ptr_eq(base, &current.zone))
@@ -155,7 +161,7 @@ impl Writer {
         }
     }
 
-    fn tell_serial(&self, apex: &Name, serial: u32) {
+    pub(super) fn tell_serial(&self, apex: &Name, serial: u32) {
         // Nobody may be listening.
         _ = self.zone_events.send(ZoneEvent { apex: apex.clone(), serial });
     }

@@ -135,6 +135,8 @@ pub enum ExtendedError {
     NotAuthoritative = 20,
     /// The class, or the kind of query, is not served (4.22).
     NotSupported = 21,
+    /// The zone has expired (4.25).
+    InvalidData = 24,
 }
 
 impl OptReply<'_> {
