@@ -208,7 +208,29 @@ mod tests {
         assert_eq!(peek(b"POS"), Peeked::Incomplete);
     }
 
+    /// What was said of a beginning holds whatever comes after it.
+    fn holds(octets: &[u8], cut: usize) -> bool {
+        let early = peek(&octets[..cut.min(octets.len())]);
+        early == Peeked::Incomplete || early == peek(octets)
+    }
+
     proptest::proptest! {
+        #[test]
+        fn any_host_is_found_in_a_hello(host in r"[a-z]{1,20}(\.[a-z0-9]{1,20}){0,2}", fill in 0_usize..1400, cut in 0_usize..2000) {
+            let octets = hello(&[(43, vec![0; fill]), server_name(&host), (51, vec![0; 40])]);
+            proptest::prop_assert_eq!(peek(&octets), Peeked::Host(host));
+            proptest::prop_assert!(holds(&octets, cut));
+        }
+
+        #[test]
+        fn what_is_said_of_a_request_holds_when_more_comes(
+            lines in proptest::collection::vec("(GET / HTTP/1\\.1|[Hh]ost: ?[a-z.]{0,12}(:80)?|Accept: [ -~]{0,9}|[ -~]{0,12}|)(\r\n|\n)", 0..6),
+            cut in 0_usize..200,
+        ) {
+            let octets = lines.concat();
+            proptest::prop_assert!(holds(octets.as_bytes(), cut), "{octets:?}");
+        }
+
         #[test]
         fn no_octets_make_it_panic(octets in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
             let _ = peek(&octets);

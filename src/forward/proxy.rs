@@ -232,6 +232,27 @@ mod tests {
 
     proptest::proptest! {
         #[test]
+        fn any_client_is_read_as_it_was_written(client: SocketAddr, listener: SocketAddr, host in "[a-z0-9.]{1,250}", rest: Vec<u8>) {
+            for header in [header_v1(client, listener), header_v2(client, listener, Some(&host), Some("web"))] {
+                let told = read(&[&header[..], &rest].concat()).unwrap().unwrap();
+                proptest::prop_assert_eq!(told.length, header.len());
+                let told = told.client.unwrap();
+                proptest::prop_assert_eq!((told.ip().to_canonical(), told.port()), (client.ip().to_canonical(), client.port()));
+            }
+        }
+
+        #[test]
+        fn a_damaged_header_never_reaches_beyond_what_came(client: SocketAddr, at in 0_usize..200, octet: u8, cut in 0_usize..200) {
+            for mut octets in [header_v1(client, client), header_v2(client, client, Some("a.example"), None)] {
+                let (at, cut) = (at % octets.len(), cut.min(octets.len()));
+                octets[at] = octet;
+                if let Ok(Some(header)) = read(&octets[..cut]) {
+                    proptest::prop_assert!(header.length <= cut);
+                }
+            }
+        }
+
+        #[test]
         fn no_octets_make_it_panic(octets in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
             let _ = read(&octets);
             let _ = read(&[&SIGNATURE[..], &octets].concat());

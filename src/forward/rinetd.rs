@@ -453,6 +453,25 @@ mod tests {
         }
 
         #[test]
+        fn a_rule_is_read_as_it_was_written(
+            listen: std::net::IpAddr, target: std::net::IpAddr, ports in (1_u16.., 1_u16..), udp: bool, blanks in "[ \t]{1,3}",
+            timeout in proptest::option::of(1_u32..), comment in "( ?#[ -~]{0,20})?",
+        ) {
+            proptest::prop_assume!(listen != target && !target.is_unspecified());
+            let protocol = if udp { "/udp" } else { "" };
+            let option = timeout.map(|secs| format!("{blanks}[timeout={secs}]")).unwrap_or_default();
+            let words = [listen.to_string(), format!("{}{protocol}", ports.0), target.to_string(), format!("{}{protocol}", ports.1)];
+            let settings = read(&format!("{blanks}{}{option}{comment}\n", words.join(&blanks))).unwrap();
+            let rule = &settings.rules[0];
+            proptest::prop_assert_eq!(rule.listen.address, SocketAddr::new(listen, ports.0));
+            proptest::prop_assert_eq!(rule.target(), &Target { host: Host::Address(target), port: ports.1 });
+            proptest::prop_assert_eq!(rule.protocol, if udp { Protocol::Udp } else { Protocol::Tcp });
+            if let (true, Some(secs)) = (udp, timeout) {
+                proptest::prop_assert_eq!(rule.idle_timeout, Duration::from_secs(secs.into()));
+            }
+        }
+
+        #[test]
         fn no_line_of_likely_words_makes_it_panic(
             words in proptest::collection::vec("(allow|deny|logfile|#|\\[|\\]|\\[src=|,|\"|::1|0|80/udp|\n| )", 0..30)
         ) {
