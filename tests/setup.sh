@@ -9,6 +9,8 @@ need cc gcc
 need dig bind9-dnsutils
 need kdig knot-dnsutils
 need ip iproute2
+need iperf3 iperf3
+need nft nftables
 need openssl openssl
 need curl curl
 need haproxy haproxy
