@@ -8,6 +8,7 @@
 //! - a transparent rule shows the site the client's own address, by TCP and UDP, IPv4 and IPv6; without the capability for
 //!   it nothing starts.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -237,7 +238,7 @@ fn exchange(mut stream: TcpStream, whole: &AtomicUsize) {
         stream.shutdown(Shutdown::Write).unwrap();
     }
     assert!(rest(&mut stream) == pattern(number, UP), "what came up by connection {number}");
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         stream.write_all(&down).unwrap();
     }
     whole.fetch_add(1, Ordering::Relaxed);
@@ -251,7 +252,7 @@ fn exchanged(mut stream: TcpStream, number: u32) {
     }
     stream.write_all(&pattern(number, UP)).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         down = rest(&mut stream);
     }
     assert!(down == pattern(!number, DOWN), "what came down by connection {number}");
@@ -340,7 +341,7 @@ fn a_successor_takes_over_among_idle_and_busy_connections() {
                     let address = SocketAddr::new(OLD.parse().unwrap(), 80);
                     while !stop.load(Ordering::Relaxed) {
                         let mut stream = connect(address).expect("never refused");
-                        echoes(&mut stream, &[number; 20_000]).expect("never reset");
+                        echoes(&mut stream, &vec![number; 20_000]).expect("never reset");
                         done.fetch_add(1, Ordering::Relaxed);
                     }
                 });
@@ -458,9 +459,11 @@ fn a_transparent_rule_shows_the_client() {
     let mut servers = Vec::new();
     for (entrance, site) in [(OLD.to_owned(), SITE.to_owned()), (format!("[{OLD_V6}]"), format!("[{SITE_V6}]"))] {
         for protocol in ["tcp", "udp"] {
-            config += &format!(
+            write!(
+                config,
                 "[[rule]]\nprotocol = \"{protocol}\"\nlisten = \"{entrance}:80\"\ntarget = \"{site}:80\"\ntransparent = true\n"
-            );
+            )
+            .unwrap();
         }
         servers.push(Server::start(&hosts.site, &format!("{site}:80"), |mut stream| {
             let client = stream.peer_addr().unwrap().ip().to_string();

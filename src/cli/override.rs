@@ -1,5 +1,7 @@
 //! `waypost override`: an operator's word over health.
 
+use clap::ValueEnum;
+
 use crate::cli::client::{ChangeArgs, Failure, ServerArgs, encoded};
 use crate::cli::render::{self, Paint};
 use crate::control::message::{ChangeAnswer, OverrideRequest};
@@ -19,9 +21,9 @@ pub struct Args {
     /// The endpoint's site
     #[arg(value_name = "SITE")]
     site: String,
-    /// What it shall count as: up, down, or obey (as the probes say)
+    /// What it shall count as
     #[arg(value_name = "WORD", required_unless_present = "select")]
-    word: Option<String>,
+    word: Option<Word>,
     /// The pools with this label, or with all of several, such as web,region=eu
     #[arg(long, value_name = "LABEL")]
     select: Option<Selector>,
@@ -29,6 +31,16 @@ pub struct Args {
     change: ChangeArgs,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Word {
+    /// As healthy
+    Up,
+    /// As not there
+    Down,
+    /// As the probes say
+    Obey,
 }
 
 const USAGE: &str = "\
@@ -39,15 +51,18 @@ waypost override [OPTIONS] <POOL> <SITE> <up|down|obey>
 pub fn run(args: &Args) -> Result<String, Failure> {
     // With --select the site stands first.
     let (pool, site, word) = match (&args.select, &args.word) {
-        (None, Some(word)) => (Some(crate::cli::name(&args.pool).map_err(Failure::Usage)?), &args.site, word),
-        (Some(_), None) => (None, &args.pool, &args.site),
+        (None, Some(word)) => (Some(crate::cli::name(&args.pool).map_err(Failure::Usage)?), &args.site, *word),
+        (Some(_), None) => {
+            let word = Word::from_str(&args.site, false)
+                .map_err(|_| Failure::Usage(format!("{:?} is neither up, down nor obey", args.site)))?;
+            (None, &args.pool, word)
+        }
         _ => return Err(Failure::Usage("say either a pool or --select, then a site and up, down or obey".to_owned())),
     };
-    let forced = match word.as_str() {
-        "up" => Override::Up,
-        "down" => Override::Down,
-        "obey" => Override::Obey,
-        other => return Err(Failure::Usage(format!("{other:?} is neither up, down nor obey"))),
+    let forced = match word {
+        Word::Up => Override::Up,
+        Word::Down => Override::Down,
+        Word::Obey => Override::Obey,
     };
     let reason = args.change.reason.clone();
     let client = args.server.client()?;

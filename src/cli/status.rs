@@ -251,9 +251,9 @@ example.org  last good  2027011501  42     -
   example.org: zones/example.org.zone:3:1: error: what is this
 
 www.example.org  sticky  A  TTL 60 (normal 3600, low 60)
-  SITE  SHARE  WEIGHT  HEALTH                          OVERRIDE  ANSWERED  ANSWERS  HORIZON
-  ec2   95 %   95      up                              obey      yes       7        at least 1h3s
-  dc1   5 %    5       down 2m5s (connection refused)  down      no        0        never answered
+  SITE  SHARE  WEIGHT  HEALTH                            OVERRIDE  ANSWERED  ANSWERS  HORIZON
+  ec2   95 %   95      up, without IPv6, for 1m30s more  obey      yes       7        at least 1h3s
+  dc1   5 %    5       down 2m5s (connection refused)    down      no        0        never answered
   cutover at 2027-01-15T09:00:00Z (in 1h)
   the weights differ from the configuration, which counts at the first start only
 

@@ -179,7 +179,7 @@ impl PoolState {
     /// take what it says.
     pub fn could_answer(&self, endpoint: usize) -> bool {
         let endpoint = self.endpoints.get(endpoint);
-        endpoint.is_some_and(|e| e.weight > Weight::ZERO || e.role == Role::Spare)
+        endpoint.is_some_and(|e| e.weight > Weight::ZERO || e.role == Role::Spare || e.previewed)
     }
 
     /// The most that any client may have been served under this state at any instant of `from..=until`. `policy` is today's;

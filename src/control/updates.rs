@@ -81,7 +81,7 @@ impl Rights {
         let pools = snapshot.pools.iter().filter(|pool| update.targets().any(|(owner, _)| *owner == pool.name));
         let steered =
             pools.flat_map(|pool| pool.records.types().iter().map(|rtype| (pool.name.clone(), *rtype))).collect();
-        (whole || !grants.is_empty()).then_some(Self { whole, key, grants, steered })
+        (whole || !grants.is_empty()).then_some(Self { whole, signed: settings.dnssec.is_some(), key, grants, steered })
     }
 
     fn allow(&self, owner: &Name, rtype: Rtype) -> bool {
