@@ -19,7 +19,7 @@ build:
 ## make test     install what the tests need (Debian packages, as root or with sudo) and run them all
 test:
 	sh tests/setup.sh
-	$(CARGO) test --all-targets
+	$(CARGO) test --all-targets --no-fail-fast
 	$(CARGO) test --doc
 
 ## make check    what must hold before a commit: format, clippy, docs, tests

@@ -12,6 +12,8 @@
 #[path = "support/answers.rs"]
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod answers;
+#[path = "support/ports.rs"]
+mod ports;
 #[path = "differential/queries.rs"]
 mod queries;
 #[path = "differential/servers.rs"]

@@ -8,12 +8,13 @@
 mod support;
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use support::ports::free_address;
 use support::{HEAD, Server, ZONE, folder, pool};
 
 fn config(policy: &str, pools: &str) -> String {
@@ -52,15 +53,14 @@ impl Unbound {
         let anchors: Vec<&str> = keys.lines().filter(|line| line.contains(" 257 ")).collect();
         assert!(!anchors.is_empty());
         let anchor = format!("    trust-anchor: \"{}\"\n", anchors.join("\"\n    trust-anchor: \""));
-        // Free a moment ago; nobody else takes ports that the kernel gave.
-        let at = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let at = free_address(Ipv4Addr::LOCALHOST);
         let file = folder.join(format!("unbound-{}.conf", at.port()));
         let text = format!(
             "server:\n    interface: {}\n    port: {}\n    access-control: 127.0.0.0/8 allow\n    directory: \"{}\"\n    \
              chroot: \"\"\n    username: \"\"\n    pidfile: \"\"\n    use-syslog: no\n    logfile: \"\"\n    \
              module-config: \"validator iterator\"\n    do-not-query-localhost: no\n    do-ip6: no\n    \
              harden-dnssec-stripped: yes\n    val-log-level: 2\n    cache-min-ttl: 0\n    target-fetch-policy: \"0 0 0 0 0\"\n    \
-             aggressive-nsec: no\n{anchor}\
+             aggressive-nsec: no\n    outgoing-port-avoid: 10000-29999\n{anchor}\
              stub-zone:\n    name: \"example.org\"\n    stub-addr: {}@{}\nremote-control:\n    control-enable: no\n",
             at.ip(),
             at.port(),

@@ -15,12 +15,16 @@
 //! - connections are counted by source, by outcome, and shown over HTTP,
 //! - connections are logged as rinetd logs them.
 
+#[path = "support/ports.rs"]
+mod ports;
+
 use std::future::pending;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ports::free_address;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -64,11 +68,6 @@ async fn connect(entrance: SocketAddr, target: &TcpListener) -> (TcpStream, TcpS
 
 fn rule(listen: SocketAddr, target: &TcpListener) -> Rule {
     Rule::new(listen.into(), target.local_addr().unwrap().into())
-}
-
-/// An address of our own that is free; no outgoing connection takes its port, as those come from 127.0.0.1.
-async fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::new(127, 77, 0, 1), 0)).await.unwrap().local_addr().unwrap()
 }
 
 async fn passes(from: &mut TcpStream, to: &mut TcpStream, text: &[u8]) {
@@ -276,7 +275,7 @@ async fn who_may_not_connect_is_turned_away() {
 
 #[tokio::test]
 async fn a_target_that_refuses_looks_refused() {
-    let refusing = free_address().await;
+    let refusing = free_address([127, 77, 0, 1]);
     let path = path(|s| s.rules[0].targets[0].target = refusing.into()).await;
     let mut client = TcpStream::connect(path.entrance).await.unwrap();
     assert_eq!(rest(&mut client).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
@@ -369,7 +368,8 @@ async fn a_cut_of_what_is_under_way_is_a_reset() {
 
 #[tokio::test]
 async fn a_reload_keeps_connections() {
-    let (stays, goes, comes) = (free_address().await, free_address().await, free_address().await);
+    let (stays, goes, comes) =
+        (free_address([127, 77, 0, 1]), free_address([127, 77, 0, 1]), free_address([127, 77, 0, 1]));
     let (old, new) = (TcpListener::bind(ANY).await.unwrap(), TcpListener::bind(ANY).await.unwrap());
     let settings = Settings { rules: vec![rule(stays, &old), rule(goes, &old)], ..Settings::default() };
     let mut forwarder = Forwarder::start(settings).unwrap();
@@ -397,7 +397,8 @@ async fn a_reload_keeps_connections() {
 
 #[tokio::test]
 async fn a_reload_that_fails_changes_nothing() {
-    let (stays, taken, free) = (free_address().await, free_address().await, free_address().await);
+    let (stays, taken, free) =
+        (free_address([127, 77, 0, 1]), free_address([127, 77, 0, 1]), free_address([127, 77, 0, 1]));
     let _holder = TcpListener::bind(taken).await.unwrap();
     let (old, new) = (TcpListener::bind(ANY).await.unwrap(), TcpListener::bind(ANY).await.unwrap());
     let mut forwarder = Forwarder::start(Settings { rules: vec![rule(stays, &old)], ..Settings::default() }).unwrap();
@@ -411,7 +412,7 @@ async fn a_reload_that_fails_changes_nothing() {
 #[tokio::test]
 async fn a_reload_can_narrow_an_address() {
     let target = TcpListener::bind(ANY).await.unwrap();
-    let narrow = free_address().await;
+    let narrow = free_address([127, 77, 0, 1]);
     let wide = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), narrow.port());
     let mut forwarder = Forwarder::start(Settings { rules: vec![rule(wide, &target)], ..Settings::default() }).unwrap();
     forwarder.reload(Settings { rules: vec![rule(narrow, &target)], ..Settings::default() }).unwrap();
@@ -422,7 +423,7 @@ async fn a_reload_can_narrow_an_address() {
 #[tokio::test]
 async fn an_address_in_use_is_one_clear_error() {
     let target = TcpListener::bind(ANY).await.unwrap();
-    let (free, taken) = (free_address().await, free_address().await);
+    let (free, taken) = (free_address([127, 77, 0, 1]), free_address([127, 77, 0, 1]));
     let _holder = TcpListener::bind(taken).await.unwrap();
     let settings = Settings { rules: vec![rule(free, &target), rule(taken, &target)], ..Settings::default() };
     let Err(error) = Forwarder::start(settings) else { panic!("it starts") };
@@ -438,7 +439,7 @@ async fn an_address_in_use_is_one_clear_error() {
 #[tokio::test]
 async fn an_address_in_use_can_be_waited_for() {
     let target = TcpListener::bind(ANY).await.unwrap();
-    let (free, taken) = (free_address().await, free_address().await);
+    let (free, taken) = (free_address([127, 77, 0, 1]), free_address([127, 77, 0, 1]));
     let holder = TcpListener::bind(taken).await.unwrap();
     let rules = vec![rule(taken, &target), rule(free, &target)];
     let forwarder = Forwarder::start(Settings { rules, wait_bind: true, ..Settings::default() }).unwrap();

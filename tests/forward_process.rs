@@ -7,6 +7,9 @@
 //! - nginx believes its PROXY header, curl goes through,
 //! - the subcommands ask a forwarder that runs, and say what is wrong where they can't.
 
+#[path = "support/ports.rs"]
+mod ports;
+
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -17,6 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use ports::free_address;
 
 const WAYPOST: &str = env!("CARGO_BIN_EXE_waypost");
 const SOON: Duration = Duration::from_secs(10);
@@ -44,11 +49,6 @@ fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
         assert!(start.elapsed() < SOON, "never came to be: {what}");
         thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// A port that was free just now, at an address that no outgoing connection takes.
-fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::new(127, 77, 1, 1), 0)).unwrap().local_addr().unwrap()
 }
 
 /// Answers each connection with what it sends.
@@ -97,7 +97,7 @@ fn forward(config: &Path) -> Command {
 #[test]
 fn a_successor_takes_over_under_load() {
     let folder = tempfile::tempdir().unwrap();
-    let (entrance, target, control) = (free_address(), echo(), folder.path().join("control"));
+    let (entrance, target, control) = (free_address([127, 77, 1, 1]), echo(), folder.path().join("control"));
     let config = written(
         folder.path(),
         "forward.toml",
@@ -182,7 +182,7 @@ fn ticks(pid: u32) -> u64 {
 #[test]
 fn descriptors_used_up_are_waited_for() {
     let folder = tempfile::tempdir().unwrap();
-    let (entrance, target) = (free_address(), echo());
+    let (entrance, target) = (free_address([127, 77, 1, 1]), echo());
     let config = written(
         folder.path(),
         "forward.toml",
@@ -253,7 +253,7 @@ fn rinetd_and_this_one_agree() {
             let mut entrances = Vec::new();
             let mut config = text.to_string();
             while let Some(at) = config.find("RULE") {
-                let entrance = free_address();
+                let entrance = free_address([127, 77, 1, 1]);
                 let line = format!("{} {} {} {}", entrance.ip(), entrance.port(), target.ip(), target.port());
                 config.replace_range(at..at + 4, &line);
                 entrances.push(entrance);
@@ -290,7 +290,8 @@ fn run(command: &mut Command) -> Output {
 #[test]
 fn nginx_believes_and_curl_goes_through() {
     let folder = tempfile::tempdir().unwrap();
-    let (entrance, back, control) = (free_address(), free_address(), folder.path().join("control"));
+    let (entrance, back, control) =
+        (free_address([127, 77, 1, 1]), free_address([127, 77, 1, 1]), folder.path().join("control"));
     let place = folder.path().display();
     let nginx = format!(
         "daemon off; master_process off; pid {place}/nginx.pid; error_log {place}/error.log;\n\

@@ -5,12 +5,16 @@
 //! - `iperf3` measures both directions, with several streams at once, and loses nothing,
 //! - HAProxy, which believes its PROXY header, sees the client's address and the host that was peeked, in version 1 and 2.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+#[path = "support/ports.rs"]
+mod ports;
+
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ports::free_address;
 use serde_json::Value;
 
 const WAYPOST: &str = env!("CARGO_BIN_EXE_waypost");
@@ -31,11 +35,6 @@ fn start(command: &mut Command) -> Running {
 
 fn run(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap()
-}
-
-/// A port that was free just now, at an address that no outgoing connection takes.
-fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::new(127, 77, 4, 1), 0)).unwrap().local_addr().unwrap()
 }
 
 fn listens(address: SocketAddr) {
@@ -61,7 +60,7 @@ fn forward(folder: &Path, rules: &str) -> Running {
 #[test]
 fn openssl_speaks_tls_through_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (entrance, site) = (free_address(), free_address());
+    let (entrance, site) = (free_address([127, 77, 4, 1]), free_address([127, 77, 4, 1]));
     let (key, certificate) = (folder.path().join("key.pem"), folder.path().join("cert.pem"));
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
@@ -104,7 +103,7 @@ fn openssl_speaks_tls_through_it() {
 #[test]
 fn iperf3_measures_both_directions() {
     let folder = tempfile::tempdir().unwrap();
-    let (entrance, site) = (free_address(), free_address());
+    let (entrance, site) = (free_address([127, 77, 4, 1]), free_address([127, 77, 4, 1]));
     let port = site.port().to_string();
     let _site = start(Command::new("iperf3").args(["-s", "-B", &site.ip().to_string(), "-p", &port]));
     listens(site);
@@ -135,7 +134,8 @@ fn iperf3_measures_both_directions() {
 #[test]
 fn haproxy_believes_both_versions_of_the_header() {
     let folder = tempfile::tempdir().unwrap();
-    let (first, second, site) = (free_address(), free_address(), free_address());
+    let (first, second, site) =
+        (free_address([127, 77, 4, 1]), free_address([127, 77, 4, 1]), free_address([127, 77, 4, 1]));
     let config = written(
         folder.path(),
         "haproxy.cfg",

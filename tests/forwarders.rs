@@ -236,7 +236,7 @@ impl Forwarder {
     fn start(server: &Server, settings: &str) -> Self {
         let folder = server.path().to_owned();
         // A port that was free just now, at an address that no outgoing connection takes.
-        let entrance = TcpListener::bind("127.77.1.2:0").unwrap().local_addr().unwrap();
+        let entrance = support::ports::free_address([127, 77, 1, 2]);
         fs::write(folder.join("forward.toml"), settings.replace("ENTRANCE", &entrance.to_string())).unwrap();
         let forwarder = Self { child: spawn_forwarder(&folder), folder, entrance };
         forwarder.wait_for("it listens", |f| TcpStream::connect(f.entrance).is_ok());
@@ -297,7 +297,7 @@ const SHORT: Duration = Duration::from_millis(300);
 /// An authority with TLS that leads `old-web-1`, whose rule `web` leads to `target`.
 fn led(target: SocketAddr) -> (Server, Forwarder) {
     // The port stays over restarts of the authority.
-    let api = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let api = support::ports::free_address([127, 0, 0, 1]);
     let tls = format!("[api]\ntls = {{ certificate = \"cert.pem\", key = \"key.pem\" }}\nlisten = \"{api}\"");
     let folder = folder(&config().replacen("[api]\nlisten = \"127.0.0.1:0\"", &tls, 1));
     make_certificate(folder.path());

@@ -7,13 +7,15 @@
 mod support;
 
 use std::fs;
+use std::net::IpAddr;
 use std::process::Command;
 
 use hickory_proto::rr::RecordType as T;
 use serde_json::{Value, json};
 use support::dns::{addresses, ttl};
 use support::origin::Origin;
-use support::programs::{Certificates, Program, found, free_port};
+use support::ports::free_address;
+use support::programs::{Certificates, Program, found};
 use support::{DC1, EC2, HEAD, Reply, Server, folder, pool, waypost};
 
 const WWW: &str = "www.example.org";
@@ -54,6 +56,11 @@ fn until_up(address: &str, probe: &str) {
 fn is_not_up(address: &str, probe: &str, reason: &str) {
     let (code, text) = tried(address, probe);
     assert!(code == 1 && text.contains(&format!("not up: {reason}")), "{probe}\n{reason}\n{text}");
+}
+
+/// A port that is free at `address`.
+fn free_port(address: &str) -> u16 {
+    free_address(address.parse::<IpAddr>().unwrap()).port()
 }
 
 /// nginx at `address` with these servers in its configuration.

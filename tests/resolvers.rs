@@ -13,7 +13,7 @@ mod support;
 mod wait;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
@@ -21,6 +21,7 @@ use hickory_proto::rr::RecordType as T;
 use process::{Process, installed};
 use serde_json::json;
 use support::dns::{Question, addresses, rcode, ttl};
+use support::ports::free_address;
 use support::{DC1, EC2, HEAD, Server, from_now, instant, now, pool};
 use tempfile::TempDir;
 
@@ -35,14 +36,14 @@ struct Unbound {
 
 impl Unbound {
     fn start(server: &Server, more: &str, modules: &str) -> Self {
-        let listen = free_address();
+        let listen = free_address(Ipv4Addr::LOCALHOST);
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("unbound.conf");
         let configuration = format!(
             "server:\n interface: {}\n port: {}\n access-control: 127.0.0.0/8 allow_setrd\n directory: \"{}\"\n chroot: \"\"\n \
              username: \"\"\n pidfile: \"\"\n use-syslog: no\n logfile: \"\"\n num-threads: 1\n module-config: \"{modules}\"\n \
              do-not-query-localhost: no\n do-ip6: no\n qname-minimisation: no\n target-fetch-policy: \"0 0 0 0 0\"\n \
-             cache-min-ttl: 0\n serve-expired: no\n prefetch: no\n udp-connect: no\n outbound-msg-retry: 20\n{more}\
+             cache-min-ttl: 0\n serve-expired: no\n prefetch: no\n udp-connect: no\n outbound-msg-retry: 20\n outgoing-port-avoid: 10000-29999\n{more}\
              stub-zone:\n name: \"example.org\"\n stub-addr: {}@{}\nremote-control:\n control-enable: no\n",
             listen.ip(),
             listen.port(),
@@ -74,16 +75,6 @@ impl Unbound {
     fn address_for(&self, client: Ipv4Addr) -> String {
         addresses(&self.ask(WWW, client))[0].clone()
     }
-}
-
-/// Free over UDP and TCP a moment ago.
-fn free_address() -> SocketAddr {
-    let free = |_| {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = tcp.local_addr().unwrap();
-        UdpSocket::bind(address).is_ok().then_some(address)
-    };
-    (0..100).find_map(free).expect("one of a hundred ports is free over UDP too")
 }
 
 /// So many clients, each in a /24 of its own.

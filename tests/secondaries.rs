@@ -8,29 +8,19 @@ mod support;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use support::ports::free_address;
 use support::{HEAD, Server, folder};
 use tempfile::TempDir;
 
 const SECRET: &str = "c2l4dGVlbiBvY3RldHMgYXQgbGVhc3QgZm9yIGEga2V5";
 /// What a loaded machine may take for what comes at once.
 const SOON: Duration = Duration::from_secs(30);
-
-/// A port of `ip` that is free for UDP and TCP.
-fn free(ip: &str) -> SocketAddr {
-    loop {
-        let udp = UdpSocket::bind((ip, 0)).unwrap();
-        let address = udp.local_addr().unwrap();
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
-}
 
 /// A secondary that runs in a folder of its own.
 struct Secondary {
@@ -222,10 +212,10 @@ impl Random {
 
 #[test]
 fn each_follows_and_ends_with_the_same_zone() {
-    let primary_at = free("127.0.0.1");
+    let primary_at = free_address([127, 0, 0, 1]);
     let kinds: [(&str, &str, Configure); 3] =
         [("NSD", "127.0.0.21", nsd), ("Knot", "127.0.0.22", knot), ("BIND", "127.0.0.1", bind)];
-    let places = kinds.map(|(_, ip, _)| free(ip));
+    let places = kinds.map(|(_, ip, _)| free_address(ip.parse::<IpAddr>().unwrap()));
     let targets = places.map(|at| format!("\"key:transfer-key@{at}\"")).join(", ");
     let tsig = format!("[[tsig]]\nname = \"transfer-key\"\nsecret = \"{SECRET}\"\n");
     let zone_lines =

@@ -9,30 +9,20 @@ mod support;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use support::ports::free_address;
 use support::{Server, folder, pool};
 use tempfile::TempDir;
 
 const SECRET: &str = "c2l4dGVlbiBvY3RldHMgYXQgbGVhc3QgZm9yIGEga2V5";
 /// What a loaded machine may take for what comes at once.
 const SOON: Duration = Duration::from_secs(30);
-
-/// A port of `ip` that is free for UDP and TCP.
-fn free(ip: &str) -> SocketAddr {
-    loop {
-        let udp = UdpSocket::bind((ip, 0)).unwrap();
-        let address = udp.local_addr().unwrap();
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
-}
 
 /// A primary that runs in a folder of its own.
 struct Primary {
@@ -49,7 +39,7 @@ type Configure = fn(&Path, &str, SocketAddr, SocketAddr) -> Command;
 impl Primary {
     fn start(name: &'static str, zone: &'static str, ip: &str, secondary: SocketAddr, configure: Configure) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut primary = Self { name, zone, at: free(ip), folder, process: None };
+        let mut primary = Self { name, zone, at: free_address(ip.parse::<IpAddr>().unwrap()), folder, process: None };
         primary.write(1, "");
         let mut command = configure(primary.folder.path(), zone, primary.at, secondary);
         let log = fs::File::create(primary.folder.path().join("log")).unwrap();
@@ -190,7 +180,7 @@ fn bind(folder: &Path, zone: &str, at: SocketAddr, secondary: SocketAddr) -> Com
 
 #[test]
 fn it_follows_each_kind_of_primary_and_outlives_them() {
-    let own = free("127.0.0.1");
+    let own = free_address([127, 0, 0, 1]);
     let mut primaries = [
         Primary::start("NSD", "nsd.example", "127.0.0.31", own, nsd),
         Primary::start("Knot", "knot.example", "127.0.0.32", own, knot),
@@ -247,7 +237,7 @@ fn it_follows_each_kind_of_primary_and_outlives_them() {
 
 #[test]
 fn what_has_expired_is_not_answered_but_for_pools() {
-    let (own, theirs) = (free("127.0.0.1"), free("127.0.0.1"));
+    let (own, theirs) = (free_address([127, 0, 0, 1]), free_address([127, 0, 0, 1]));
     let key = format!("[[tsig]]\nname = \"transfer-key\"\nsecret = \"{SECRET}\"\n");
     let head = |listen: &str, zone: &str| {
         format!(
@@ -280,7 +270,7 @@ fn what_has_expired_is_not_answered_but_for_pools() {
 
 #[test]
 fn a_notify_from_others_is_refused() {
-    let nobody = free("127.0.0.77");
+    let nobody = free_address([127, 0, 0, 77]);
     let config = support::HEAD.to_owned()
         + &format!(
             "[[tsig]]\nname = \"transfer-key\"\nsecret = \"{SECRET}\"\n[[zone]]\nname = \"follows.example\"\n\

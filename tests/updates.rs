@@ -9,7 +9,7 @@ mod support;
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -178,7 +178,7 @@ impl Pebble {
             .output()
             .expect("openssl; see tests/setup.sh");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+        let ports = [(); 2].map(|()| support::ports::free_address([127, 0, 0, 1]));
         let config = serde_json::json!({ "pebble": {
             "listenAddress": ports[0].to_string(), "managementListenAddress": ports[1].to_string(),
             "certificate": certificate, "privateKey": folder.join("pebble.key"),

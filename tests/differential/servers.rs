@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ impl Server {
         for (apex, text) in zones {
             fs::write(folder.path().join(format!("{apex}.zone")), text).unwrap();
         }
-        let address = free_port();
+        let address = super::ports::free_address(Ipv4Addr::LOCALHOST);
         let mut command = configure(folder.path(), address.port(), zones);
         let log = fs::File::create(folder.path().join("log")).unwrap();
         command.current_dir(folder.path()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -151,17 +151,6 @@ impl Drop for Server {
 fn set_id(packet: &mut [u8], id: usize) {
     if let Some(place) = packet.first_chunk_mut::<2>() {
         *place = (id as u16).to_be_bytes();
-    }
-}
-
-/// A port that is free for UDP and TCP. None of the three takes port 0.
-fn free_port() -> SocketAddr {
-    loop {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = udp.local_addr().unwrap();
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
     }
 }
 

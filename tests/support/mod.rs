@@ -6,6 +6,7 @@
 
 pub mod dns;
 pub mod origin;
+pub mod ports;
 pub mod programs;
 
 use std::fs;

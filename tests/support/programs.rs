@@ -2,7 +2,7 @@
 //! and certificates as they are met: valid, expired, self-signed.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -50,11 +50,6 @@ impl Drop for Program {
         _ = self.child.kill();
         _ = self.child.wait();
     }
-}
-
-/// A port that is free at `address` about now.
-pub fn free_port(address: &str) -> u16 {
-    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// Certificates for `www.example.org`, made by openssl: an authority (`ca.pem`), and of each kind `KIND.pem`, `KIND.key`.
