@@ -97,12 +97,16 @@ fn exact_while_running_final_after_a_flip_exact_over_a_clean_restart() {
     }
 }
 
-/// After a kill: not before the truth, and at most one `normal` after what the restart could know.
+/// What a flip stores for workers that are still on their way when it is made durable, until they have settled.
+const STALL: u64 = 60;
+
+/// After a kill: not before the truth, and at most one `normal` (and the stall that a flip provides for) after what the
+/// restart could know.
 #[track_caller]
 fn assert_covered(server: &Server, name: &str, site: usize, truths: &[Truth; 2], restart: u64, normal: u64) {
     let at = horizon(server, name, ["ec2", "dc1"][site]).0.expect("it was answered");
     assert!(at >= truths[site].at.0 + 2, "{at} is too early: caches hold it until {:?}", truths[site].at);
-    assert!(at <= restart + normal + MARGIN, "{at} is more than {normal} s after the restart at {restart}");
+    assert!(at <= restart + normal + STALL + MARGIN, "{at} is much more than {normal} s after the restart at {restart}");
 }
 
 #[test]

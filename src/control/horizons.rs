@@ -180,10 +180,11 @@ impl Horizons {
 
     /// What may be out there once `state` gives way at `now`: all that is recorded, and for each endpoint that `state` could
     /// answer, what an answer could live that is being given about now, by workers on their way to the next snapshot. What
-    /// was given before that is on record, so that a TTL which has long gone down does not count any more.
-    pub fn bound(&self, name: &Name, state: &PoolState, policy: &TtlPolicy, now: Timestamp) -> Known {
+    /// was given before that is on record, so that a TTL which has long gone down does not count any more. They may be on their
+    /// way for `while_secs`.
+    pub fn bound(&self, name: &Name, state: &PoolState, policy: &TtlPolicy, now: Timestamp, while_secs: u64) -> Known {
         let mut bound = self.known(name);
-        let (from, to) = (now.before(1), now.after(1));
+        let (from, to) = (now.before(1), now.after(while_secs));
         let until = expires(to, state.largest_ttl_within(policy, from, to));
         for (i, endpoint) in state.endpoints.iter().enumerate() {
             if !state.may_answer(i) {

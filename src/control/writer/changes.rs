@@ -31,8 +31,11 @@ use crate::time::Timestamp;
 
 /// Reloads that wait for their turn; more are refused.
 const WAITING_RELOADS: usize = 16;
-/// A commit that took longer leaves bounds of horizons behind that are too early: they are made again.
-const COMMIT_SECS: u64 = 1;
+/// How long a commit may take, and a kill follow right then, before the bounds of horizons that it stored are too early.
+/// They last until the workers have left the snapshot before: then what was recorded takes their place.
+const STALL_SECS: u64 = 60;
+/// How long the old state is answered after a flip, as it is told to who flips.
+const FLIP_SECS: u64 = 1;
 
 impl Writer {
     pub(super) async fn flip(
@@ -314,7 +317,7 @@ impl Writer {
         answer.generation += 1;
         let published_at =
             self.make(&origin, reason, proposal.clone(), now, repeat(&origin, change, &answer, now)).await?;
-        if published_at.since(now) > COMMIT_SECS {
+        if published_at.since(now) > FLIP_SECS {
             // The old answers went on for as long as the commit took.
             let late = self.flip_answer(&proposal, &before, false, published_at);
             answer.pools = late.pools;
@@ -359,14 +362,14 @@ impl Writer {
     /// `before` may live, now that the last of them has been given. Gives the instant.
     async fn bound_again(&mut self, before: &State, decided: Timestamp) -> Timestamp {
         let now = Timestamp::now();
-        if now.since(decided) <= COMMIT_SECS {
+        if now.since(decided) <= STALL_SECS {
             return now;
         }
         let mut writes = Vec::new();
         for name in &self.unsettled {
             let policy = self.catalog.pool(name).map(|p| p.ttl);
             if let (Some(old), Some(policy)) = (before.pools.get(name), policy) {
-                writes.push(records::put(horizon_key(name), &self.horizons.bound(name, old, &policy, now)));
+                writes.push(records::put(horizon_key(name), &self.horizons.bound(name, old, &policy, now, STALL_SECS)));
             }
         }
         // Where this fails, what is published still is right; only a crash right now would find the bound too early.
@@ -389,7 +392,7 @@ impl Writer {
             let old = self.state.pools.get(name);
             let policy = catalog.pool(name).map(|p| p.ttl);
             if let (Some(old), Some(policy)) = (old, policy) {
-                writes.push(records::put(horizon_key(name), &self.horizons.bound(name, old, &policy, now)));
+                writes.push(records::put(horizon_key(name), &self.horizons.bound(name, old, &policy, now, STALL_SECS)));
             }
             writes.push(records::put(pool_key(name), pool));
             before.insert(name.clone(), old.cloned());
@@ -414,7 +417,10 @@ impl Writer {
             let ttl = largest_ttl(&policy, after.cutover.as_ref(), after.change.as_ref(), now);
             undo_s = undo_s.max(expires(now, ttl).since(now));
             // What is out there, or may still go out in the moment that the flip takes.
-            let bound = before.pools.get(&change.name).map(|old| self.horizons.bound(&change.name, old, &policy, now));
+            let bound = before
+                .pools
+                .get(&change.name)
+                .map(|old| self.horizons.bound(&change.name, old, &policy, now, FLIP_SECS));
             for endpoint in &mut change.endpoints {
                 let types = bound.as_ref().and_then(|b| b.get(&endpoint.site));
                 endpoint.horizon = types.and_then(|types| types.values().max().copied());
@@ -548,12 +554,14 @@ impl Writer {
             changes: decide::changes(&self.state, &touched, &catalog.settings.pools, now),
         };
         let mut writes = self.writes_of(&next, &touched, &catalog, entry.clone(), now);
+        let mut departed = Vec::new();
         for (gone, old) in self.state.pools.iter().filter(|(name, _)| !next.pools.contains_key(*name)) {
             let policy = self.catalog.settings.pools.iter().find(|p| p.name == *gone).map(|p| p.ttl);
             if let Some(policy) = policy {
-                writes.push(records::put(horizon_key(gone), &self.horizons.bound(gone, old, &policy, now)));
+                writes.push(records::put(horizon_key(gone), &self.horizons.bound(gone, old, &policy, now, STALL_SECS)));
             }
             writes.push(Write::Delete { key: pool_key(gone) });
+            departed.push(gone.clone());
         }
         let (zone_writes, additions) = self.settle_zones(&mut catalog, origin, now);
         expire(&mut catalog, &self.followed, now);
@@ -571,7 +579,7 @@ impl Writer {
         writes.extend(repeat(origin, change, &answer, now));
         self.commit(writes).await?;
         self.added(additions);
-        self.unsettled.extend(touched.keys().cloned());
+        self.unsettled.extend(touched.keys().cloned().chain(departed));
         let before = std::mem::replace(&mut self.state, next);
         let old = std::mem::replace(&mut self.catalog, Arc::new(catalog));
         let catalog = &self.catalog;
