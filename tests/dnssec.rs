@@ -3,6 +3,7 @@
 //!
 //! - all kinds of answers and proofs validate;
 //! - signatures and keys stay over a restart; an edit of the file is signed with the serial that it brings;
+//! - the same with NSEC3, also in a zone that was signed elsewhere, with salt and iterations;
 //! - steered answers validate for each endpoint, during a countdown, after a flip, and where an endpoint lacks a type.
 
 mod support;
@@ -38,7 +39,8 @@ fn verify(server: &Server) {
     fs::write(&file, &zone).unwrap();
     let output =
         Command::new("ldns-verify-zone").arg(&file).output().expect("tests/setup.sh installs ldns-verify-zone");
-    assert!(output.status.success(), "{}\n{zone}", String::from_utf8_lossy(&output.stdout));
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "{said}\n{zone}");
 }
 
 /// An Unbound that trusts the zone's keys as they are now.
@@ -172,7 +174,7 @@ fn all_answers(server: &Server, denial: &str) {
         unbound.validates(name, rtype, status, server);
     }
     let apex = dig(server.dns[0], &["example.org", "MX", "+dnssec", "+noall", "+authority"]);
-    assert!(apex.contains(&format!("\t{denial}\t")), "{apex}");
+    assert!(apex.lines().any(|line| is_type(line, denial)), "{apex}");
     drop(unbound);
 }
 
@@ -202,6 +204,78 @@ fn a_zone_is_signed_with_nsec_and_stays_so() {
     verify(&server);
     assert_eq!(keys(&server), before.0);
     assert!(!server.log().contains("PRIVATE") && !server.log().contains("pkcs8"));
+}
+
+/// Whether a line of dig is a record of this type.
+fn is_type(line: &str, rtype: &str) -> bool {
+    line.split_whitespace().nth(3) == Some(rtype)
+}
+
+#[test]
+fn a_zone_is_signed_with_nsec3() {
+    let pools = pool("*.pool.example.org", 100, 0, "");
+    let folder = folder(&config("denial = \"nsec3\"", &pools));
+    fs::write(folder.path().join("example.org.zone"), format!("{}*.pool A 192.0.2.98\n", zone())).unwrap();
+    let server = Server::start_in(folder);
+    all_answers(&server, "NSEC3");
+    let unbound = Unbound::start(&server, server.path());
+    for (name, rtype) in [
+        ("any.pool.example.org", "A"),
+        ("any.pool.example.org", "AAAA"),
+        ("any.pool.example.org", "TXT"),
+        ("pool.example.org", "A"),
+    ] {
+        unbound.validates(name, rtype, "NOERROR", &server);
+    }
+    let hash = dig(server.dns[0], &["missing.example.org", "A", "+dnssec", "+noall", "+authority"]);
+    let hash = hash
+        .lines()
+        .find(|line| is_type(line, "NSEC3"))
+        .and_then(|line| line.split_whitespace().next())
+        .unwrap()
+        .to_owned();
+    unbound.validates(&hash, "NSEC3", "NXDOMAIN", &server); // its owner is no name of the zone (RFC 5155, 7.2.8)
+}
+
+/// Signs `zone` as its operator would, with NSEC3.
+fn signed_elsewhere(folder: &Path, zone: &str, how: &[&str]) {
+    let run = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(folder).output();
+        let output = output.unwrap_or_else(|e| panic!("{program} (tests/setup.sh installs it): {e}"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    fs::write(folder.join("plain.zone"), zone).unwrap();
+    run("dnssec-keygen", &["-q", "-a", "ECDSAP256SHA256", "-f", "KSK", "example.org"]);
+    let signed = ["-S", "-z", "-Q", "-o", "example.org", "-f", "example.org.zone"];
+    run("dnssec-signzone", &[&signed[..], how, &["plain.zone"]].concat());
+}
+
+#[test]
+fn a_zone_that_brings_nsec3_is_served_with_its_proofs() {
+    let folder = folder(HEAD);
+    signed_elsewhere(folder.path(), &zone(), &["-3", "aabbccdd", "-H", "5"]);
+    let server = Server::start_in(folder);
+    let unbound = Unbound::start(&server, server.path());
+    for (name, rtype, status) in [
+        ("plain.example.org", "A", "NOERROR"),
+        ("plain.example.org", "AAAA", "NOERROR"),
+        ("missing.example.org", "A", "NXDOMAIN"),
+        ("ent.example.org", "A", "NOERROR"),
+        ("some.wild.example.org", "A", "NOERROR"),
+        ("some.wild.example.org", "MX", "NOERROR"),
+        ("lab.example.org", "DS", "NOERROR"),
+    ] {
+        unbound.validates(name, rtype, status, &server);
+    }
+    // A referral without DS proves that there is none, also where opt-out leaves the cut out of the chain.
+    let proofs = |server: &Server| {
+        let referral = dig(server.dns[0], &["x.lab.example.org", "A", "+dnssec", "+norec", "+noall", "+authority"]);
+        referral.lines().filter(|line| is_type(line, "NSEC3")).count()
+    };
+    assert_eq!(proofs(&server), 1);
+    let folder = support::folder(HEAD);
+    signed_elsewhere(folder.path(), &zone(), &["-3", "-", "-H", "0", "-A"]);
+    assert_eq!(proofs(&Server::start_in(folder)), 2);
 }
 
 /// The TTLs of the records of `name` in an answer, that of the RRSIG among them, and the Original TTL.

@@ -106,7 +106,10 @@ const STALL: u64 = 60;
 fn assert_covered(server: &Server, name: &str, site: usize, truths: &[Truth; 2], restart: u64, normal: u64) {
     let at = horizon(server, name, ["ec2", "dc1"][site]).0.expect("it was answered");
     assert!(at >= truths[site].at.0 + 2, "{at} is too early: caches hold it until {:?}", truths[site].at);
-    assert!(at <= restart + normal + STALL + MARGIN, "{at} is much more than {normal} s after the restart at {restart}");
+    assert!(
+        at <= restart + normal + STALL + MARGIN,
+        "{at} is much more than {normal} s after the restart at {restart}"
+    );
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(super) fn policies(section: Option<Value>, src: &mut Source) -> Policies {
         if let Some(split) = keys.and_then(|v| v.one_of(&[("csk", false), ("ksk-zsk", true)], src)) {
             policy.split = split;
         }
-        if let Some(denial) = denial.and_then(|v| v.one_of(&[("nsec", Denial::Nsec)], src)) {
+        if let Some(denial) = denial.and_then(|v| v.one_of(&[("nsec", Denial::Nsec), ("nsec3", Denial::Nsec3)], src)) {
             policy.denial = denial;
         }
         // Less than an hour is over before secondaries have it.

@@ -169,15 +169,6 @@ pub fn to_base64(octets: &[u8]) -> String {
     text
 }
 
-/// Octets in base32 with extended hex digits, in lower case and without padding, as owner names of NSEC3 have them (RFC
-/// 5155, 3.3).
-pub fn base32hex(octets: &[u8]) -> String {
-    let mut text = String::new();
-    encoding::BASE32HEX.encode(octets, &mut text);
-    text.make_ascii_lowercase();
-    text
-}
-
 /// What a label of base32 with extended hex digits stands for, in any case; `None` when it is none.
 pub fn from_base32hex(label: &[u8]) -> Option<Vec<u8>> {
     let mut octets = Vec::new();

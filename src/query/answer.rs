@@ -191,8 +191,8 @@ fn limited(snapshot: &Snapshot, context: &Context, tally: Tally<'_>, has_cookie:
 /// Pools that one answer may pass on its way.
 const GIVEN: usize = MAX_CHAIN + 1;
 
-/// Proofs that one answer may need: one for each wildcard on its way, and two at its end.
-const PROOFS: usize = 8;
+/// Proofs that one answer may need: one for each wildcard on its way, and three at its end.
+const PROOFS: usize = 9;
 
 /// An answer in the making.
 struct Answer<'a, 'o> {

@@ -8,6 +8,7 @@
 
 mod build;
 mod change;
+mod hashed;
 pub(in crate::zone) mod node;
 mod signed;
 pub(in crate::zone) mod table;
@@ -21,7 +22,9 @@ use crate::dns::{Name, Rtype, Ttl, name};
 use crate::zone::contents::{Contents, Rrset};
 use crate::zone::gathered::Gathered;
 use crate::zone::prepared::Prepared;
+pub use hashed::MOST_ITERATIONS;
 use node::{CUT, DNAME, HASHED, Node, OCCLUDED, Set, WILDCARD};
+pub use signed::Proofs;
 use table::{NONE, Table};
 
 /// What lies over a zone: for an owner name, the slot number of what answers in place of the zone's own RRsets of some types.
@@ -59,6 +62,8 @@ struct Base {
     nodes: Vec<u8>,
     /// The nodes that own NSEC records, in canonical order (RFC 4034, 6.1).
     proofs: Vec<u32>,
+    /// The chain by hash; `None` in a zone without NSEC3.
+    hashed: Option<hashed::Hashed>,
     /// How many names queries see.
     names: usize,
 }
@@ -174,7 +179,7 @@ impl Zone {
     /// Octets of memory it holds, about.
     pub fn memory_octets(&self) -> usize {
         let changed: usize = self.changed.values().flatten().map(|node| 2 * node.len() + 64).sum();
-        self.base.nodes.capacity() + self.base.table.memory_octets() + 4 * self.base.proofs.capacity() + changed
+        self.base.nodes.capacity() + self.base.table.memory_octets() + self.base.proofs_octets() + changed
     }
 
     /// Finds `qname`, in lower case, at or below the apex. `at_cut` answers from above the cut: for QTYPE DS (RFC 4035, 3.1.4.1).
@@ -305,6 +310,10 @@ impl Zone {
 }
 
 impl Base {
+    fn proofs_octets(&self) -> usize {
+        4 * self.proofs.capacity() + self.hashed.as_ref().map_or(0, hashed::Hashed::memory_octets)
+    }
+
     #[inline]
     fn node(&self, at: u32) -> Node<'_> {
         Node::new(&self.nodes[at as usize * ALIGN..])

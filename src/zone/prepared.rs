@@ -235,15 +235,25 @@ impl<'z> Prepared<'z> {
 
     /// Adds what a referral is no good without: DS, or the proof that there is none, with signatures (RFC 4035, 3.1.4); glue.
     fn complete_referral(self, response: &mut Response<'_>, start: usize, owner: OwnerAt) -> Result<(), Full> {
-        if self.signed
-            && let Some(set) = [Rtype::DS, Rtype::NSEC].into_iter().find_map(|rtype| self.node.set(rtype))
-        {
-            let place = response.put(Section::Authority, set.count(), set.records())?;
-            point_owners(place, owner.at);
-            add_signatures(response, Section::Authority, self.node, set, owner.at)?;
+        if self.signed {
+            self.copy_delegation(response, owner)?;
         }
         for target in self.set.targets().filter(|target| target.required) {
             self.add_addresses(response, start, target)?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn copy_delegation(self, response: &mut Response<'_>, owner: OwnerAt) -> Result<(), Full> {
+        if let Some(set) = [Rtype::DS, Rtype::NSEC].into_iter().find_map(|rtype| self.node.set(rtype)) {
+            let place = response.put(Section::Authority, set.count(), set.records())?;
+            point_owners(place, owner.at);
+            return add_signatures(response, Section::Authority, self.node, set, owner.at);
+        }
+        let apex = owner.suffix(self.zone.apex().wire().len());
+        for proof in self.zone.proofs_of_no_ds(self.node.name()) {
+            proof.copy_proof(response, apex)?;
         }
         Ok(())
     }

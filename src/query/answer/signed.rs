@@ -5,6 +5,7 @@ use crate::dns::wire::{Full, NAME_BUFFER, Rcode, Section};
 use crate::dns::{Rtype, Ttl};
 use crate::query::pool::{Pool, patch};
 use crate::zone::Zone;
+use crate::zone::compiled::Proofs;
 use crate::zone::compiled::{Alias, NodeRef};
 use crate::zone::prepared::{OwnerAt, Prepared};
 
@@ -75,6 +76,10 @@ impl<'a> Answer<'a, '_> {
         let begun = self.response.len();
         zone.negative().with_signatures().copy(&mut self.response, owner.suffix(zone.apex().wire().len()))?;
         self.response.lower_ttls(begun, ttl);
+        let mut lower = [0; NAME_BUFFER];
+        let lower = self.response.lower_name(owner.at(), &mut lower);
+        let encloser = zone.proofs_of_encloser(node, lower);
+        self.prove(zone, encloser, owner)?;
         if let Some((octets, ttls)) = pool.records.denial(slot) {
             let place = self.response.put(Section::Authority, ttls.len() as u16, octets)?;
             for at in ttls {
@@ -94,33 +99,33 @@ impl<'a> Answer<'a, '_> {
     ) -> Result<(), Full> {
         let mut lower = [0; NAME_BUFFER];
         let lower = self.response.lower_name(owner.at(), &mut lower);
-        if let Some(node) = node {
-            self.prove(zone, zone.proof_for(node.name()), owner)?;
-            return self.prove_expansion(zone, node, owner);
-        }
-        self.prove(zone, zone.proof_for(lower), owner)?;
-        self.prove(zone, zone.proof_of_no_wildcard(lower), owner)
+        let proofs = match node {
+            Some(node) => zone.proofs_of_no_type(node.name(), if is_wildcard(node) { lower } else { node.name() }),
+            None => zone.proofs_of_no_name(lower),
+        };
+        self.prove(zone, proofs, owner)
     }
 
     /// Where `node` is a wildcard that stands for another name: that this name does not exist.
     fn prove_expansion(&mut self, zone: &'a Zone, node: NodeRef<'a>, owner: OwnerAt) -> Result<(), Full> {
-        let wildcard = node.name();
-        if !wildcard.starts_with(b"\x01*") || self.response.has_name(owner.at(), wildcard) {
+        if !is_wildcard(node) || self.response.has_name(owner.at(), node.name()) {
             return Ok(());
         }
         let mut lower = [0; NAME_BUFFER];
         let lower = self.response.lower_name(owner.at(), &mut lower);
-        self.prove(zone, zone.proof_for(lower), owner)
+        let proofs = zone.proofs_of_expansion(node.name(), lower);
+        self.prove(zone, proofs, owner)
     }
 
-    /// Remembers a proof, once.
-    fn prove(&mut self, zone: &'a Zone, proof: Option<Prepared<'a>>, owner: OwnerAt) -> Result<(), Full> {
-        let Some(prepared) = proof else { return Ok(()) };
-        if self.proofs.iter().any(|known| known.prepared.is(prepared)) {
-            return Ok(());
-        }
+    /// Remembers proofs, each once.
+    fn prove(&mut self, zone: &'a Zone, proofs: Proofs<'a>, owner: OwnerAt) -> Result<(), Full> {
         let apex = owner.suffix(zone.apex().wire().len());
-        self.proofs.try_push(Proof { prepared, apex }).map_err(|_| Full)
+        for prepared in proofs {
+            if !self.proofs.iter().any(|known| known.prepared.is(prepared)) {
+                self.proofs.try_push(Proof { prepared, apex }).map_err(|_| Full)?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds what was remembered, once ANSWER is whole.
@@ -131,4 +136,8 @@ impl<'a> Answer<'a, '_> {
         }
         Ok(())
     }
+}
+
+fn is_wildcard(node: NodeRef<'_>) -> bool {
+    node.name().starts_with(b"\x01*")
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::hashed::Hashed;
 use super::node::{CUT, DNAME, HASHED, Marks, Node, OCCLUDED, WILDCARD, Writer};
 use super::signed::{canonical_order, has_signatures};
 use super::table::NONE;
@@ -114,7 +115,7 @@ impl<'o> Builder<'o> {
         let mut nodes: Vec<u8> = Vec::with_capacity(records.names.len() + records.owners.len() * 32);
         let mut places = Vec::with_capacity(records.owners.len());
         let mut hosts = Vec::new(); // where a node points at the owner of a name
-        let mut proofs = Vec::new();
+        let (mut proofs, mut hashes) = (Vec::new(), Vec::new());
         let mut signature = None;
         let mut writer = Writer::default();
         let mut sets = Vec::new();
@@ -141,6 +142,10 @@ impl<'o> Builder<'o> {
             if marks.flags & OCCLUDED == 0 && owner.has(Rtype::NSEC) {
                 proofs.push(place);
             }
+            let is_hash = owner.name().len() == records.apex.wire().len() + 33 && owner.name()[0] == 32;
+            if is_hash && owner.has(Rtype::NSEC3) {
+                hashes.push(place);
+            }
             let visible = marks.flags & HASHED == 0 || marks.children > 0 || marks.slot.is_some();
             names += usize::from(visible);
         }
@@ -152,10 +157,11 @@ impl<'o> Builder<'o> {
         records.table.fit();
         nodes.shrink_to_fit();
         let Gathered { hasher, table, apex, .. } = records; // the rest is given back
-        let mut base = Base { hasher: hasher.clone(), table, nodes, proofs, names };
+        let mut base = Base { hasher: hasher.clone(), table, nodes, proofs, hashed: None, names };
         let mut sorted = std::mem::take(&mut base.proofs);
         sorted.sort_unstable_by(|a, b| canonical_order(base.node(*a).name(), base.node(*b).name()));
         base.proofs = sorted;
+        base.hashed = Hashed::new(&base, apex_place, hashes);
         let mut zone = Zone {
             apex: apex.to_lowercase(),
             names: base.names,

@@ -35,7 +35,7 @@ impl Zone {
         touched.apply(diff)?;
 
         let mut next = self.clone();
-        let mut sorted = next.signed || !next.base.proofs.is_empty();
+        let mut sorted = next.signed || !next.base.proofs.is_empty() || next.base.hashed.is_some();
         for owner in &before {
             let sets = touched.owners.get(owner).map_or(&[][..], Vec::as_slice);
             sorted |= sets.iter().any(|set| is_signature(set.rtype));

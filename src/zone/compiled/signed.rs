@@ -1,13 +1,18 @@
 //! What a zone that brings its own signatures adds to answers when DO is set (RFC 4035, 3.1): RRSIGs beside the RRsets, DS or
-//! the proof of its absence in referrals, and the NSEC records that prove what is not there. Nothing is signed here, and a zone
-//! with NSEC3 gets no proofs. All of this is off the path of plain answers.
+//! the proof of its absence in referrals, and the NSEC or NSEC3 records that prove what is not there. Nothing is signed here. All
+//! of this is off the path of plain answers.
 
 use std::cmp::Ordering;
+
+use arrayvec::ArrayVec;
 
 use super::node::Node;
 use super::{NodeRef, Zone};
 use crate::dns::{Rtype, name};
 use crate::zone::prepared::{Prepared, signatures};
+
+/// The records that prove one thing, to be copied for the apex.
+pub type Proofs<'z> = ArrayVec<Prepared<'z>, 3>;
 
 impl Zone {
     /// Whether the zone brings signatures.
@@ -16,10 +21,44 @@ impl Zone {
         self.signed
     }
 
-    /// The NSEC record at `lower`, or else the one before it, which covers it (RFC 4034, 4), to be copied for the apex. `None`
-    /// in a zone without NSEC.
+    /// That neither `lower` nor a wildcard for it exists (RFC 4035, 3.1.3.2; RFC 5155, 7.2.2).
     #[cold]
-    pub fn proof_for(&self, lower: &[u8]) -> Option<Prepared<'_>> {
+    pub fn proofs_of_no_name(&self, lower: &[u8]) -> Proofs<'_> {
+        let mut proofs = Proofs::new();
+        if let Some(hashed) = &self.base.hashed {
+            self.hashed_no_name(hashed, lower, &mut proofs);
+        } else {
+            proofs.extend(self.proof_for(lower));
+            proofs.extend(self.proof_of_no_wildcard(lower));
+        }
+        proofs
+    }
+
+    /// That the name `node`, `lower` itself or a wildcard that stands for it, lacks a type (RFC 4035, 3.1.3.1 and 3.1.3.4; RFC
+    /// 5155, 7.2.3 to 7.2.5).
+    #[cold]
+    pub fn proofs_of_no_type(&self, node: &[u8], lower: &[u8]) -> Proofs<'_> {
+        let mut proofs = Proofs::new();
+        if let Some(hashed) = &self.base.hashed {
+            self.hashed_no_type(hashed, node, lower, &mut proofs);
+        } else {
+            proofs.extend(self.proof_for(node));
+            proofs.extend(self.proof_for(lower).filter(|_| node != lower));
+        }
+        proofs
+    }
+
+    /// That nothing is closer to `lower` than `wildcard`, which stands for it (RFC 4035, 3.1.3.3; RFC 5155, 7.2.6).
+    #[cold]
+    pub fn proofs_of_expansion(&self, wildcard: &[u8], lower: &[u8]) -> Proofs<'_> {
+        match &self.base.hashed {
+            Some(hashed) => self.hashed_expansion(hashed, wildcard, lower),
+            None => self.proof_for(lower).into_iter().collect(),
+        }
+    }
+
+    /// The NSEC record at `lower`, or else the one before it, which covers it (RFC 4034, 4). `None` in a zone without NSEC.
+    fn proof_for(&self, lower: &[u8]) -> Option<Prepared<'_>> {
         let proofs = &self.base.proofs;
         let name_of = |place: u32| self.base.node(place).name();
         let after = proofs.partition_point(|place| canonical_order(name_of(*place), lower) != Ordering::Greater);
@@ -28,8 +67,7 @@ impl Zone {
     }
 
     /// The same for the wildcard right below the closest encloser of `lower`, which does not exist in the zone.
-    #[cold]
-    pub fn proof_of_no_wildcard(&self, lower: &[u8]) -> Option<Prepared<'_>> {
+    fn proof_of_no_wildcard(&self, lower: &[u8]) -> Option<Prepared<'_>> {
         let mut encloser = name::parent(lower)?;
         while self.node(encloser).is_none() {
             encloser = name::parent(encloser)?;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use super::nsec::bitmap;
 use crate::dns::name::MAX_NAME_OCTETS;
@@ -15,7 +15,7 @@ pub type Hash = [u8; 20];
 /// RDATA of NSEC3PARAM for what Waypost makes.
 pub const PARAMETERS: [u8; 5] = [1, 0, 0, 0, 0];
 
-/// The hash of a wire name, of any case (RFC 5155, 5).
+/// The hash of a wire name, of any case (RFC 5155, 5). `salt` has no more than 255 octets.
 pub fn hash(name: &[u8], salt: &[u8], iterations: u16) -> Hash {
     let mut lower = [0; MAX_NAME_OCTETS];
     let octets = name.len().min(MAX_NAME_OCTETS);
@@ -29,12 +29,25 @@ pub fn hash(name: &[u8], salt: &[u8], iterations: u16) -> Hash {
 }
 
 fn once(octets: &[u8], salt: &[u8]) -> Hash {
-    let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
-    context.update(octets);
-    context.update(salt);
+    let mut salted = [0; MAX_NAME_OCTETS + u8::MAX as usize];
+    let end = octets.len() + salt.len();
+    salted[..octets.len()].copy_from_slice(octets);
+    salted[octets.len()..end].copy_from_slice(salt);
     let mut hash = [0; 20];
-    hash.copy_from_slice(context.finish().as_ref());
+    hash.copy_from_slice(digest(&SHA1_FOR_LEGACY_USE_ONLY, &salted[..end]).as_ref()); // in one piece: no allocation
     hash
+}
+
+/// The label of `hash`, in base32 with extended hex digits (RFC 5155, 3.3). Labels are in the order of their hashes.
+pub fn label(hash: &Hash) -> [u8; 32] {
+    let mut label = [0; 32];
+    for (octets, digits) in hash.as_chunks::<5>().0.iter().zip(label.as_chunks_mut::<8>().0) {
+        let bits = octets.iter().fold(0u64, |bits, octet| bits << 8 | u64::from(*octet));
+        for (at, digit) in digits.iter_mut().enumerate() {
+            *digit = b"0123456789abcdefghijklmnopqrstuv"[(bits >> (35 - 5 * at)) as usize & 31];
+        }
+    }
+    label
 }
 
 /// The hash right behind `hash`.
@@ -50,8 +63,7 @@ pub fn after(mut hash: Hash) -> Hash {
 
 /// The owner name of the record with `hash`.
 pub fn owner(hash: &Hash, apex: &Name) -> Name {
-    let label = rdata::base32hex(hash);
-    let wire = [&[label.len() as u8], label.as_bytes(), apex.wire()].concat();
+    let wire = [&[32][..], &label(hash), apex.wire()].concat();
     Name::from_wire(&wire).unwrap_or_else(|_| apex.clone()) // an apex that leaves no room for 33 octets
 }
 
