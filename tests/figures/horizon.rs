@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use waypost::control::catalog::Catalog;
 use waypost::control::decide::{self, Proposal};
-use waypost::control::horizons::{Horizons, Known, recover};
+use waypost::control::horizons::{Horizons, Known, STALL_SECS, recover};
 use waypost::control::message::{CutoverRequest, FlipRequest, OverrideRequest};
 use waypost::control::records::{self, STATE, horizon_key, pool_key};
 use waypost::control::state::{PoolState, State};
@@ -322,7 +322,7 @@ impl<'c> Night<'c> {
         };
         let Ok(proposal) = proposal else { return };
         let old = process.state.pools[&self.name].clone();
-        let bound = process.horizons.bound(&self.name, &old, &self.catalog.settings.pools[0].ttl, now);
+        let bound = process.horizons.bound(&self.name, &old, &self.catalog.settings.pools[0].ttl, now, STALL_SECS);
         process.changing = Some(Changing { decided: now, proposal, old, bound });
         self.after(took, Event::Committed { run: self.run });
     }
@@ -352,7 +352,7 @@ impl<'c> Night<'c> {
         process.published = Arc::new(world::pool(self.catalog, 0, &process.state, &process.horizons, |_| true));
         if now.since(decided) > 1 {
             // A commit that took long: stored again, a moment later.
-            let bound = process.horizons.bound(&self.name, &old, &self.catalog.settings.pools[0].ttl, now);
+            let bound = process.horizons.bound(&self.name, &old, &self.catalog.settings.pools[0].ttl, now, STALL_SECS);
             process.bound_again = Some(bound);
             let later = self.draws.below(300);
             self.after(later, Event::BoundAgain { run: self.run });

@@ -10,6 +10,7 @@ use crate::control::catalog::Catalog;
 use crate::control::decide::{self, Proposal, check_condition};
 use crate::control::error::ControlError;
 use crate::control::handle::AuditQuery;
+use crate::control::horizons::STALL_SECS;
 use crate::control::message::{
     Action, AuditEntry, ChangeAnswer, CutoverRequest, EndpointChange, FlipAnswer, FlipRequest, Origin, OverrideRequest,
     PoolChange, ReasonRequest, ReloadWish, RestoreRequest, SiteRequest,
@@ -31,9 +32,6 @@ use crate::time::Timestamp;
 
 /// Reloads that wait for their turn; more are refused.
 const WAITING_RELOADS: usize = 16;
-/// How long a commit may take, and a kill follow right then, before the bounds of horizons that it stored are too early.
-/// They last until the workers have left the snapshot before: then what was recorded takes their place.
-const STALL_SECS: u64 = 60;
 /// How long the old state is answered after a flip, as it is told to who flips.
 const FLIP_SECS: u64 = 1;
 
