@@ -7,9 +7,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use super::lines;
-use super::pools::site_name;
 use super::reader::Value;
-use super::sections::path;
 use super::source::Source;
 use super::values;
 use crate::diagnostic::Diagnostic;
@@ -47,7 +45,7 @@ pub(super) fn steering(section: Option<Value>, sites: &[Site], src: &mut Source)
     rules.v4_bits = bits(v4, MOST_BITS.0, rules.v4_bits, src);
     rules.v6_bits = bits(v6, MOST_BITS.1, rules.v6_bits, src);
     if let Some(value) = map
-        && let Some(file) = path(&value, "a file", src)
+        && let Some(file) = values::path(&value, "a file", src)
     {
         match farms(&file) {
             Ok(farms) => rules.farms = farms,
@@ -68,7 +66,7 @@ pub(super) fn previews(value: &Value, sites: &[Site], src: &mut Source) -> Vec<(
         let Some(mut table) = element.table("the preview", src) else { continue };
         let (site, networks) = (table.require("site", src), table.require("networks", src));
         table.finish(src);
-        let site = site.and_then(|v| Some((site_name(&v, sites, src)?, v.span)));
+        let site = site.and_then(|v| Some((values::site_name(&v, sites, src)?, v.span)));
         let networks = networks.map(|v| self::networks(&v, "an array of networks", src));
         if let (Some((site, at)), Some(networks)) = (site, networks) {
             read.push((Preview { site, networks }, at));

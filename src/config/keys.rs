@@ -9,7 +9,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::reader::{Table, Value, guess};
-use super::sections::path;
 use super::source::Source;
 use super::values;
 use crate::dns::tsig::{Algorithm, Key, KeyRing};
@@ -85,7 +84,7 @@ fn secret(table: &mut Table, src: &mut Source) -> Option<Vec<u8>> {
             (value, octets?)
         }
         (None, Some(value)) => {
-            let file = path(&value, "a file", src)?;
+            let file = values::path(&value, "a file", src)?;
             let octets = read(&file, &value, src)?;
             (value, octets)
         }

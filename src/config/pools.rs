@@ -238,7 +238,7 @@ fn endpoints_of(
             }
             seen.push((name, src.line(site.span.start)));
         }
-        let site = site.and_then(|v| Some((site_name(&v, sites, src)?, v.span)));
+        let site = site.and_then(|v| Some((values::site_name(&v, sites, src)?, v.span)));
         let weight = weight.and_then(|v| v.integer("a weight", 0..=Weight::MAX.get(), src)).and_then(Weight::new);
         let weight_said = weight.is_some();
         let weight = if weightless { Some(Weight::ZERO) } else { weight };
@@ -253,16 +253,6 @@ fn endpoints_of(
         }
     }
     whole.then_some(read)
-}
-
-pub(super) fn site_name(value: &Value, sites: &[Site], src: &mut Source) -> Option<String> {
-    let name = value.text("the name of a site", src)?;
-    if !sites.iter().any(|s| s.name == name) {
-        let known = guess(name, sites.iter().map(|s| s.name.as_str()));
-        src.absence(value.span.clone(), format!("there is no [[site]] named {name:?}")).help(known);
-        return None;
-    }
-    Some(name.to_owned())
 }
 
 type Rdata = Vec<(Rtype, Vec<Box<[u8]>>)>;

@@ -14,7 +14,6 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::reader::{Table, Value};
-use super::sections::path as file_path;
 use super::source::Source;
 use super::values::{self, LABEL, label};
 use crate::dns::Rtype;
@@ -572,7 +571,7 @@ fn client(keys: &mut Keys, protocols: &'static [&'static str], src: &mut Source)
     }
     let trust = match (authorities, pins, verify) {
         (Some(v), ..) => {
-            let file = file_path(&v, "a file", src)?;
+            let file = values::path(&v, "a file", src)?;
             match CertificateDer::pem_file_iter(&file).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
                 Ok(certificates) if certificates.is_empty() => {
                     src.error(v.span.clone(), format!("{} has no certificate in it", v.written(src)));

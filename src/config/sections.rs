@@ -47,7 +47,7 @@ pub(super) fn server(section: Option<Value>, src: &mut Source) -> (server::Setti
         }
         None => host_name().filter(|n| printable(&n.as_str())).unwrap_or_else(|| "waypost".to_owned()),
     };
-    let state = state.map_or_else(|| Some("state".into()), |v| path(&v, "a folder", src)).unwrap_or_default();
+    let state = state.map_or_else(|| Some("state".into()), |v| values::path(&v, "a folder", src)).unwrap_or_default();
     let secrets = cookie_secrets.map_or_else(Vec::new, |v| secrets(&v, src));
     let encrypted = tls.and_then(|v| encrypted(&v, src));
     (server::Settings { listen, interfaces, workers, encrypted }, name, secrets, state)
@@ -56,8 +56,8 @@ pub(super) fn server(section: Option<Value>, src: &mut Source) -> (server::Setti
 /// `tls` of `[server]`: TLS, QUIC and HTTPS share one certificate.
 fn encrypted(section: &Value, src: &mut Source) -> Option<server::encrypted::Settings> {
     let mut table = section.table("tls", src)?;
-    let certificate = table.require("certificate", src).and_then(|v| path(&v, "a file", src));
-    let key = table.require("key", src).and_then(|v| path(&v, "a file", src));
+    let certificate = table.require("certificate", src).and_then(|v| values::path(&v, "a file", src));
+    let key = table.require("key", src).and_then(|v| values::path(&v, "a file", src));
     let [tls, quic, https] = ["listen", "quic", "https"].map(|key| table.get(key));
     if tls.is_none() && quic.is_none() && https.is_none() {
         let message = "nothing listens with this certificate".to_owned();
@@ -135,10 +135,6 @@ fn host_name() -> Option<String> {
     Some(name.trim_end().to_owned())
 }
 
-pub(super) fn path(value: &Value, what: &str, src: &mut Source) -> Option<PathBuf> {
-    value.parsed(what, src, |text| Some(PathBuf::from(text)).filter(|_| !text.is_empty() && !text.contains('\0')))
-}
-
 /// `[api]`: where it listens; its token lies beside the store.
 pub(super) fn api(section: Option<Value>, state: &Path, src: &mut Source) -> api::Settings {
     let table = section.and_then(|s| s.table("[api]", src));
@@ -154,7 +150,7 @@ pub(super) fn api(section: Option<Value>, state: &Path, src: &mut Source) -> api
         let mut table = section.table("tls", src)?;
         let [certificate, key] = ["certificate", "key"].map(|key| table.require(key, src));
         table.finish(src);
-        let [certificate, key] = [certificate, key].map(|v| v.and_then(|v| path(&v, "a file", src)));
+        let [certificate, key] = [certificate, key].map(|v| v.and_then(|v| values::path(&v, "a file", src)));
         Some(api::Tls { certificate: certificate?, key: key? })
     });
     api::Settings { listen, token_file: state.join("admin.token"), tls }
@@ -165,7 +161,7 @@ pub(super) fn overrides(section: Option<Value>, src: &mut Source) -> Option<Path
     let mut table = section?.table("[overrides]", src)?;
     let file = table.require("file", src);
     table.finish(src);
-    path(&file?, "a file", src)
+    values::path(&file?, "a file", src)
 }
 
 /// `[log]`.
@@ -271,7 +267,7 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, s
             }
             targets
         });
-        let file = file.and_then(|v| Some((path(&v, "a file", src)?, v.span)));
+        let file = file.and_then(|v| Some((values::path(&v, "a file", src)?, v.span)));
         let allow_update = allow_update.map(|v| updates::allow_update(&v, known, src)).unwrap_or_default();
         let update_policy = update_policy.map(|v| updates::update_policy(&v, known, src)).unwrap_or_default();
         let Some((name, at)) = name else {

@@ -1,12 +1,14 @@
 //! The kinds of values that the file is made of: names, addresses, durations, TTLs, words for labels.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::reader::Value;
+use super::reader::{Value, guess};
 use super::source::Source;
 use crate::dns::{Name, Ttl};
 use crate::steering::flip::Percent;
+use crate::steering::pool::Site;
 
 /// An absolute domain name, with or without the dot at the end.
 pub(super) fn name(value: &Value, src: &mut Source) -> Option<Name> {
@@ -117,6 +119,22 @@ fn duration_from_text(text: &str) -> Option<Duration> {
         rest = after;
     }
     (!text.is_empty()).then_some(total)
+}
+
+/// A path in the file system. Whether there is anything isn't looked at.
+pub(super) fn path(value: &Value, what: &str, src: &mut Source) -> Option<PathBuf> {
+    value.parsed(what, src, |text| Some(PathBuf::from(text)).filter(|_| !text.is_empty() && !text.contains('\0')))
+}
+
+/// The name of one of `sites`.
+pub(super) fn site_name(value: &Value, sites: &[Site], src: &mut Source) -> Option<String> {
+    let name = value.text("the name of a site", src)?;
+    if !sites.iter().any(|s| s.name == name) {
+        let known = guess(name, sites.iter().map(|s| s.name.as_str()));
+        src.absence(value.span.clone(), format!("there is no [[site]] named {name:?}")).help(known);
+        return None;
+    }
+    Some(name.to_owned())
 }
 
 #[cfg(test)]
