@@ -8,10 +8,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Map, Value};
 
+use crate::api::app::{App, Reply, change};
 use crate::api::body::{self, Fields, text};
 use crate::api::parameters::Segments;
 use crate::api::problem::Problem;
-use crate::api::routes::{App, Reply, change};
 use crate::control::Fault;
 use crate::control::dnssec::DnssecWish;
 use crate::dns::Name;

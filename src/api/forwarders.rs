@@ -19,10 +19,10 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::app::{App, Reply, audit_query, change, tagged};
 use crate::api::body::{self, Fields, text};
 use crate::api::parameters::{Pairs, Parameters, Segments};
 use crate::api::problem::Problem;
-use crate::api::routes::{App, Reply, audit_query, change, tagged};
 use crate::api::token::{self, Token};
 use crate::control::Fault;
 use crate::control::forwarders::{Answer, AuditEntry, Change, Condition, Known, Listening, Member, Summary};

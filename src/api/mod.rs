@@ -35,6 +35,7 @@
 //! `X-Waypost-Author`. What goes in and comes out is in [`control::message`](crate::control::message); every refusal is a
 //! [`Problem`].
 
+mod app;
 mod body;
 mod dnssec;
 mod forwarders;
@@ -107,7 +108,7 @@ pub async fn serve(
 ) {
     let requests = metrics::Requests::default();
     let keys = shell::Keys { admin: token, forwarders: control.forwarders().clone() };
-    let routes = routes::routes(routes::App { control, facts, requests: requests.clone(), stop: stop.clone() });
+    let routes = routes::routes(app::App { control, facts, requests: requests.clone(), stop: stop.clone() });
     listen::listen(listener, tls, shell::around(routes, keys, requests), stop).await;
 }
 

@@ -6,45 +6,25 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
-use crate::api::metrics::{self, Requests};
-use crate::api::origin::origin;
+use crate::api::app::{App, Reply, audit_query, change, tagged};
+use crate::api::metrics;
 use crate::api::parameters::{Pairs, Parameters, Segments};
 use crate::api::problem::Problem;
-use crate::api::{Facts, body, dnssec, forwarders, ready, words};
-use crate::control::message::{
-    AuditEntry, CutoverRequest, Explanation, FlipRequest, Origin, PoolStatus, SiteStatus, Status,
-};
+use crate::api::{body, dnssec, forwarders, ready, words};
+use crate::control::Fault;
+use crate::control::message::{AuditEntry, CutoverRequest, Explanation, FlipRequest, PoolStatus, SiteStatus, Status};
 use crate::control::which::Which;
-use crate::control::{AuditQuery, Fault, Handle};
 use crate::dns::{Name, Rtype};
 use crate::time::Timestamp;
 
 /// How long monitoring waits for the writer before it is told without it.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Audit entries in an answer, unless asked otherwise.
-const AUDIT_ENTRIES: usize = 50;
-/// The most audit entries in an answer.
-const MAX_AUDIT_ENTRIES: usize = 1000;
-
-/// What handlers work with.
-#[derive(Clone)]
-pub(super) struct App {
-    pub control: Handle,
-    pub facts: Facts,
-    pub requests: Requests,
-    /// Ends what would go on for ever.
-    pub stop: CancellationToken,
-}
-
-/// What a handler gives.
-pub(super) type Reply = Result<Response, Problem>;
 
 /// All routes.
 pub(super) fn routes(app: App) -> Router {
@@ -290,16 +270,6 @@ async fn audit(State(app): State<App>, Pairs(pairs): Pairs) -> Reply {
     Ok(Json(Audit { entries: app.control.audit(query).await? }).into_response())
 }
 
-pub(super) fn audit_query(pairs: Vec<(String, String)>) -> Result<AuditQuery, Vec<Fault>> {
-    let mut given = Parameters::of(pairs, &["before", "limit"]);
-    let before = given.take("before", |text| text.parse().map_err(|_| format!("{text:?} is no generation")));
-    let limit = given.take("limit", |text| {
-        let number = text.parse().ok().filter(|n| (1..=MAX_AUDIT_ENTRIES).contains(n));
-        number.ok_or_else(|| format!("{text:?} is no number from 1 to {MAX_AUDIT_ENTRIES}"))
-    });
-    given.end(Some(AuditQuery { before, limit: limit.unwrap_or(AUDIT_ENTRIES) }))
-}
-
 async fn explain(State(app): State<App>, Pairs(pairs): Pairs) -> Result<Json<Explanation>, Problem> {
     let (name, rtype, client) = explain_query(pairs)?;
     Ok(Json(app.control.explain(&name, rtype, client, Timestamp::now())))
@@ -366,21 +336,6 @@ async fn status_soon(app: &App) -> Option<Status> {
     tokio::time::timeout(PATIENCE, app.control.status()).await.ok()?.ok()
 }
 
-/// Reads headers and body of a change; what is wrong with either is told at once.
-pub(super) async fn change<T>(
-    headers: &HeaderMap,
-    body: Body,
-    read: impl FnOnce(serde_json::Map<String, serde_json::Value>) -> Result<T, Vec<Fault>>,
-) -> Result<(Origin, T), Problem> {
-    let object = body::receive(headers, body).await?;
-    match (origin(headers), read(object)) {
-        (Ok(origin), Ok(request)) => Ok((origin, request)),
-        (origin, request) => {
-            Err([origin.err(), request.err()].into_iter().flatten().flatten().collect::<Vec<Fault>>().into())
-        }
-    }
-}
-
 fn pool_name(written: &str) -> Result<Name, Problem> {
     Name::parse(written, None).map_err(|e| Problem::new(StatusCode::BAD_REQUEST, e.to_string()))
 }
@@ -389,12 +344,6 @@ fn generation(written: &str) -> Result<u64, Problem> {
     written.parse().map_err(|_| {
         Problem::new(StatusCode::BAD_REQUEST, format!("{written:?} is no generation: a whole number such as 17"))
     })
-}
-
-/// An answer with its generation as ETag, to be sent back as If-Match.
-pub(super) fn tagged(generation: u64, answer: &impl Serialize) -> Response {
-    let tag = HeaderValue::from_str(&format!("\"{generation}\"")).expect("digits and quotation marks are ASCII");
-    ([(header::ETAG, tag)], Json(answer)).into_response()
 }
 
 #[cfg(test)]
@@ -406,17 +355,6 @@ mod tests {
     }
 
     #[test]
-    fn the_audit_has_bounds() {
-        assert_eq!(audit_query(Vec::new()), Ok(AuditQuery { before: None, limit: 50 }));
-        let asked = pairs(&[("before", "17"), ("limit", "1000")]);
-        assert_eq!(audit_query(asked), Ok(AuditQuery { before: Some(17), limit: 1000 }));
-        for wrong in ["0", "1001", "-1", "all"] {
-            let faults = audit_query(pairs(&[("limit", wrong)])).unwrap_err();
-            assert!(faults[0].detail.contains(wrong), "{faults:?}");
-        }
-    }
-
-    #[test]
     fn an_explanation_needs_a_name_and_a_client() {
         let (name, rtype, client) =
             explain_query(pairs(&[("name", "www.example.org"), ("client", "192.0.2.1")])).unwrap();
@@ -425,19 +363,5 @@ mod tests {
         assert_eq!(explain_query(Vec::new()).unwrap_err().len(), 2);
         let wrong = pairs(&[("name", "a..b"), ("type", "WHAT"), ("client", "here")]);
         assert_eq!(explain_query(wrong).unwrap_err().len(), 3);
-    }
-
-    #[tokio::test]
-    async fn mistakes_of_headers_and_body_are_told_together() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::IF_MATCH, HeaderValue::from_static("new"));
-        let problem = change(&headers, Body::from("{\"percent\": 101}"), body::flip).await.unwrap_err();
-        assert_eq!(problem.status, 400);
-        assert_eq!(problem.errors.len(), 2, "{problem:?}");
-    }
-
-    #[test]
-    fn an_answer_is_tagged_with_its_generation() {
-        assert_eq!(tagged(17, &()).headers()[header::ETAG], "\"17\"");
     }
 }
