@@ -73,7 +73,7 @@ pub enum RunError {
 /// # Errors
 /// All mistakes.
 pub fn read(config_file: &Path) -> Result<Catalog, Vec<Diagnostic>> {
-    Catalog::read(config_file, None, &std::collections::BTreeMap::new(), Timestamp::now())
+    Catalog::read(config_file, None, &std::collections::BTreeMap::new(), false, Timestamp::now())
 }
 
 /// Serves what `catalog`, read from `config_file`, says, until `stop`. `ready` is told the addresses and a handle once

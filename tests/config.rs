@@ -105,7 +105,7 @@ fn the_sample_file_says_what_the_design_says() {
     assert_eq!(loaded.settings, taken(DESIGN));
     assert_eq!(loaded.warnings, []);
     assert_eq!(loaded.zone_places[0].source.trim(), "file = \"zones/example.org.zone\"");
-    assert_eq!(loaded.pool_places[0].source, "name = \"www.example.org\"");
+    assert_eq!(loaded.pool_places[0].as_ref().unwrap().source, "name = \"www.example.org\"");
 }
 
 #[test]

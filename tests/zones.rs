@@ -47,7 +47,7 @@ impl World {
         let text = format!("[[zone]]\nname = \"{APEX}\"\nfile = \"{file}\"\n[server]\nlisten = [\"127.0.0.1:0\"]\n");
         fs::write(&config_file, text).unwrap();
         let now = Timestamp::now();
-        let catalog = Catalog::read(&config_file, None, &BTreeMap::new(), now).unwrap();
+        let catalog = Catalog::read(&config_file, None, &BTreeMap::new(), false, now).unwrap();
         let mut store = Embedded::open(&folder.join("state"));
         for _ in 0..100 {
             if store.is_ok() {

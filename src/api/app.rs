@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use crate::api::problem::Problem;
 use crate::api::{Facts, body};
 use crate::control::message::Origin;
 use crate::control::{AuditQuery, Fault, Handle};
+use crate::dns::Name;
 
 /// Audit entries in an answer, unless asked otherwise.
 const AUDIT_ENTRIES: usize = 50;
@@ -56,6 +57,11 @@ pub(super) fn audit_query(pairs: Vec<(String, String)>) -> Result<AuditQuery, Ve
         number.ok_or_else(|| format!("{text:?} is no number from 1 to {MAX_AUDIT_ENTRIES}"))
     });
     given.end(Some(AuditQuery { before, limit: limit.unwrap_or(AUDIT_ENTRIES) }))
+}
+
+/// An owner name in a path.
+pub(super) fn pool_name(written: &str) -> Result<Name, Problem> {
+    Name::parse(written, None).map_err(|e| Problem::new(StatusCode::BAD_REQUEST, e.to_string()))
 }
 
 /// An answer with its generation as ETag, to be sent back as If-Match.

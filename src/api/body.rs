@@ -297,7 +297,7 @@ impl Fields {
     }
 }
 
-fn object(value: &Value) -> Result<Map<String, Value>, String> {
+pub(super) fn object(value: &Value) -> Result<Map<String, Value>, String> {
     value.as_object().cloned().ok_or_else(|| format!("{value} is {}, not an object", kind(value)))
 }
 
@@ -305,11 +305,11 @@ pub(super) fn text(value: &Value) -> Result<String, String> {
     value.as_str().map(ToOwned::to_owned).ok_or_else(|| format!("{value} is {}, not a text", kind(value)))
 }
 
-fn site(value: &Value) -> Result<SiteName, String> {
+pub(super) fn site(value: &Value) -> Result<SiteName, String> {
     text(value).and_then(|site| if site.is_empty() { Err("\"\" is no site's name".to_owned()) } else { Ok(site) })
 }
 
-fn name(value: &Value) -> Result<Name, String> {
+pub(super) fn name(value: &Value) -> Result<Name, String> {
     Name::parse(&text(value)?, None).map_err(|e| e.to_string())
 }
 
@@ -317,7 +317,7 @@ fn selector(value: &Value) -> Result<Selector, String> {
     text(value)?.parse()
 }
 
-fn flag(value: &Value) -> Result<bool, String> {
+pub(super) fn flag(value: &Value) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| format!("{value} is {}, not true or false", kind(value)))
 }
 

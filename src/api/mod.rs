@@ -35,6 +35,7 @@
 //! `X-Waypost-Author`. What goes in and comes out is in [`control::message`](crate::control::message); every refusal is a
 //! [`Problem`].
 
+mod amend;
 mod app;
 mod body;
 mod dnssec;

@@ -12,11 +12,11 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::Serialize;
 
-use crate::api::app::{App, Reply, audit_query, change, tagged};
+use crate::api::app::{App, Reply, audit_query, change, pool_name, tagged};
 use crate::api::metrics;
 use crate::api::parameters::{Pairs, Parameters, Segments};
 use crate::api::problem::Problem;
-use crate::api::{body, dnssec, forwarders, ready, words};
+use crate::api::{amend, body, dnssec, forwarders, ready, words};
 use crate::control::Fault;
 use crate::control::message::{AuditEntry, CutoverRequest, Explanation, FlipRequest, PoolStatus, SiteStatus, Status};
 use crate::control::which::Which;
@@ -51,6 +51,7 @@ pub(super) fn routes(app: App) -> Router {
         .route("/api/v1/reload", post(reload))
         .route("/api/v1/audit", get(audit))
         .route("/api/v1/explain", get(explain))
+        .merge(amend::routes())
         .merge(forwarders::routes())
         .merge(dnssec::routes())
         .with_state(app)
@@ -70,7 +71,16 @@ Open:
 With the header Authorization: Bearer TOKEN:
   GET    /api/v1/status
   GET    /api/v1/pools
+  POST   /api/v1/pools                                 {"name": "NAME", "endpoint": [{"site": "SITE", "address":
+                                                        ["ADDRESS"], "weight": 100}]}, as in the configuration file
   GET    /api/v1/pools/NAME
+  PUT    /api/v1/pools/NAME                            the same without "name"
+  DELETE /api/v1/pools/NAME
+  GET    /api/v1/pools/NAME/definition                 in the words of the configuration file
+  POST   /api/v1/pools/NAME/endpoints                  {"site": "SITE", "address": ["ADDRESS"]}, begins at weight 0
+  PUT    /api/v1/pools/NAME/endpoints/SITE             {"address": ["ADDRESS"]}
+  DELETE /api/v1/pools/NAME/endpoints/SITE
+  POST   /api/v1/endpoints                             {"site": "SITE", "pools": {"NAME": {"address": ["ADDRESS"]}}}
   PUT    /api/v1/pools/NAME/endpoints/SITE/override    {"override": "up" | "down" | "obey"}
   PUT    /api/v1/pools/NAME/endpoints/SITE/health      {"up": true | false, "for": "90s"}, for probes of type push
   GET    /api/v1/pools/NAME/forecast?from=SITE&to=SITE&percent=5&cap=true
@@ -110,7 +120,8 @@ With the header Authorization: Bearer TOKEN:
 
 Each change takes "reason" in its body, and the headers If-Match: "GENERATION" (flips, reverts and restores must say it;
 * is any; for a forwarder it is the revision of its state), Idempotency-Key and X-Waypost-Author. A flip also takes "dry_run": true,
-"cap": true and "confirm_within": "10m".
+"cap": true and "confirm_within": "10m". What adds, changes or removes endpoints and pools takes "dry_run", too, and "force": true where
+it takes away what is being answered.
 "#
     )
 }
@@ -334,10 +345,6 @@ async fn metrics_page(State(app): State<App>) -> Response {
 /// Monitoring must work when the writer does not: then there is no status.
 async fn status_soon(app: &App) -> Option<Status> {
     tokio::time::timeout(PATIENCE, app.control.status()).await.ok()?.ok()
-}
-
-fn pool_name(written: &str) -> Result<Name, Problem> {
-    Name::parse(written, None).map_err(|e| Problem::new(StatusCode::BAD_REQUEST, e.to_string()))
 }
 
 fn generation(written: &str) -> Result<u64, Problem> {

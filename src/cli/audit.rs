@@ -83,6 +83,7 @@ fn action(action: &Action) -> String {
         Action::Cutovers { pools, cutover: Some(at) } => format!("cutover of {} pools at {at}", pools.len()),
         Action::Cutovers { pools, cutover: None } => format!("cutover of {} pools cleared", pools.len()),
         Action::Reload => "configuration read again".to_owned(),
+        Action::Amend { amended } => amended.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     }
 }
 

@@ -11,12 +11,14 @@ mod cutover;
 pub mod demo;
 pub mod demo_sites;
 mod dnssec;
+mod endpoint;
 mod explain;
 mod flip;
 mod forecast;
 mod forwarder;
 mod log;
 mod r#override;
+mod pool;
 mod probe;
 mod reload;
 mod render;
@@ -77,6 +79,8 @@ enum Command {
     Restore(restore::Args),
     Override(r#override::Args),
     Site(site::Args),
+    Endpoint(endpoint::Args),
+    Pool(pool::Args),
     Cutover(cutover::Args),
     Reload(reload::Args),
     Audit(audit::Args),
@@ -110,6 +114,8 @@ pub fn main() -> ExitCode {
         Command::Restore(args) => restore::run(&args),
         Command::Override(args) => r#override::run(&args),
         Command::Site(args) => site::run(&args),
+        Command::Endpoint(args) => endpoint::run(&args),
+        Command::Pool(args) => pool::run(&args),
         Command::Cutover(args) => cutover::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Audit(args) => audit::run(&args),
@@ -177,6 +183,14 @@ mod tests {
             "waypost cutover www.example.org --at 2027-01-15T08:00:00Z",
             "waypost cutover www.example.org --clear",
             "waypost explain www.example.org --type AAAA --client 192.0.2.1",
+            "waypost endpoint add www.example.org dc2 --address 192.0.2.3,2001:db8::3 --role spare --dry-run",
+            "waypost endpoint add www.example.org dc2 --address 192.0.2.3 --also api.example.org=192.0.2.4",
+            "waypost endpoint set www.example.org dc2 --cname www.example.net",
+            "waypost endpoint remove www.example.org dc2 --force --reason gone",
+            "waypost pool add shop.example.org --endpoint ec2=192.0.2.1 --endpoint dc1=192.0.2.2 --weight ec2=100",
+            "waypost pool set shop.example.org --file shop.toml",
+            "waypost pool show shop.example.org",
+            "waypost pool remove shop.example.org --force",
             "waypost dnssec status example.org",
             "waypost dnssec ds example.org",
             "waypost dnssec roll example.org --role zsk",
@@ -210,6 +224,10 @@ mod tests {
             "waypost cutover a.example --clear --in 2h",
             "waypost override a.example ec2 off",
             "waypost site ec2 off",
+            "waypost endpoint add www.example.org dc2",
+            "waypost endpoint add www.example.org dc2 --address here",
+            "waypost pool add shop.example.org",
+            "waypost pool add shop.example.org --file a --endpoint ec2=192.0.2.1",
             "waypost explain a.example",
             "waypost revert eighteen",
             "waypost forwarder hold",

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io::IsTerminal;
 
-use crate::control::message::{ChangeAnswer, FlipAnswer, LoadShare};
+use crate::control::message::{AmendAnswer, ChangeAnswer, FlipAnswer, LoadShare};
 use crate::time::Timestamp;
 
 /// Whether colour may be used.
@@ -195,6 +195,33 @@ pub fn flip(answer: &FlipAnswer, paint: Paint) -> String {
         }
     }
     text
+}
+
+/// What became of endpoints and pools, or would.
+pub fn amended(answer: &AmendAnswer, paint: Paint) -> String {
+    let mut text = if answer.dry_run {
+        format!("Dry run on generation {}: nothing was changed.\n", answer.generation)
+    } else {
+        format!("Generation {}, made at {}.\n", answer.generation, answer.at)
+    };
+    for pool in &answer.pools {
+        let _ = writeln!(text, "\n{}", paint.on(Tone::Strong, &pool.name.to_string()));
+        let mut table = Table::new(&["SITE", "WEIGHT", "SHARE"]);
+        for endpoint in &pool.endpoints {
+            let [before, after] = endpoint.share_percent.map(share);
+            let shares = if before == after { after } else { format!("{before} -> {after}") };
+            let cells = [endpoint.site.clone(), endpoint.weight[1].to_string(), shares];
+            table.row(cells.map(|cell| (cell, Tone::Plain)));
+        }
+        text += &table.print("  ", paint);
+    }
+    for gone in &answer.departed {
+        let until = gone.horizon.map_or("no cache holds it".to_owned(), |at| {
+            format!("the last cache lets go of it at {}", when(at, answer.at))
+        });
+        let _ = writeln!(text, "\n{}: {} is gone; {until}.", gone.pool, gone.site);
+    }
+    text + &warnings(&answer.warnings, paint)
 }
 
 /// What another change did.

@@ -158,6 +158,9 @@ fn show_pool(pool: &PoolStatus, now: Timestamp, paint: Paint) -> String {
         let _ =
             writeln!(text, "  {} busy client keys stay behind, until a larger step takes them along", pool.postponed);
     }
+    for amended in &pool.amended {
+        let _ = writeln!(text, "  {amended}: the configuration file does not say so (waypost pool show {})", pool.name);
+    }
     if pool.differs_from_configuration {
         text += "  the weights differ from the configuration, which counts at the first start only\n";
     }

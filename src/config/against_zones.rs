@@ -35,7 +35,7 @@ pub fn check_against_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> 
                     zone.apex()
                 ),
                 file: loaded.file.clone(),
-                place: Some(place.clone()),
+                place: place.clone(),
                 help: Some("for weights on all name servers, run several Waypost servers".to_owned()),
             });
         }
@@ -44,14 +44,14 @@ pub fn check_against_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> 
         if is_ours && pool.policy == Policy::All {
             let message = format!("pool \"{}\" gives all endpoints at once, and its zone is signed here", pool.name);
             let help = "what \"all\" gives is not signed yet; take another policy";
-            found.push(Mistake { message, help }.at(loaded, place));
+            found.push(Mistake { message, help }.at(loaded, place.as_ref()));
         }
         let signed = if is_ours { None } else { zone.signature() };
         let judge = Judge { pool, zone, signed };
         // What comes from a primary may change at any time: that must not keep the server from its next start.
         let from_primary = settings.is_some_and(|settings| settings.file.is_none());
         let severity = if from_primary { Severity::Warning } else { Severity::Error };
-        found.extend(judge.mistakes().into_iter().map(|m| Diagnostic { severity, ..m.at(loaded, place) }));
+        found.extend(judge.mistakes().into_iter().map(|m| Diagnostic { severity, ..m.at(loaded, place.as_ref()) }));
     }
     found
 }
@@ -62,12 +62,12 @@ struct Mistake {
 }
 
 impl Mistake {
-    fn at(self, loaded: &Loaded, place: &Place) -> Diagnostic {
+    fn at(self, loaded: &Loaded, place: Option<&Place>) -> Diagnostic {
         Diagnostic {
             severity: Severity::Error,
             message: self.message,
             file: loaded.file.clone(),
-            place: Some(place.clone()),
+            place: place.cloned(),
             help: Some(self.help.to_owned()),
         }
     }

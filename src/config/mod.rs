@@ -10,6 +10,7 @@
 //! stay as written: they are taken from the working directory.
 
 mod against_zones;
+pub mod amendments;
 mod clients;
 mod forwarders;
 mod groups;
@@ -29,7 +30,7 @@ mod values;
 pub use against_zones::check_against_zones;
 pub use render::render;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -38,12 +39,14 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use crate::diagnostic::{Diagnostic, Place, Severity};
+use crate::dns::Name;
 use crate::dns::tsig::KeyRing;
 use crate::query::RateLimit;
 use crate::query::cookies::Secret;
 use crate::steering::client::ClientRules;
 use crate::steering::pool::{self, Site};
 use crate::{api, control, probe, server, zone};
+use amendments::Amendments;
 use reader::Table;
 use source::Source;
 
@@ -114,8 +117,51 @@ pub struct Loaded {
     pub file: PathBuf,
     /// Where the `file` of each zone is written, in the order of `settings.zones`.
     pub zone_places: Vec<Place>,
-    /// Where the `name` of each pool is written, in the order of `settings.pools`.
-    pub pool_places: Vec<Place>,
+    /// Where the `name` of each pool is written, in the order of `settings.pools`; `None`: not in the file.
+    pub pool_places: Vec<Option<Place>>,
+    text: Arc<str>,
+}
+
+impl Loaded {
+    /// The file as a table, in its own words.
+    ///
+    /// # Errors
+    /// That it is no TOML, which is known only of a file that was read with mistakes.
+    pub fn document(&self) -> Result<toml::Table, String> {
+        toml::from_str(&self.text).map_err(|e| format!("{}: {}", self.file.display(), e.message()))
+    }
+
+    /// The same with what of `amendments` holds over it, which is given too, and what no longer does, in words. All else but the
+    /// pools is as it was.
+    ///
+    /// # Errors
+    /// What is wrong with the pools that come of it; at least one is an error.
+    pub fn amended(&self, amendments: &Amendments) -> Result<(Self, Amendments, Vec<String>), Vec<Diagnostic>> {
+        if amendments.0.is_empty() {
+            return Ok((self.clone(), Amendments::default(), Vec::new()));
+        }
+        let of_file = |mistake: String| vec![Diagnostic::of_file(&self.file, mistake)];
+        let mut document = self.document().map_err(of_file)?;
+        let (holds, dropped) = amendments.apply(&mut document);
+        let text = toml::to_string(&document).map_err(|e| of_file(e.to_string()))?;
+        let mut amended =
+            parse_as(&text, &self.file, true).map_err(|found| found.into_iter().map(placeless).collect::<Vec<_>>())?;
+        let places = self.settings.pools.iter().map(|pool| &pool.name).zip(&self.pool_places);
+        let places: HashMap<&Name, &Option<Place>> = places.collect();
+        amended.pool_places =
+            amended.settings.pools.iter().map(|pool| places.get(&pool.name).copied().cloned().flatten()).collect();
+        let known = |doubt: &Diagnostic| self.warnings.iter().find(|known| known.message == doubt.message).cloned();
+        amended.warnings =
+            amended.warnings.into_iter().map(|doubt| known(&doubt).unwrap_or_else(|| placeless(doubt))).collect();
+        amended.settings = Settings { pools: amended.settings.pools, ..self.settings.clone() };
+        (amended.zone_places, amended.text) = (self.zone_places.clone(), self.text.clone());
+        Ok((amended, holds, dropped))
+    }
+}
+
+/// What is said of a text that nobody wrote has no place.
+fn placeless(found: Diagnostic) -> Diagnostic {
+    Diagnostic { place: None, ..found }
 }
 
 /// Reads and checks a file.
@@ -141,6 +187,11 @@ pub fn load(file: &Path) -> Result<Loaded, Vec<Diagnostic>> {
 /// # Errors
 /// As [`load`].
 pub fn parse(text: &str, file: &Path) -> Result<Loaded, Vec<Diagnostic>> {
+    parse_as(text, file, false)
+}
+
+/// The same; of pools that were `amended` the weights written need not give anybody anything: the store's count.
+fn parse_as(text: &str, file: &Path, amended: bool) -> Result<Loaded, Vec<Diagnostic>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text); // editors that write a byte order mark count without it
     let mut src = Source::new(file, text);
     let (root, mistakes) = DeTable::parse_recoverable(text);
@@ -155,16 +206,17 @@ pub fn parse(text: &str, file: &Path) -> Result<Loaded, Vec<Diagnostic>> {
             reason => src.not_toml(span.clone(), reader::value_around(root.get_ref(), &span), reason),
         }
     }
-    let (settings, zone_places, pool_places) = settings(Table::document(&root), &mut src);
+    let (settings, zone_places, pool_places) = settings(Table::document(&root), amended, &mut src);
     let found = src.into_found();
     if found.iter().any(|d| d.severity == Severity::Error) {
         return Err(found);
     }
-    Ok(Loaded { settings, warnings: found, file: file.to_owned(), zone_places, pool_places })
+    let pool_places = pool_places.into_iter().map(Some).collect();
+    Ok(Loaded { settings, warnings: found, file: file.to_owned(), zone_places, pool_places, text: text.into() })
 }
 
 /// All sections; what is wrong stands in `src`, and is left out or has its default here.
-fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Place>) {
+fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Vec<Place>, Vec<Place>) {
     let written = [
         "server",
         "api",
@@ -196,7 +248,7 @@ fn settings(mut file: Table, src: &mut Source) -> (Settings, Vec<Place>, Vec<Pla
     let clients = Arc::new(clients);
     let override_file = sections::overrides(overrides, src);
     let probes = probes::probes(probes, src);
-    let surroundings = pools::Surroundings { zones: &zones, sites: &sites, of_all: &of_all, probes: &probes };
+    let surroundings = pools::Surroundings { zones: &zones, sites: &sites, of_all: &of_all, probes: &probes, amended };
     let (pools, pool_places) = pools::pools(pools, &surroundings, src);
 
     let forwarders = forwarders::forwarders(forwarders, src);

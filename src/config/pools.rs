@@ -23,6 +23,8 @@ pub(super) struct Surroundings<'f> {
     pub(super) sites: &'f [Site],
     pub(super) of_all: &'f OfAllPools,
     pub(super) probes: &'f BTreeMap<String, Probe>,
+    /// Whether pools were changed at run time: then weights as written say little.
+    pub(super) amended: bool,
 }
 
 /// `[[pool]]`: each with the place of its name.
@@ -340,7 +342,8 @@ fn check_together(read: &Read, around: &Surroundings, src: &mut Source) {
         src.error(at.clone(), format!("\"min-healthy\" goes by weight, and pool \"{name}\" has the policy failover"));
     }
     let endpoints = || pool.endpoints.iter().zip(read.said.iter().map(|said| &said.at));
-    if pool.endpoints.iter().all(|e| e.weight == Weight::ZERO) && read.said.iter().all(|said| said.weight) {
+    let weightless = pool.endpoints.iter().all(|e| e.weight == Weight::ZERO);
+    if weightless && !around.amended && read.said.iter().all(|said| said.weight) {
         src.error(at.clone(), format!("the weights of pool \"{name}\" add up to nothing"));
     }
     let with_cname = pool.endpoints.iter().find(|e| gives(e, Rtype::CNAME));

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config;
+use crate::config::amendments::{Amendment, Amendments};
+use crate::config::{self, Loaded};
 use crate::control::message::ZoneState;
 use crate::control::zones::{self, Fallback, Reading, Served, ServedZone};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -24,8 +25,12 @@ use crate::zone::{self, Zone, ZoneSet};
 /// Configuration and zones, read and checked.
 #[derive(Clone)]
 pub struct Catalog {
-    /// As the configuration file says.
+    /// As the configuration file says, with what operators changed of the pools since.
     pub settings: config::Settings,
+    /// The file alone.
+    pub file: Arc<Loaded>,
+    /// What operators changed, as far as it holds.
+    pub amendments: Arc<Amendments>,
     /// In the order of the configuration.
     pub zones: Vec<ServedZone>,
     /// All zones for queries; their overlay has each pool at its place in the settings.
@@ -42,13 +47,18 @@ pub struct Catalog {
     pub previews: Vec<Option<Arc<ByClient>>>,
     /// Doubts about the configuration and the zones.
     pub warnings: Vec<Diagnostic>,
+    /// Those of `warnings` that are about the configuration.
+    doubts: Vec<Diagnostic>,
+    /// Where the file was edited over what operators had changed: told once.
+    pub dropped: Vec<String>,
     /// What the reading means for each of `zones`; empty once the writer has taken it over.
     pub readings: Vec<Reading>,
 }
 
 impl Catalog {
-    /// Reads `file` and all that it names. `before` is what is served now, whose compiled zones are kept where nothing
-    /// changed; `last_good` gives older contents for zones that can't be read and weren't served.
+    /// Reads `file` and all that it names. `before` is what is served now, whose compiled zones and amendments are kept;
+    /// `last_good` gives older contents for zones that can't be read and weren't served. Amendments that do not fit the file
+    /// any more are mistakes, unless it is `force`d: then they are dropped.
     ///
     /// # Errors
     /// All mistakes of the configuration, alone and against the zones.
@@ -56,11 +66,14 @@ impl Catalog {
         file: &Path,
         before: Option<&Catalog>,
         last_good: &Fallback,
+        force: bool,
         now: Timestamp,
     ) -> Result<Self, Vec<Diagnostic>> {
         let loaded = config::load(file)?;
-        let settings = &loaded.settings;
-        let mut warnings = loaded.warnings.clone();
+        let amendments = before.map_or_else(Amendments::default, |before| (*before.amendments).clone());
+        let amended = Amended::of(&loaded, &amendments, force)?;
+        let settings = &amended.loaded.settings;
+        let mut warnings = Vec::new();
         let apexes: Vec<&Name> = settings.zones.iter().map(|z| &z.name).collect();
         let read = |zone: &zone::Settings| {
             let old = before.and_then(|c| c.zone(&zone.name)).and_then(|z| z.served.as_ref());
@@ -68,20 +81,54 @@ impl Catalog {
             zones::read(zone, overlay, old, last_good, now, &mut warnings)
         };
         let (zones, readings): (Vec<ServedZone>, _) = settings.zones.iter().map(read).unzip();
+        Self::assemble(Arc::new(loaded), amended, zones, readings, warnings)
+    }
+
+    /// The same configuration and zones with other amendments. Nothing is read; the writer takes it as it takes a reading.
+    ///
+    /// # Errors
+    /// What is wrong with the pools that come of it; with `force` what does not fit is dropped.
+    pub fn amended(&self, amendments: &Amendments, force: bool) -> Result<Self, Vec<Diagnostic>> {
+        let amended = Amended::of(&self.file, amendments, force)?;
+        let apexes: Vec<&Name> = self.zones.iter().map(|z| &z.name).collect();
+        let under = |zone: &ServedZone| {
+            let overlay = overlay_of(&zone.name, &apexes, &amended.loaded.settings);
+            let served = zone.served.as_ref().map(|served| served.under(&overlay));
+            let base = zone.served.as_ref().map(|served| served.zone.clone());
+            (ServedZone { served, ..zone.clone() }, Reading { base, edit: None })
+        };
+        let (zones, readings) = self.zones.iter().map(under).unzip();
+        let of_zones = self.warnings.iter().filter(|doubt| !self.doubts.contains(doubt)).cloned().collect();
+        Self::assemble(self.file.clone(), amended, zones, readings, of_zones)
+    }
+
+    /// `warnings` are those of the zones.
+    fn assemble(
+        file: Arc<Loaded>,
+        amended: Amended,
+        zones: Vec<ServedZone>,
+        readings: Vec<Reading>,
+        mut warnings: Vec<Diagnostic>,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let Amended { loaded, amendments, dropped } = amended;
         let known: Vec<&Zone> = zones.iter().filter_map(|z| z.served.as_ref().map(|served| &*served.zone)).collect();
-        let (errors, doubts): (Vec<_>, Vec<_>) =
+        let (errors, of_pools): (Vec<_>, Vec<_>) =
             config::check_against_zones(&loaded, &known).into_iter().partition(|d| d.severity == Severity::Error);
-        warnings.extend(doubts);
         if !errors.is_empty() {
             return Err(errors);
         }
-        let zone_set = zone_set(&zones, settings);
+        let doubts: Vec<Diagnostic> = loaded.warnings.iter().cloned().chain(of_pools).collect();
+        warnings.splice(0..0, doubts.iter().cloned());
+        let settings = loaded.settings;
+        let zone_set = zone_set(&zones, &settings);
         let places = Arc::new((0..).zip(&settings.pools).map(|(place, pool)| (pool.name.clone(), place)).collect());
         let records = settings.pools.iter().map(|pool| Arc::new(Records::new(pool))).collect();
         let (salts, groups) = (settings.pools.iter().map(salt_of).collect(), groups(&settings.pools));
         let previews = settings.pools.iter().map(|pool| preview_of(pool, &settings.clients.farms)).collect();
         Ok(Self {
-            settings: loaded.settings,
+            settings,
+            file,
+            amendments: Arc::new(amendments),
             zones,
             zone_set,
             places,
@@ -90,6 +137,8 @@ impl Catalog {
             groups,
             previews,
             warnings,
+            doubts,
+            dropped,
             readings,
         })
     }
@@ -126,6 +175,42 @@ impl Catalog {
     pub fn pool(&self, name: &Name) -> Option<&Settings> {
         self.pool_index(name).map(|index| &self.settings.pools[index])
     }
+}
+
+/// A file with what was changed at run time over it.
+struct Amended {
+    loaded: Loaded,
+    amendments: Amendments,
+    dropped: Vec<String>,
+}
+
+impl Amended {
+    fn of(file: &Loaded, amendments: &Amendments, force: bool) -> Result<Self, Vec<Diagnostic>> {
+        let (loaded, amendments, dropped) = match file.amended(amendments) {
+            Err(_) if force => fitting(file, amendments)?,
+            amended => amended?,
+        };
+        Ok(Self { loaded, amendments, dropped })
+    }
+}
+
+/// The same without the amendments that do not fit the file, one by one.
+fn fitting(file: &Loaded, all: &Amendments) -> Result<(Loaded, Amendments, Vec<String>), Vec<Diagnostic>> {
+    let (mut fit, mut dropped) = (Amendments::default(), Vec::new());
+    for (pool, amendment) in &all.0 {
+        let one: (Name, Amendment) = (pool.clone(), amendment.clone());
+        let with = Amendments(fit.0.iter().map(|(n, a)| (n.clone(), a.clone())).chain([one]).collect());
+        match file.amended(&with) {
+            Ok(_) => fit = with,
+            Err(mistakes) => {
+                let why = mistakes.first().map_or("", |mistake| &mistake.message);
+                dropped.push(format!("pool {pool}: what was changed at run time is dropped, by force: {why}"));
+            }
+        }
+    }
+    let (loaded, amendments, more) = file.amended(&fit)?;
+    dropped.extend(more);
+    Ok((loaded, amendments, dropped))
 }
 
 /// Pools of one group have one salt, so that they send one client to one site.

@@ -11,8 +11,9 @@ use crate::control::error::ControlError;
 use crate::control::forwarders::{self, Forwarders};
 use crate::control::journal::{self, JournalError};
 use crate::control::message::{
-    AuditEntry, ChangeAnswer, CutoverRequest, Explanation, FlipAnswer, FlipRequest, Forecast, HealthAnswer,
-    HealthRequest, Origin, OverrideRequest, ReasonRequest, ReloadWish, RestoreRequest, SiteRequest, Status,
+    AmendAnswer, AmendRequest, AuditEntry, ChangeAnswer, CutoverRequest, Explanation, FlipAnswer, FlipRequest,
+    Forecast, HealthAnswer, HealthRequest, Origin, OverrideRequest, ReasonRequest, ReloadWish, RestoreRequest,
+    SiteRequest, Status,
 };
 use crate::control::numbers::StoreNumbers;
 use crate::control::which::Which;
@@ -42,6 +43,8 @@ pub(super) enum Command {
     Site(Origin, String, SiteRequest, Reply<ChangeAnswer>),
     Cutover(Origin, Which, CutoverRequest, Reply<ChangeAnswer>),
     Reload(Origin, ReloadWish, Reply<ChangeAnswer>),
+    Amend(Origin, AmendRequest, Reply<AmendAnswer>),
+    Definition(Name, Reply<serde_json::Value>),
     Forwarder(Origin, Option<String>, String, forwarders::Change, Option<String>, Reply<forwarders::Answer>),
     ForwarderAudit(AuditQuery, Reply<Vec<forwarders::AuditEntry>>),
     Forecast(Name, FlipRequest, Reply<Forecast>),
@@ -187,6 +190,16 @@ impl Handle {
     /// Reads configuration and zones again: all or nothing.
     pub async fn reload(&self, origin: Origin, request: ReloadWish) -> Result<ChangeAnswer, ControlError> {
         self.ask(|reply| Command::Reload(origin, request, reply)).await
+    }
+
+    /// Adds, changes and removes endpoints and pools: all of it in one generation, or nothing.
+    pub async fn amend(&self, origin: Origin, request: AmendRequest) -> Result<AmendAnswer, ControlError> {
+        self.ask(|reply| Command::Amend(origin, request, reply)).await
+    }
+
+    /// A pool in the words of the configuration file, with what was changed at run time.
+    pub async fn definition(&self, pool: Name) -> Result<serde_json::Value, ControlError> {
+        self.ask(|reply| Command::Definition(pool, reply)).await
     }
 
     /// Changes a zone; answered once that is durable and published.

@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 pub enum Removal {
     /// An endpoint that clients are given would be gone.
     #[error(
-        "pool {pool}: the configuration lacks the endpoint at {site}, which is given {share_percent} % of the answers now; \
+        "pool {pool}: this would take away the endpoint at {site}, which is given {share_percent} % of the answers now; \
          flip it away first, or say --force"
     )]
     Endpoint {
@@ -41,14 +41,14 @@ pub enum Removal {
     },
     /// A pool that is being answered would be gone.
     #[error(
-        "the configuration lacks the pool {pool}, whose endpoints are answered now; say --force to let the zone answer for it"
+        "this would take away the pool {pool}, whose endpoints are answered now; say --force to let the zone answer for it"
     )]
     Pool {
         /// The pool.
         pool: Name,
     },
     /// Nothing would be left to answer, forced or not.
-    #[error("pool {pool}: with this configuration nothing is left to answer: no site that serves has weight")]
+    #[error("pool {pool}: nothing would be left to answer: no site that serves has weight")]
     Nothing {
         /// The pool.
         pool: Name,

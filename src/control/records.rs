@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `state` | [`State`] without its pools |
 //! | `pool/NAME` | [`PoolState`] |
+//! | `amendment/NAME` | [`Amendment`]: what was changed of a pool at run time |
 //! | `horizon/NAME` | [`Known`]: for each endpoint and type an instant that no horizon is later than |
 //! | `audit/GENERATION` | [`Past`], the generation with leading zeros, so that keys sort |
 //! | `idempotency/KEY` | [`Repeat`] |
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::config::amendments::{Amendment, Amendments};
 use crate::control::health::Pushed;
 use crate::control::horizons::Known;
 use crate::control::message::AuditEntry;
@@ -92,6 +94,22 @@ pub enum RecordError {
         /// What serde says.
         error: serde_json::Error,
     },
+}
+
+/// What was changed of the pools at run time.
+///
+/// # Errors
+/// [`RecordError`]; nothing is guessed.
+pub async fn amendments(store: &dyn StateStore) -> Result<Amendments, RecordError> {
+    Ok(Amendments(all::<Amendment>(store, "amendment/").await?.into_iter().collect()))
+}
+
+/// What to commit when `now` takes the place of `before`.
+pub fn amendment_writes(before: &Amendments, now: &Amendments) -> Vec<Write> {
+    let key = |pool: &Name| format!("amendment/{}", pool.to_lowercase());
+    let gone = before.0.keys().filter(|pool| !now.0.contains_key(*pool)).map(|pool| Write::Delete { key: key(pool) });
+    let changed = now.0.iter().filter(|(pool, amendment)| before.0.get(*pool) != Some(*amendment));
+    gone.chain(changed.map(|(pool, amendment)| put(key(pool), amendment))).collect()
 }
 
 /// Reads what a start needs.

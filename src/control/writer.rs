@@ -14,6 +14,7 @@ mod override_file;
 mod pushed;
 mod restore;
 mod signing;
+mod taking;
 mod view;
 mod zones;
 
@@ -31,15 +32,13 @@ use tokio_util::sync::CancellationToken;
 use crate::control::catalog::Catalog;
 use crate::control::error::ControlError;
 use crate::control::forwarders::Forwarders;
-use crate::control::handle::{Command, Reply};
+use crate::control::handle::Command;
 use crate::control::health::EndpointHealth;
 use crate::control::horizons::Horizons;
 use crate::control::journal::Journal;
-use crate::control::message::{ChangeAnswer, Origin, ReloadWish};
 use crate::control::numbers::StoreNumbers;
 use crate::control::state::{EndpointState, State};
 use crate::control::zones::ZoneEvent;
-use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
 use crate::probe::{self, Probes, Report};
 use crate::query::{Cookies, Pool, RateLimit, Readers, Snapshot, Union};
@@ -91,14 +90,14 @@ pub struct Writer {
     commands: mpsc::Receiver<Command>,
     reports: mpsc::Receiver<Report>,
     report_sender: mpsc::Sender<Report>,
-    reloads: mpsc::Receiver<Reloaded>,
+    makings: mpsc::Receiver<taking::Made>,
     override_file: override_file::OverrideFile,
     override_readings: mpsc::Receiver<override_file::Reading>,
     override_sender: mpsc::Sender<override_file::Reading>,
-    reload_sender: mpsc::Sender<Reloaded>,
-    /// Whether a configuration is being read. One at a time, so that an older reading never follows a newer one.
-    reading: bool,
-    waiting_reloads: VecDeque<ReloadRequest>,
+    made_sender: mpsc::Sender<taking::Made>,
+    /// Whether a configuration is being made. One at a time, so that an older reading never follows a newer one.
+    making: bool,
+    waiting: VecDeque<taking::Wanted>,
     /// Snapshots that workers may still hold: the last reference is dropped here, not between a query and its answer.
     retired: Vec<Arc<Snapshot>>,
     /// The last reload, if it was refused: when and why.
@@ -114,19 +113,6 @@ pub struct Writer {
     forwarders: Arc<Forwarders>,
 }
 
-/// Who wants the configuration read again, and where the answer goes.
-struct ReloadRequest {
-    origin: Origin,
-    request: ReloadWish,
-    reply: Reply<ChangeAnswer>,
-}
-
-/// A configuration that was read beside the writer.
-struct Reloaded {
-    wanted: ReloadRequest,
-    read: Result<Catalog, Vec<Diagnostic>>,
-}
-
 impl Writer {
     /// Works until `stop`, then makes the end durable.
     pub async fn run(mut self, stop: CancellationToken) {
@@ -138,7 +124,7 @@ impl Writer {
                 () = stop.cancelled() => break,
                 _ = ticks.tick() => self.tick(Timestamp::now()).await,
                 Some(report) = self.reports.recv() => self.report(&report, Timestamp::now()),
-                Some(reloaded) = self.reloads.recv() => self.reloaded(reloaded).await,
+                Some(made) = self.makings.recv() => self.made(made).await,
                 Some(reading) = self.override_readings.recv() => self.override_file_read(reading, Timestamp::now()).await,
                 Some(command) = self.commands.recv() => self.command(command).await,
             }
@@ -170,7 +156,9 @@ impl Writer {
             Command::Cutover(origin, which, request, reply) => {
                 _ = reply.send(self.set_cutover(origin, &which, request, now).await);
             }
-            Command::Reload(origin, request, reply) => self.reload(ReloadRequest { origin, request, reply }),
+            Command::Reload(origin, request, reply) => self.reload(origin, request, reply),
+            Command::Amend(origin, request, reply) => self.amend(origin, request, reply),
+            Command::Definition(pool, reply) => _ = reply.send(self.definition(&pool)),
             Command::Forwarder(origin, reason, name, change, token, reply) => {
                 _ = reply.send(self.change_forwarder(origin, reason, &name, change, token, now).await);
             }

@@ -45,7 +45,7 @@ pub fn catalog(folder: &Path, pools: &[&str], weights: [u32; 3]) -> Catalog {
     }
     let file = folder.join("waypost.toml");
     std::fs::write(&file, config).unwrap();
-    Catalog::read(&file, None, &Fallback::new(), START).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+    Catalog::read(&file, None, &Fallback::new(), false, START).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
 }
 
 /// As configured.

@@ -1,7 +1,6 @@
 //! Commands that change the state: decided, made durable, published, answered.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,27 +12,21 @@ use crate::control::handle::AuditQuery;
 use crate::control::horizons::STALL_SECS;
 use crate::control::message::{
     Action, AuditEntry, ChangeAnswer, CutoverRequest, EndpointChange, FlipAnswer, FlipRequest, Origin, OverrideRequest,
-    PoolChange, ReasonRequest, ReloadWish, RestoreRequest, SiteRequest,
+    PoolChange, ReasonRequest, RestoreRequest, SiteRequest,
 };
-use crate::control::reconcile::reconcile;
 use crate::control::records::{self, Past, RecordError, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
 use crate::control::state::{PoolState, State};
 use crate::control::which::Which;
-use crate::control::writer::follow::expire;
-use crate::control::writer::view::{tell_zones, warn_of};
-use crate::control::writer::{ReloadRequest, Reloaded, SELF, Writer};
-use crate::diagnostic::Diagnostic;
+use crate::control::writer::{SELF, Writer};
 use crate::dns::Name;
 use crate::steering::horizon::expires;
 use crate::steering::pool::Weight;
-use crate::steering::ttl::{Cutover, caches_clear_at, largest_ttl};
+use crate::steering::ttl::{Cutover, TtlPolicy, caches_clear_at, largest_ttl};
 use crate::store::{Scan, Write};
 use crate::time::Timestamp;
 
-/// Reloads that wait for their turn; more are refused.
-const WAITING_RELOADS: usize = 16;
-/// How long the old state is answered after a flip, as it is told to who flips.
-const FLIP_SECS: u64 = 1;
+/// How long the old state is answered after a change, as it is told to who makes it.
+pub(super) const FLIP_SECS: u64 = 1;
 
 impl Writer {
     pub(super) async fn flip(
@@ -288,7 +281,11 @@ impl Writer {
     }
 
     /// The first answer to this idempotency key.
-    async fn repeated<T: DeserializeOwned>(&self, origin: &Origin, change: &str) -> Result<Option<T>, ControlError> {
+    pub(super) async fn repeated<T: DeserializeOwned>(
+        &self,
+        origin: &Origin,
+        change: &str,
+    ) -> Result<Option<T>, ControlError> {
         let Some(key) = &origin.idempotency_key else { return Ok(None) };
         let stored = idempotency_key(key);
         let found = records::get::<Repeat>(&*self.store, &stored).await;
@@ -358,7 +355,7 @@ impl Writer {
 
     /// After a commit of what was decided at `decided`: where it took long, stores again how long answers of the state
     /// `before` may live, now that the last of them has been given. Gives the instant.
-    async fn bound_again(&mut self, before: &State, decided: Timestamp) -> Timestamp {
+    pub(super) async fn bound_again(&mut self, before: &State, decided: Timestamp) -> Timestamp {
         let now = Timestamp::now();
         if now.since(decided) <= STALL_SECS {
             return now;
@@ -376,7 +373,7 @@ impl Writer {
     }
 
     /// What makes a change durable: the state, the pools touched, what is out in caches because of their old state, the audit.
-    fn writes_of(
+    pub(super) fn writes_of(
         &self,
         next: &State,
         touched: &BTreeMap<Name, PoolState>,
@@ -400,7 +397,7 @@ impl Writer {
     }
 
     /// The answer to a change that is about to be made.
-    fn change_answer(&self, now: Timestamp) -> ChangeAnswer {
+    pub(super) fn change_answer(&self, now: Timestamp) -> ChangeAnswer {
         ChangeAnswer { generation: self.state.generation + 1, at: now, caches_clear_at: None, warnings: Vec::new() }
     }
 
@@ -414,15 +411,7 @@ impl Writer {
             let after = &proposal.touched[&change.name];
             let ttl = largest_ttl(&policy, after.cutover.as_ref(), after.change.as_ref(), now);
             undo_s = undo_s.max(expires(now, ttl).since(now));
-            // What is out there, or may still go out in the moment that the flip takes.
-            let bound = before
-                .pools
-                .get(&change.name)
-                .map(|old| self.horizons.bound(&change.name, old, &policy, now, FLIP_SECS));
-            for endpoint in &mut change.endpoints {
-                let types = bound.as_ref().and_then(|b| b.get(&endpoint.site));
-                endpoint.horizon = types.and_then(|types| types.values().max().copied());
-            }
+            self.tell_horizons(change, before, &policy, now);
         }
         self.expect_loads(&mut pools, &proposal.touched, now);
         let confirm_by = match &proposal.action {
@@ -432,6 +421,17 @@ impl Writer {
         let mut warnings = proposal.warnings.clone();
         warnings.extend(self.dead_ends(&pools));
         FlipAnswer { generation: before.generation, dry_run, at: now, pools, undo_s, confirm_by, warnings }
+    }
+
+    /// Says of each endpoint until when caches may hold answers that named it: what is out there, or may still go out in the
+    /// moment that the change takes.
+    pub(super) fn tell_horizons(&self, change: &mut PoolChange, before: &State, policy: &TtlPolicy, now: Timestamp) {
+        let bound =
+            before.pools.get(&change.name).map(|old| self.horizons.bound(&change.name, old, policy, now, FLIP_SECS));
+        for endpoint in &mut change.endpoints {
+            let types = bound.as_ref().and_then(|b| b.get(&endpoint.site));
+            endpoint.horizon = types.and_then(|types| types.values().max().copied());
+        }
     }
 
     /// Who would get more clients although its probes say that it is down.
@@ -452,158 +452,10 @@ impl Writer {
         }
         warnings
     }
-
-    /// Has configuration and zones read, now or after the reading under way; the writer goes on meanwhile.
-    pub(super) fn reload(&mut self, wanted: ReloadRequest) {
-        if self.waiting_reloads.len() >= WAITING_RELOADS {
-            let why = "enough reloads are waiting for the one under way".to_owned();
-            _ = wanted.reply.send(Err(ControlError::Conflict(why)));
-            return;
-        }
-        self.waiting_reloads.push_back(wanted);
-        self.read_next();
-    }
-
-    fn read_next(&mut self) {
-        if self.reading {
-            return;
-        }
-        let Some(wanted) = self.waiting_reloads.pop_front() else { return };
-        self.reading = true;
-        let (file, catalog, sender) = (self.config_file.clone(), self.catalog.clone(), self.reload_sender.clone());
-        tokio::task::spawn_blocking(move || {
-            let read = Catalog::read(&file, Some(&catalog), &BTreeMap::new(), Timestamp::now());
-            drop(catalog); // so that the writer may change it in place
-            // The writer is gone when the server stops: then nobody wants it.
-            _ = sender.blocking_send(Reloaded { wanted, read });
-        });
-    }
-
-    pub(super) async fn reloaded(&mut self, reloaded: Reloaded) {
-        let Reloaded { wanted: ReloadRequest { origin, request, reply }, read } = reloaded;
-        self.reading = false;
-        let answer = self.take_over(&origin, request, read).await;
-        if let Err(error) = &answer {
-            tracing::error!(author = origin.author, "the configuration was not taken over; the old one stays");
-            for line in error.to_string().lines() {
-                tracing::error!("{line}");
-            }
-            self.refused_reload =
-                Some((Timestamp::now(), error.to_string().lines().next().unwrap_or_default().to_owned()));
-        } else {
-            self.refused_reload = None;
-        }
-        _ = reply.send(answer);
-        self.read_next();
-    }
-
-    async fn take_over(
-        &mut self,
-        origin: &Origin,
-        request: ReloadWish,
-        read: Result<Catalog, Vec<Diagnostic>>,
-    ) -> Result<ChangeAnswer, ControlError> {
-        let now = Timestamp::now();
-        let change = "reload";
-        if let Some(first) = self.repeated(origin, change).await? {
-            return Ok(first);
-        }
-        check_condition(origin.condition, self.state.generation, false)?;
-        let mut catalog =
-            read.map_err(|mistakes| ControlError::Unloadable(mistakes.iter().map(ToString::to_string).collect()))?;
-        let answered = self.answered();
-        let (sites, pools) = (&catalog.settings.sites, &catalog.settings.pools);
-        let mut next = reconcile(&self.state, sites, pools, &answered, request.force, now)
-            .map_err(|removals| ControlError::Unloadable(removals.iter().map(ToString::to_string).collect()))?;
-        next.generation += 1;
-        let pools = &next.pools;
-        let touched: BTreeMap<Name, PoolState> = pools
-            .iter()
-            .filter(|(name, new)| self.state.pools.get(*name) != Some(*new))
-            .map(|(n, p)| (n.clone(), p.clone()))
-            .collect();
-        for pending in &self.state.pending {
-            let sites = |p: &PoolState| p.endpoints.iter().map(|e| e.site.clone()).collect::<Vec<_>>();
-            let answers = |p: &PoolState| (sites(p), p.fingerprint);
-            let members = |all: &BTreeMap<Name, PoolState>, name: &Name| {
-                let group = all.get(name).and_then(|pool| pool.group.clone());
-                all.iter()
-                    .filter(|(_, p)| group.is_some() && p.group == group)
-                    .map(|(n, _)| n.clone())
-                    .collect::<Vec<_>>()
-            };
-            let same = |name: &&Name| {
-                self.state.pools.get(*name).map(answers) == pools.get(*name).map(answers)
-                    && members(&self.state.pools, name) == members(pools, name)
-            };
-            if let Some(pool) = pending.pools.iter().find(|name| !same(name)) {
-                return Err(ControlError::Conflict(format!(
-                    "pool {pool}: its endpoints can't change while the flip of generation {} waits to be confirmed",
-                    pending.generation
-                )));
-            }
-        }
-        let entry = AuditEntry {
-            generation: next.generation,
-            at: now,
-            author: origin.author.clone(),
-            reason: request.reason,
-            action: Action::Reload,
-            changes: decide::changes(&self.state, &touched, &catalog.settings.pools, now),
-        };
-        let mut writes = self.writes_of(&next, &touched, &catalog, entry.clone(), now);
-        let mut departed = Vec::new();
-        for (gone, old) in self.state.pools.iter().filter(|(name, _)| !next.pools.contains_key(*name)) {
-            let policy = self.catalog.settings.pools.iter().find(|p| p.name == *gone).map(|p| p.ttl);
-            if let Some(policy) = policy {
-                writes.push(records::put(horizon_key(gone), &self.horizons.bound(gone, old, &policy, now, STALL_SECS)));
-            }
-            writes.push(Write::Delete { key: pool_key(gone) });
-            departed.push(gone.clone());
-        }
-        let (zone_writes, additions) = self.settle_zones(&mut catalog, origin, now);
-        expire(&mut catalog, &self.followed, now);
-        writes.extend(zone_writes);
-        let mut answer = self.change_answer(now);
-        answer.warnings = warn_of(&catalog);
-        if catalog.settings.server != self.catalog.settings.server
-            || catalog.settings.api != self.catalog.settings.api
-            || catalog.settings.state != self.catalog.settings.state
-        {
-            answer
-                .warnings
-                .push("[server] and [api] listeners, workers and the state folder change only at a restart".to_owned());
-        }
-        writes.extend(repeat(origin, change, &answer, now));
-        self.commit(writes).await?;
-        self.added(additions);
-        self.unsettled.extend(touched.keys().cloned().chain(departed));
-        let before = std::mem::replace(&mut self.state, next);
-        let old = std::mem::replace(&mut self.catalog, Arc::new(catalog));
-        let catalog = &self.catalog;
-        self.followed
-            .retain(|name, _| catalog.settings.zones.iter().any(|zone| zone.name == *name && zone.file.is_none()));
-        self.horizons.follow(&self.catalog, self.serial + 1);
-        self.follow_probes();
-        tell_zones(&self.catalog, Some(&old));
-        self.sign_zones(now).await;
-        self.publish();
-        tell(&entry);
-        let forwarders = self.follow_forwarders(now);
-        if !forwarders.is_empty() {
-            // Where this fails they are made again at the next reload or start.
-            _ = self.commit(forwarders).await;
-        }
-        self.tell_serials(&old);
-        self.bound_again(&before, now).await;
-        self.follow_override_file(now).await;
-        tokio::task::spawn_blocking(move || drop(old)); // a large zone takes a while
-        Ok(answer)
-    }
 }
 
 /// What keeps the answer for a repetition, if that was asked for.
-fn repeat(origin: &Origin, change: &str, answer: &impl Serialize, now: Timestamp) -> Vec<Write> {
+pub(super) fn repeat(origin: &Origin, change: &str, answer: &impl Serialize, now: Timestamp) -> Vec<Write> {
     let Some(key) = &origin.idempotency_key else { return Vec::new() };
     let answer = serde_json::to_value(answer).expect("answers have text as keys");
     vec![records::put(idempotency_key(key), &Repeat { at: now, change: change.to_owned(), answer })]
@@ -621,6 +473,7 @@ fn is_flip(action: &Action) -> bool {
         | Action::OverrideFile
         | Action::Cutover { .. }
         | Action::Cutovers { .. }
+        | Action::Amend { .. }
         | Action::Reload => false,
     }
 }
@@ -628,7 +481,7 @@ fn is_flip(action: &Action) -> bool {
 /// Whether `past` moved clients of `pool`, so that an older flip can't be undone behind it. A configuration or a word over a
 /// site does so only where it takes away an endpoint that had weight, or makes the pool.
 fn has_flipped(past: &Past, pool: &Name) -> bool {
-    if !matches!(past.entry.action, Action::Reload | Action::Site { .. }) {
+    if !matches!(past.entry.action, Action::Reload | Action::Amend { .. } | Action::Site { .. }) {
         return is_flip(&past.entry.action);
     }
     let Some(Some(before)) = past.before.get(pool) else { return true };
@@ -641,7 +494,7 @@ fn has_flipped(past: &Past, pool: &Name) -> bool {
 }
 
 /// One line for the log: what an operator needs to know of a change.
-fn tell(entry: &AuditEntry) {
+pub(super) fn tell(entry: &AuditEntry) {
     let AuditEntry { generation, author, reason, action, changes, .. } = entry;
     let moved = changes.iter().flat_map(|change| {
         let of = |e: &EndpointChange| e.share_percent[0].to_bits() != e.share_percent[1].to_bits();
@@ -670,6 +523,7 @@ fn tell(entry: &AuditEntry) {
         Action::Cutovers { pools, cutover: Some(at) } => format!("cutover of {} pools at {at}", pools.len()),
         Action::Cutovers { pools, cutover: None } => format!("cutover of {} pools cleared", pools.len()),
         Action::Reload => "configuration read again".to_owned(),
+        Action::Amend { amended } => amended.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     };
     let shares = (!moved.is_empty()).then(|| moved.join("; "));
     tracing::info!(generation, author, reason, shares, "{what}");

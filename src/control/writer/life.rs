@@ -24,6 +24,7 @@ use crate::control::writer::override_file::OverrideFile;
 use crate::control::writer::restore::{last_good, restore};
 use crate::control::writer::view::tell_zones;
 use crate::control::writer::{SELF, Writer, follow, forwarders};
+use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
 use crate::probe;
 use crate::query::{Readers, Snapshot};
@@ -80,6 +81,12 @@ pub enum StartError {
         /// The first record that does not fit.
         mismatch: Mismatch,
     },
+    /// What was changed of the pools at run time does not go with the configuration any more.
+    #[error(
+        "what was changed of the pools at run time does not go with the configuration any more (--force drops it):\n{}",
+        .0.join("\n")
+    )]
+    Amendments(Vec<String>),
     /// The configuration lacks what is being answered.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Removal(Vec<Removal>),
@@ -109,7 +116,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     let Start { config_file, mut catalog, store, readers, listen, force, now } = start;
     if catalog.zones.iter().any(|z| matches!(z.state, ZoneState::Unloaded | ZoneState::Awaited)) {
         let last_good = last_good(&*store, &catalog).await?;
-        match Catalog::read(&config_file, None, &last_good, now) {
+        match Catalog::read(&config_file, None, &last_good, force, now) {
             Ok(again) => catalog = again,
             // It was read a moment ago without a mistake: somebody is writing it.
             Err(mistakes) => {
@@ -122,6 +129,12 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         }
     }
     let (journals, zone_writes) = restore(&*store, &mut catalog, now).await?;
+    let amendments = records::amendments(&*store).await?;
+    if !amendments.0.is_empty() {
+        let told = |mistakes: Vec<Diagnostic>| mistakes.into_iter().map(|mistake| mistake.message).collect();
+        catalog = catalog.amended(&amendments, force).map_err(|mistakes| StartError::Amendments(told(mistakes)))?;
+        catalog.readings.clear(); // they were taken in
+    }
     let followed = follow::stored(&*store, &catalog).await?;
     follow::expire(&mut catalog, &followed, now);
     let stored = records::read(&*store).await?;
@@ -153,6 +166,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         writes.push(records::put(horizon_key(pool), known));
     }
     writes.extend(zone_writes);
+    writes.extend(records::amendment_writes(&amendments, &catalog.amendments));
     if changed {
         let entry = AuditEntry {
             generation,
@@ -202,7 +216,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         zone_events.clone(),
     );
     let (report_sender, reports) = mpsc::channel(REPORTS);
-    let (reload_sender, reloads) = mpsc::channel(4);
+    let (made_sender, makings) = mpsc::channel(4);
     let (override_sender, override_readings) = mpsc::channel(1);
     let mut writer = Writer {
         config_file,
@@ -230,13 +244,13 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         commands,
         reports,
         report_sender,
-        reloads,
-        reload_sender,
+        makings,
+        made_sender,
         override_file: OverrideFile::default(),
         override_readings,
         override_sender,
-        reading: false,
-        waiting_reloads: VecDeque::new(),
+        making: false,
+        waiting: VecDeque::new(),
         retired: Vec::new(),
         refused_reload: None,
         store_problem: None,
@@ -257,6 +271,9 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     writer.take_back_unconfirmed(now).await;
     writer.sign_zones(now).await;
     writer.publish();
+    for dropped in &writer.catalog.dropped {
+        tracing::warn!("{dropped}");
+    }
     for doubt in &writer.catalog.warnings {
         tracing::warn!("{doubt}");
     }

@@ -1,7 +1,9 @@
 //! What there is to show.
 
+use crate::config::amendments::find_pool;
 use crate::control::catalog::Catalog;
 use crate::control::decide::{flip_allowed_at, percent};
+use crate::control::error::ControlError;
 use crate::control::health::{EndpointHealth, Part};
 use crate::control::message::{
     EndpointStatus, HealthStatus, HorizonStatus, PartStatus, PoolStatus, SiteStatus, Status, TtlStatus, ZoneState,
@@ -148,6 +150,7 @@ impl Writer {
             group: settings.selection.group.clone(),
             mode: pool.selector.mode().to_string(),
             labels: settings.handling.labels.clone(),
+            amended: self.catalog.amendments.of(&settings.name),
             flip_allowed_at: flip_allowed_at(state, settings).filter(|at| *at > now),
             types: records.types().to_vec(),
             ttl: TtlStatus {
@@ -165,6 +168,15 @@ impl Writer {
                 .any(|(c, e)| c.weight != e.weight),
             endpoints,
         }
+    }
+
+    /// A pool in the words of the configuration file, with what was changed at run time.
+    pub(super) fn definition(&self, pool: &Name) -> Result<serde_json::Value, ControlError> {
+        let mistake = |mistake: String| ControlError::Unloadable(vec![mistake]);
+        let mut document = self.catalog.file.document().map_err(mistake)?;
+        self.catalog.amendments.apply(&mut document);
+        let found = find_pool(&document, pool).ok_or_else(|| ControlError::NotFound(format!("no pool {pool}")))?;
+        serde_json::to_value(found).map_err(|error| mistake(error.to_string()))
     }
 
     fn health_status(&self, pool: &Name, site: &str) -> HealthStatus {
