@@ -58,6 +58,7 @@ fn pool_settings() -> Settings {
         selection: Selection::default(),
         ttl: TtlPolicy { normal, low, spread_secs: 120, mode: Approach::Countdown },
         probe: None,
+        transfer: waypost::steering::pool::Transfer::default(),
         handling: waypost::steering::pool::Handling::default(),
         endpoints: vec![endpoint("ec2", 11, 95), endpoint("dc1", 12, 5)],
     }

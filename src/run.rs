@@ -100,11 +100,13 @@ pub async fn serve(
     // From here on SIGHUP ends nothing; one that comes before the first answer is carried out after it.
     let hangups = signal(SignalKind::hangup()).map_err(RunError::Threads)?;
     let readers = Readers::new(listeners.workers());
+    let secondaries = Arc::<Secondaries>::default();
     let (mut writer, control, published) = control::start(Start {
         config_file: config_file.to_owned(),
         catalog,
         store,
         readers: readers.clone(),
+        secondaries: secondaries.clone(),
         listen: addresses.dns.clone(),
         force,
         now: Timestamp::now(),
@@ -113,7 +115,6 @@ pub async fn serve(
     writer.first_round().await;
 
     let data_plane_stop = CancellationToken::new();
-    let secondaries = Arc::<Secondaries>::default();
     let (notified, notifications) = secondary::notifications();
     let history = Arc::new(control.clone());
     let beside = Beside { updates: history.clone(), history, secondaries: secondaries.clone(), notified };

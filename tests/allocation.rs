@@ -76,6 +76,7 @@ fn pool() -> Pool {
         selection: Selection::default(),
         ttl: TtlPolicy { normal, low, spread_secs: 120, mode: Approach::Countdown },
         probe: None,
+        transfer: waypost::steering::pool::Transfer::default(),
         handling: waypost::steering::pool::Handling::default(),
         endpoints: vec![endpoint("ec2", 11), endpoint("dc1", 12)],
     };

@@ -1,7 +1,9 @@
 //! NSD, Knot DNS and BIND 9 as secondaries of Waypost, with TSIG all the way:
 //! - each is told by NOTIFY and takes the zone by AXFR, then changes by IXFR;
 //! - each ends with the same zone: after 1,000 random changes, and after both ends were killed and started again;
-//! - its metrics tell which serial each has.
+//! - its metrics tell which serial each has;
+//! - in place of a pool each answers the endpoint with the largest share, a flip reaches them with a new serial, and the
+//!   horizon counts them: as long as one was not seen, with its EXPIRE, also over a crash.
 
 mod support;
 
@@ -13,9 +15,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::ports::free_address;
-use support::{HEAD, Server, folder};
+use support::{DC1, EC2, HEAD, Server, folder, from_now, instant, now, pool};
 use tempfile::TempDir;
 
 const SECRET: &str = "c2l4dGVlbiBvY3RldHMgYXQgbGVhc3QgZm9yIGEga2V5";
@@ -210,24 +212,30 @@ impl Random {
     }
 }
 
-#[test]
-fn each_follows_and_ends_with_the_same_zone() {
-    let primary_at = free_address([127, 0, 0, 1]);
-    let kinds: [(&str, &str, Configure); 3] =
-        [("NSD", "127.0.0.21", nsd), ("Knot", "127.0.0.22", knot), ("BIND", "127.0.0.1", bind)];
-    let places = kinds.map(|(_, ip, _)| free_address(ip.parse::<IpAddr>().unwrap()));
+const KINDS: [(&str, &str, Configure); 3] =
+    [("NSD", "127.0.0.21", nsd), ("Knot", "127.0.0.22", knot), ("BIND", "127.0.0.1", bind)];
+
+/// A primary that listens there, with secondaries there.
+fn config(primary: SocketAddr, places: [SocketAddr; 3], pools: &str) -> String {
     let targets = places.map(|at| format!("\"key:transfer-key@{at}\"")).join(", ");
     let tsig = format!("[[tsig]]\nname = \"transfer-key\"\nsecret = \"{SECRET}\"\n");
     let zone_lines =
         format!("file = \"example.org.zone\"\nallow-transfer = [\"key:transfer-key\"]\nnotify = [{targets}]");
     let config =
-        HEAD.replace("file = \"example.org.zone\"", &zone_lines).replacen("127.0.0.1:0", &primary_at.to_string(), 1);
-    let folder = folder(&format!("{config}{tsig}"));
+        HEAD.replace("file = \"example.org.zone\"", &zone_lines).replacen("127.0.0.1:0", &primary.to_string(), 1);
+    format!("{config}{tsig}{pools}")
+}
+
+#[test]
+fn each_follows_and_ends_with_the_same_zone() {
+    let primary_at = free_address([127, 0, 0, 1]);
+    let places = KINDS.map(|(_, ip, _)| free_address(ip.parse::<IpAddr>().unwrap()));
+    let folder = folder(&config(primary_at, places, ""));
     let mut random = Random { seed: 4, serial: 1, records: BTreeSet::new() };
     random.change(300);
     fs::write(folder.path().join("example.org.zone"), random.text()).unwrap();
     let mut primary = Server::start_in(folder);
-    let start = |i: usize| Secondary::start(kinds[i].0, places[i], primary_at, kinds[i].2);
+    let start = |i: usize| Secondary::start(KINDS[i].0, places[i], primary_at, KINDS[i].2);
     let mut secondaries = [start(0), start(1), start(2)];
     for secondary in &secondaries {
         secondary.wait_for_the_same(&primary);
@@ -253,7 +261,7 @@ fn each_follows_and_ends_with_the_same_zone() {
         }
     }
 
-    for (secondary, kind) in secondaries.iter_mut().zip(kinds) {
+    for (secondary, kind) in secondaries.iter_mut().zip(KINDS) {
         secondary.kill9();
         primary.kill9();
         random.change(5);
@@ -267,4 +275,94 @@ fn each_follows_and_ends_with_the_same_zone() {
     for secondary in &secondaries {
         secondary.wait_for_the_same(&primary);
     }
+}
+
+/// Waits until each answers `www.example.org A` with one address and TTL.
+#[track_caller]
+fn wait_for_answers<'s>(
+    secondaries: impl IntoIterator<Item = &'s Secondary>,
+    address: &str,
+    ttl: u64,
+    primary: &Server,
+) {
+    for secondary in secondaries {
+        let at = secondary.at;
+        let begun = Instant::now();
+        loop {
+            let mut command = Command::new("dig");
+            command.arg(format!("@{}", at.ip())).args(["-p", &at.port().to_string(), "+time=2", "+tries=1", "+norec"]);
+            let output = command.args(["www.example.org", "A", "+noall", "+answer"]).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+            if lines.len() == 1 && lines[0][1..] == [&ttl.to_string(), "IN", "A", address] {
+                break;
+            }
+            let (log, ours) = (secondary.log(), primary.log());
+            assert!(begun.elapsed() < SOON, "{}: {text}, not {address} {ttl}\n{log}\n{ours}", secondary.name);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// The horizon of the endpoint at `site`, and whether it can still grow.
+fn horizon(server: &Server, site: &str) -> (u64, bool) {
+    let pool = server.pool("www.example.org");
+    let endpoint = pool["endpoints"].as_array().unwrap().iter().find(|e| e["site"] == site).unwrap().clone();
+    let horizon = &endpoint["horizon"][0];
+    (if horizon["at"].is_null() { 0 } else { instant(&horizon["at"]) }, horizon["at_least"].as_bool().unwrap())
+}
+
+#[test]
+fn a_flip_reaches_them_and_the_horizon_counts_them() {
+    const EXPIRE: u64 = 28 * 86_400;
+    let primary_at = free_address([127, 0, 0, 1]);
+    let places = KINDS.map(|(_, ip, _)| free_address(ip.parse::<IpAddr>().unwrap()));
+    let ttl = "ttl = { normal = 100, low = 20 }";
+    let mut primary = Server::start(&config(primary_at, places, &pool("www.example.org", 90, 10, ttl)));
+    let start = |i: usize| Secondary::start(KINDS[i].0, places[i], primary_at, KINDS[i].2);
+    let mut secondaries = [start(0), start(1), start(2)];
+    wait_for_answers(&secondaries, EC2, 100, &primary);
+    assert!(horizon(&primary, "ec2").1 && horizon(&primary, "dc1").1);
+    primary.wait_for("all have the newest serial", |server| {
+        let zone = &server.status()["zones"][0];
+        let known = zone["secondaries"].as_array().unwrap();
+        known.len() == 3 && known.iter().all(|s| s["serial"] == zone["serial"] && s["behind_since"].is_null())
+    });
+
+    // All follow: then it is as if they had been flipped when the last of them was.
+    let serial = primary.status()["zones"][0]["serial"].as_u64().unwrap();
+    let flip = primary.shift(&["www.example.org"], 100.0);
+    let told = instant(&flip["pools"][0]["endpoints"][0]["horizon"]);
+    assert!(told >= instant(&flip["at"]) + EXPIRE, "nobody was seen yet: {told}");
+    wait_for_answers(&secondaries, DC1, 100, &primary);
+    primary.wait_for("the horizon of ec2", |server| {
+        let (at, at_least) = horizon(server, "ec2");
+        !at_least && at < now() + 100 + 10
+    });
+    assert!(horizon(&primary, "ec2").0 > instant(&flip["at"]) + 100);
+    assert!(primary.status()["zones"][0]["serial"].as_u64().unwrap() > serial);
+
+    // One does not hear of the way back. A crash in between changes nothing.
+    secondaries[1].kill9();
+    let back = json!({"pools": ["www.example.org"], "from": "dc1", "to": "ec2", "percent": 100});
+    let back = instant(&primary.flip(back).done()["at"]);
+    let others = || [&secondaries[0], &secondaries[2]];
+    wait_for_answers(others(), EC2, 100, &primary);
+    primary.wait_for("the horizon of dc1", |server| !horizon(server, "dc1").1);
+    assert!(horizon(&primary, "dc1").0 > back + EXPIRE);
+    primary.kill9();
+    primary.start_again();
+    let (at, at_least) = horizon(&primary, "dc1");
+    assert!(at > back + EXPIRE && !at_least, "{at} after {back}");
+    secondaries[1].run(primary_at, KINDS[1].2);
+    wait_for_answers(&secondaries, EC2, 100, &primary);
+    primary.wait_for("the horizon of dc1", |server| {
+        let (at, at_least) = horizon(server, "dc1");
+        !at_least && at < now() + 100 + 10
+    });
+
+    // REFRESH is an hour: what is to change within an hour and the TTL is given with the low one.
+    let at = from_now(3600);
+    primary.api("PUT", "/api/v1/pools/www.example.org/cutover", json!({ "at": at }), &[]).done();
+    wait_for_answers(&secondaries, EC2, 20, &primary);
 }

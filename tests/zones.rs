@@ -60,6 +60,7 @@ impl World {
             config_file,
             catalog,
             store: Arc::new(store.unwrap()),
+            secondaries: Arc::default(),
             readers: Readers::new(1),
             listen: Vec::new(),
             force: false,

@@ -60,6 +60,10 @@ fn show(status: &Status, paint: Paint) -> String {
         text.push('\n');
         text += &zones(&status.zones, status.now, paint);
     }
+    if status.zones.iter().any(|zone| !zone.secondaries.is_empty()) {
+        text.push('\n');
+        text += &secondaries(&status.zones, status.now, paint);
+    }
     for site in status.sites.iter().filter(|site| site.state != SiteState::Active) {
         let lead = paint.on(Tone::Warning, &format!("site {} {}:", site.name, site.state));
         let _ = writeln!(text, "\n{lead} it is not answered, whatever its weights, health and overrides");
@@ -107,6 +111,35 @@ fn zones(zones: &[ZoneStatus], now: Timestamp, paint: Paint) -> String {
         if let Some(problem) = &zone.problem {
             let lines: Vec<String> = problem.lines().map(printable).collect();
             let _ = writeln!(text, "  {}: {}", zone.name, lines.join("\n    "));
+        }
+    }
+    text
+}
+
+/// Who is given which zone; LAG says for how long there has been a newer version than the one that it is known to have.
+fn secondaries(zones: &[ZoneStatus], now: Timestamp, paint: Paint) -> String {
+    let mut table = Table::new(&["SECONDARY", "ZONE", "SERIAL", "SINCE", "LAG"]);
+    for zone in zones {
+        for secondary in &zone.secondaries {
+            let ago = |at: Timestamp| format!("{} ago", about(now.since(at)));
+            let lag = match secondary.behind_since {
+                Some(since) => (about(now.since(since)), Tone::Warning),
+                None if secondary.listed => ("none".to_owned(), Tone::Plain),
+                None => ("not listed in notify".to_owned(), Tone::Plain),
+            };
+            table.row([
+                (secondary.address.clone(), Tone::Plain),
+                (zone.name.to_string(), Tone::Plain),
+                (secondary.serial.map_or("unknown".to_owned(), |serial| serial.to_string()), Tone::Plain),
+                (secondary.since.map_or("-".to_owned(), ago), Tone::Plain),
+                lag,
+            ]);
+        }
+    }
+    let mut text = table.print("", paint);
+    for (zone, secondary) in zones.iter().flat_map(|zone| zone.secondaries.iter().map(move |s| (zone, s))) {
+        if let Some(problem) = &secondary.problem {
+            let _ = writeln!(text, "  {} {}: {}", secondary.address, zone.name, printable(problem));
         }
     }
     text
@@ -233,7 +266,7 @@ fn horizon(horizon: &HorizonStatus) -> String {
 mod tests {
     use super::*;
     use crate::api::metrics::tests::status;
-    use crate::control::message::Pending;
+    use crate::control::message::{Pending, SecondaryStatus};
 
     #[test]
     fn a_status_on_a_screen() {
@@ -245,6 +278,28 @@ mod tests {
         let pools = vec![status.pools[0].name.clone()];
         status.pending = vec![Pending { generation: 17, confirm_by: status.now.after(90), pools }];
         status.warnings = vec!["the clock jumped".to_owned()];
+        status.zones[0].secondaries = vec![
+            SecondaryStatus {
+                address: "192.0.2.53:53".to_owned(),
+                listed: true,
+                serial: Some(2_027_011_500),
+                since: Some(status.now.before(3600)),
+                behind_since: Some(status.now.before(65)),
+                asked_at: None,
+                notified: None,
+                problem: Some("no good answer to NOTIFY: none in time".to_owned()),
+            },
+            SecondaryStatus {
+                address: "192.0.2.99".to_owned(),
+                listed: false,
+                serial: Some(2_027_011_501),
+                since: Some(status.now.before(5)),
+                behind_since: None,
+                asked_at: None,
+                notified: None,
+                problem: None,
+            },
+        ];
         let expected = "\
 ns1.example.org  waypost 0.1.0  generation 17  up 1h  2027-01-15T08:00:00Z
 DNS on 127.0.0.1:5300
@@ -252,6 +307,11 @@ DNS on 127.0.0.1:5300
 ZONE         STATE      SERIAL      NAMES  LOADED
 example.org  last good  2027011501  42     -
   example.org: zones/example.org.zone:3:1: error: what is this
+
+SECONDARY      ZONE         SERIAL      SINCE   LAG
+192.0.2.53:53  example.org  2027011500  1h ago  1m5s
+192.0.2.99     example.org  2027011501  5s ago  not listed in notify
+  192.0.2.53:53 example.org: no good answer to NOTIFY: none in time
 
 www.example.org  sticky  A  TTL 60 (normal 3600, low 60)
   SITE  SHARE  WEIGHT  HEALTH                            OVERRIDE  ANSWERED  ANSWERS  HORIZON

@@ -7,7 +7,7 @@ use super::Loaded;
 use super::pools::{listed, types};
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::dns::{Name, Rtype};
-use crate::steering::pool::{Policy, Settings};
+use crate::steering::pool::{Policy, Settings, Transfer};
 use crate::zone::Zone;
 
 /// What is wrong with the pools, given what the zones hold, in the order of the file. A pool is judged by the lowest zone
@@ -25,12 +25,16 @@ pub fn check_against_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> 
         let mut names = successors(Some(pool.name.clone()), Name::parent);
         let Some(Some(zone)) = names.find_map(|name| by_apex.get(&name)) else { continue };
         let settings = loaded.settings.zones.iter().find(|settings| settings.name == *zone.apex());
-        if settings.is_some_and(|settings| !settings.allow_transfer.0.is_empty() || !settings.notify.is_empty()) {
+        if let Some(settings) = settings.filter(|s| !s.allow_transfer.0.is_empty() || !s.notify.is_empty()) {
+            let what = match (settings.file.is_some(), pool.transfer) {
+                (false, _) => "what its primary says, and the horizon does not count that",
+                (true, Transfer::Largest) => "all clients with the endpoint of the largest share",
+                (true, Transfer::All) => "all clients with all endpoints, whatever their shares",
+            };
             found.push(Diagnostic {
                 severity: Severity::Warning,
                 message: format!(
-                    "pool \"{}\" lies over zone \"{}\", which is transferred: secondaries can't steer, they answer what its \
-                     file says, and the horizon does not count that",
+                    "pool \"{}\" lies over zone \"{}\", which is transferred: secondaries can't steer, they answer {what}",
                     pool.name,
                     zone.apex()
                 ),

@@ -13,7 +13,7 @@ use super::source::Source;
 use super::values::{self, LABEL, label};
 use crate::diagnostic::Place;
 use crate::dns::{Name, Rtype, Ttl};
-use crate::steering::pool::{Endpoint, Handling, Policy, Preview, Role, Selection, Settings, Site, Weight};
+use crate::steering::pool::{Endpoint, Handling, Policy, Preview, Role, Selection, Settings, Site, Transfer, Weight};
 use crate::steering::ttl::{Approach, TtlPolicy};
 use crate::zone::master::parse_rdata;
 
@@ -37,6 +37,7 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
         let [policy, group, min_healthy, trickle] =
             ["policy", "group", "min-healthy", "trickle"].map(|key| table.get(key));
         let [preview, ttl, probe] = ["preview", "ttl", "probe"].map(|key| table.get(key));
+        let transfer = table.get("transfer");
         let [labels, between] = ["labels", "min-between-flips"].map(|key| table.get(key));
         table.finish(src);
 
@@ -61,6 +62,8 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
         let policy = policy.and_then(|v| v.one_of(&policies, src));
         let group = group.and_then(|v| v.parsed(LABEL, src, |text| Some(text.to_owned()).filter(|t| label(t))));
         let ttl = ttl_policy(ttl, src);
+        let kinds = [("largest", Transfer::Largest), ("all", Transfer::All)];
+        let transfer = transfer.and_then(|v| Some((v.one_of(&kinds, src)?, v.span)));
         used.extend(probe.as_ref().and_then(Value::as_text));
         let probe = probe.and_then(|v| probe_name(&v, around, src));
         let pool_name = name.as_ref().map(|(n, _)| n);
@@ -87,7 +90,14 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
                     .map_or(around.of_all.min_between_flips_secs, |v| values::whole_seconds(&v, src)),
             };
             let (policy_said, policy) = (policy.is_some(), policy.unwrap_or_default());
-            let settings = Settings { name, policy, selection, ttl, probe, handling, endpoints };
+            if let Some((Transfer::All, at)) = &transfer
+                && endpoints.iter().any(|endpoint| endpoint.rdata.iter().any(|(rtype, _)| *rtype == Rtype::CNAME))
+            {
+                let message = format!("pool \"{name}\" gives CNAMEs: a name can't have those of all endpoints at once");
+                src.error(at.clone(), message).help("transfer = \"largest\" gives the one of the largest share");
+            }
+            let transfer = transfer.map_or_else(Transfer::default, |(transfer, _)| transfer);
+            let settings = Settings { name, policy, selection, ttl, transfer, probe, handling, endpoints };
             pools.push(Read { settings, at, policy_said, min_healthy, trickle, said });
         }
     }

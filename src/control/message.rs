@@ -439,6 +439,36 @@ pub struct ZoneStatus {
     /// Likewise: when it is no longer served, unless a primary is reached before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// Who is given it: those that are told of new serials, then others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secondaries: Vec<SecondaryStatus>,
+}
+
+/// Who is given a zone, and what is known of it since the server's start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecondaryStatus {
+    /// Where it listens; of one that is not listed where it comes from.
+    pub address: String,
+    /// Whether it is told of new serials.
+    pub listed: bool,
+    /// The serial that it is known to have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<u32>,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Since when there is a newer one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind_since: Option<Timestamp>,
+    /// When it last asked for the SOA.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
+    /// The newest serial of which it has acknowledged that it was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notified: Option<u32>,
+    /// Why it has not acknowledged the newest one, as far as is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// How a zone is served.

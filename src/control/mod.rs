@@ -4,6 +4,7 @@
 //! published, then answered, in this order. What a command and its answer look like is in [`message`]; HTTP knows these
 //! shapes as JSON, the inside knows nothing of HTTP.
 
+pub mod carried;
 pub mod catalog;
 pub mod decide;
 pub mod dnssec;

@@ -210,6 +210,7 @@ pub(super) mod tests {
             selection: Selection::default(),
             ttl,
             probe: None,
+            transfer: crate::steering::pool::Transfer::default(),
             handling: crate::steering::pool::Handling::default(),
             endpoints: weights.iter().map(endpoint).collect(),
         }

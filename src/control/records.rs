@@ -6,6 +6,7 @@
 //! | `pool/NAME` | [`PoolState`] |
 //! | `amendment/NAME` | [`Amendment`]: what was changed of a pool at run time |
 //! | `horizon/NAME` | [`Known`]: for each endpoint and type an instant that no horizon is later than |
+//! | `carried/ZONE` | [`Carried`](crate::control::carried::Carried): what secondaries answer in place of pools |
 //! | `audit/GENERATION` | [`Past`], the generation with leading zeros, so that keys sort |
 //! | `idempotency/KEY` | [`Repeat`] |
 //! | `seen` | [`Remembered`]: what health was, for the next start |
@@ -149,6 +150,10 @@ pub fn pool_key(pool: &Name) -> String {
 pub fn horizon_key(pool: &Name) -> String {
     format!("horizon/{}", pool.to_lowercase())
 }
+/// Key of what a zone carries in place of pools.
+pub fn carried_key(zone: &Name) -> String {
+    format!("carried/{}", zone.to_lowercase())
+}
 /// Key of a change.
 pub fn audit_key(generation: u64) -> String {
     format!("audit/{generation:020}")
@@ -199,7 +204,11 @@ pub fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, RecordEr
     serde_json::from_slice(value).map_err(|error| RecordError::Malformed { key: key.to_owned(), error })
 }
 
-async fn all<T: DeserializeOwned>(store: &dyn StateStore, prefix: &str) -> Result<Vec<(Name, T)>, RecordError> {
+/// All records of this prefix, by name.
+///
+/// # Errors
+/// [`RecordError`].
+pub async fn all<T: DeserializeOwned>(store: &dyn StateStore, prefix: &str) -> Result<Vec<(Name, T)>, RecordError> {
     let mut found = Vec::new();
     for (key, value) in store.scan(Scan::all(prefix)).await? {
         let Some(name) = key.strip_prefix(prefix).and_then(|name| name.parse().ok()) else { continue };

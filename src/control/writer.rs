@@ -3,6 +3,7 @@
 //! In: commands, observations, reloaded configurations, ticks, one after the other. Out: a commit to the store, then a new
 //! snapshot, then the answer. A change that the store does not take is not made.
 
+mod carry;
 mod changes;
 mod effective;
 mod follow;
@@ -42,6 +43,7 @@ use crate::control::zones::ZoneEvent;
 use crate::dns::Name;
 use crate::probe::{self, Probes, Report};
 use crate::query::{Cookies, Pool, RateLimit, Readers, Snapshot, Union};
+use crate::server::secondaries::Secondaries;
 use crate::steering::pool::{Endpoint, Family, Override, Policy, SiteName};
 use crate::steering::select::Selector;
 use crate::steering::ttl::Change;
@@ -111,6 +113,9 @@ pub struct Writer {
     pruned_at: Timestamp,
     effective: effective::Sampling,
     forwarders: Arc<Forwarders>,
+    /// Who is given zones.
+    secondaries: Arc<Secondaries>,
+    carrying: carry::Carrying,
 }
 
 impl Writer {

@@ -128,6 +128,7 @@ mod tests {
             selection: Selection::default(),
             ttl: TtlPolicy { normal, low, spread_secs: 0, mode: Approach::Countdown },
             probe: None,
+            transfer: crate::steering::pool::Transfer::default(),
             handling: crate::steering::pool::Handling::default(),
             endpoints: endpoints.iter().map(endpoint).collect(),
         })

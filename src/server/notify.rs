@@ -1,5 +1,5 @@
-//! NOTIFY out: each listed secondary is told of each new serial, again and again until it answers. Serials that follow each
-//! other faster are told as one. Lives in the thread of [`requests`](super::requests).
+//! NOTIFY out: each listed secondary is told of each new serial, again and again until it answers, and then asked for its SOA
+//! until that is the one told. Serials that follow each other faster are told as one. Lives in the thread of [`requests`](super::requests).
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,6 +15,7 @@ use crate::query::Snapshot;
 use crate::server::secondaries::Secondaries;
 use crate::time::Timestamp;
 use crate::zone::Record;
+use crate::zone::incoming::{Ask, Incoming, Receiver};
 use crate::zone::notify::{Target, answered, message, patience};
 use crate::zone::transfer::soa;
 
@@ -53,6 +54,8 @@ impl Notifier {
                         task.abort();
                     }
                     let Some(soa) = soa(zone) else { continue };
+                    let newest = (zone.serial(), Timestamp::now());
+                    self.secondaries.note(&settings.name, target.address, |secondary| secondary.newest = Some(newest));
                     let signing = target.key.as_ref().and_then(|name| snapshot.keys.get(name)).cloned();
                     let tell = tell(self.secondaries.clone(), target.address, signing, soa, zone.serial());
                     told.insert(key, (zone.serial(), spawn_local(tell).abort_handle()));
@@ -78,7 +81,7 @@ async fn tell(secondaries: Arc<Secondaries>, to: SocketAddr, key: Option<Arc<Key
                 secondaries.note(&apex, to, |secondary| {
                     (secondary.notified, secondary.problem) = (Some((serial, Timestamp::now())), None);
                 });
-                return;
+                return see(&secondaries, to, key.as_ref(), &apex, serial).await;
             }
             Ok(rcode) => {
                 // Told often enough it may be another word: its configuration is not ours to know.
@@ -98,25 +101,76 @@ async fn tell(secondaries: Arc<Secondaries>, to: SocketAddr, key: Option<Arc<Key
     tracing::warn!(zone = %apex, %to, serial, "NOTIFY is not acknowledged: the secondary asks by itself at its REFRESH");
 }
 
+/// Asks a secondary that was told of `serial` until it answers with it: so it is known also of one that had it before, or takes
+/// it from another address than it listens at.
+async fn see(secondaries: &Secondaries, to: SocketAddr, key: Option<&Arc<Key>>, apex: &Name, serial: u32) {
+    let mut attempt = 0;
+    while let Some(wait) = patience(attempt) {
+        let until = Instant::now() + wait;
+        if secondaries.has_at(apex, to) == Some(serial) {
+            return;
+        }
+        match serial_of(to, key, apex, until).await {
+            Ok(has) if has == serial => return secondaries.saw(apex, to, serial, Timestamp::now()),
+            Ok(has) => tracing::debug!(zone = %apex, %to, serial, has, "the secondary has another serial yet"),
+            Err(error) => {
+                tracing::debug!(zone = %apex, %to, serial, error, "the secondary does not say which serial it has");
+            }
+        }
+        tokio::time::sleep_until(until).await;
+        attempt += 1;
+    }
+}
+
 /// Tells once. Gives the RCODE of the answer.
 async fn ask(to: SocketAddr, key: Option<&Arc<Key>>, soa: &Record, until: Instant) -> Result<u8, String> {
+    let id = draw_id();
+    let response = exchange(to, key, message(id, soa), until, |response| answered(response, id).is_some()).await?;
+    answered(&response, id).ok_or_else(|| "no answer".to_owned())
+}
+
+/// Which serial a server says that it has.
+async fn serial_of(to: SocketAddr, key: Option<&Arc<Key>>, apex: &Name, until: Instant) -> Result<u32, String> {
+    let id = draw_id();
+    let is_ours = |response: &[u8]| response.starts_with(&id.to_be_bytes());
+    let response = exchange(to, key, Ask::Serial.message(id, apex), until, is_ours).await?;
+    let mut receiver = Receiver::new(apex, Ask::Serial, id);
+    match receiver.take(&response).and_then(|_| receiver.finish()) {
+        Ok(Incoming::Serial(serial)) => Ok(serial),
+        Ok(_) => Err("no serial".to_owned()),
+        Err(wrong) => Err(wrong.to_string()),
+    }
+}
+
+fn draw_id() -> u16 {
+    getrandom::u32().map_or(0, |draw| draw as u16)
+}
+
+/// Sends `octets`, signed, and gives the first response that `is_ours`, verified.
+async fn exchange(
+    to: SocketAddr,
+    key: Option<&Arc<Key>>,
+    mut octets: Vec<u8>,
+    until: Instant,
+    is_ours: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<u8>, String> {
     let told = |error: std::io::Error| error.to_string();
     let any =
         if to.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)) };
     let socket = UdpSocket::bind(any).await.map_err(told)?;
     socket.connect(to).await.map_err(told)?;
-    let id = getrandom::u32().map_or(0, |draw| draw as u16);
-    let mut octets = message(id, soa);
     let mut verifier = key.map(|key| key.sign_request(&mut octets, Timestamp::now()));
     socket.send(&octets).await.map_err(told)?;
     let mut buffer = [0; 1232];
     loop {
         let octets = timeout_at(until, socket.recv(&mut buffer)).await.map_err(|_| "none in time")?.map_err(told)?;
         let response = &buffer[..octets];
-        let Some(rcode) = answered(response, id) else { continue };
+        if !is_ours(response) {
+            continue;
+        }
         if let Some(verifier) = &mut verifier {
             verifier.verify(response, Timestamp::now()).map_err(|error| error.to_string())?;
         }
-        return Ok(rcode);
+        return Ok(response.to_vec());
     }
 }

@@ -105,6 +105,7 @@ pub(super) async fn serve(mut request: Request, zone: Arc<Zone>, beside: &Beside
     let Ok(_slot) = slots.acquire_owned().await else { return }; // it is never closed
     let begun = Instant::now();
     let (how, client) = (plan.name(), request.client);
+    beside.secondaries.begins(zone.apex(), client.ip(), zone.serial());
     let sent = async {
         if request.is_datagram() {
             return datagram(&mut request, &query, &zone, &plan).await;
@@ -114,8 +115,7 @@ pub(super) async fn serve(mut request: Request, zone: Arc<Zone>, beside: &Beside
     match sent.await {
         Ok(octets) => {
             if !request.is_datagram() || matches!(plan, Plan::UpToDate) {
-                let has = (zone.serial(), Timestamp::now());
-                beside.secondaries.note_client(zone.apex(), client.ip(), |secondary| secondary.has = Some(has));
+                beside.secondaries.has(zone.apex(), client.ip(), zone.serial(), Timestamp::now());
             }
             let (took_ms, serial) = (begun.elapsed().as_millis() as u64, zone.serial());
             tracing::info!(zone = %zone.apex(), how, %client, serial, octets, took_ms, "zone transferred");

@@ -58,6 +58,8 @@ pub struct Settings {
     pub selection: Selection,
     /// Normal and low TTL, and how a cutover counts down.
     pub ttl: TtlPolicy,
+    /// What secondaries that can't steer answer.
+    pub transfer: Transfer,
     /// The probe that tells the endpoints' health, by name; none = always up.
     pub probe: Option<String>,
     /// How operators handle it.
@@ -168,6 +170,16 @@ impl fmt::Display for Policy {
             Self::All => "all",
         })
     }
+}
+
+/// What a zone transfer carries in place of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transfer {
+    /// The records of the endpoint with the largest share.
+    #[default]
+    Largest,
+    /// Those of all endpoints that are answered.
+    All,
 }
 
 /// 0..=1,000,000.

@@ -164,6 +164,19 @@ impl Selector {
         }
     }
 
+    /// Of those that are given to somebody and that `may` be: who is given to most, by share of points; where points do not
+    /// count, the first.
+    pub fn largest(&self, may: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut rivals = self.rivals.iter().map(|rival| rival.endpoint).filter(|endpoint| may(*endpoint));
+        match self.policy {
+            Policy::Failover | Policy::All => rivals.next(),
+            // Of equal ones the first.
+            Policy::Sticky | Policy::Random => {
+                rivals.reduce(|most, next| if self.table.share(next) > self.table.share(most) { next } else { most })
+            }
+        }
+    }
+
     /// From which endpoints it answers.
     pub fn mode(&self) -> Mode {
         self.mode

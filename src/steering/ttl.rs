@@ -93,6 +93,25 @@ pub fn largest_ttl_within(
     least(policy, cutover.map(|c| until_cutover(policy, *c, 0, from)), earned(policy, change, until))
 }
 
+/// The TTL with which secondaries that can't steer are given records: `low` from so long before a cutover that all that they
+/// gave with `normal` is gone by then, they asking each `refresh_secs`; and until a change is confirmed.
+pub fn carried_ttl(
+    policy: &TtlPolicy,
+    cutover: Option<&Cutover>,
+    change: Option<&Change>,
+    refresh_secs: u32,
+    now: Timestamp,
+) -> Ttl {
+    let is_near = cutover.is_some_and(|cutover| lowered_at(policy, *cutover, refresh_secs) <= now);
+    let is_doubtful = change.is_some_and(|change| change.confirmed.is_none_or(|at| at > now));
+    if is_near || is_doubtful { policy.low } else { policy.normal }
+}
+
+/// When [`carried_ttl`] goes down before `cutover`.
+pub fn lowered_at(policy: &TtlPolicy, cutover: Cutover, refresh_secs: u32) -> Timestamp {
+    cutover.at.before(u64::from(policy.normal.secs()) + u64::from(refresh_secs))
+}
+
 /// When caches are clear if the cutover is set (or moved) now: from then on no cache that obeys TTLs holds an answer that
 /// was given with more than `low`, so that a change made then has reached every cache `low` later.
 ///

@@ -62,3 +62,10 @@ pub struct Settings {
     /// How it is signed; `None`: it is served as its file is.
     pub dnssec: Option<Arc<signing::policy::Policy>>,
 }
+
+impl Settings {
+    /// Whether secondaries may be given it with a serial of ours, so that it says what they answer in place of pools.
+    pub fn is_given(&self) -> bool {
+        self.file.is_some() && self.allow_transfer.0.iter().any(|rule| !rule.deny)
+    }
+}

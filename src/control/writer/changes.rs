@@ -420,6 +420,7 @@ impl Writer {
         };
         let mut warnings = proposal.warnings.clone();
         warnings.extend(self.dead_ends(&pools));
+        warnings.extend(self.warn_of_secondaries(&pools));
         FlipAnswer { generation: before.generation, dry_run, at: now, pools, undo_s, confirm_by, warnings }
     }
 
@@ -430,7 +431,8 @@ impl Writer {
             before.pools.get(&change.name).map(|old| self.horizons.bound(&change.name, old, policy, now, FLIP_SECS));
         for endpoint in &mut change.endpoints {
             let types = bound.as_ref().and_then(|b| b.get(&endpoint.site));
-            endpoint.horizon = types.and_then(|types| types.values().max().copied());
+            let ours = types.and_then(|types| types.values().max().copied());
+            endpoint.horizon = ours.max(self.bound_of_secondaries(&change.name, &endpoint.site, now));
         }
     }
 

@@ -23,11 +23,12 @@ use crate::control::writer::effective::Sampling;
 use crate::control::writer::override_file::OverrideFile;
 use crate::control::writer::restore::{last_good, restore};
 use crate::control::writer::view::tell_zones;
-use crate::control::writer::{SELF, Writer, follow, forwarders};
+use crate::control::writer::{SELF, Writer, carry, follow, forwarders};
 use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
 use crate::probe;
 use crate::query::{Readers, Snapshot};
+use crate::server::secondaries::Secondaries;
 use crate::store::{Scan, StateStore, StoreError, Write};
 use crate::time::Timestamp;
 use crate::zone::diff::Mismatch;
@@ -53,6 +54,8 @@ pub struct Start {
     pub store: Arc<dyn StateStore>,
     /// One row for each worker of the data plane.
     pub readers: Arc<Readers>,
+    /// Where it is known who is given zones.
+    pub secondaries: Arc<Secondaries>,
     /// What the data plane listens on.
     pub listen: Vec<std::net::SocketAddr>,
     /// Whether the configuration may lack what is being answered.
@@ -113,7 +116,7 @@ impl From<StoreError> for StartError {
 /// # Errors
 /// [`StartError`]; the store is as it was then.
 pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot>>), StartError> {
-    let Start { config_file, mut catalog, store, readers, listen, force, now } = start;
+    let Start { config_file, mut catalog, store, readers, secondaries, listen, force, now } = start;
     if catalog.zones.iter().any(|z| matches!(z.state, ZoneState::Unloaded | ZoneState::Awaited)) {
         let last_good = last_good(&*store, &catalog).await?;
         match Catalog::read(&config_file, None, &last_good, force, now) {
@@ -137,6 +140,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     }
     let followed = follow::stored(&*store, &catalog).await?;
     follow::expire(&mut catalog, &followed, now);
+    let carrying = carry::stored(&*store).await?;
     let stored = records::read(&*store).await?;
     let stored_forwarders = forwarders::stored(&*store).await?;
     let first = stored.state.is_none();
@@ -260,6 +264,8 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         pruned_at: Timestamp(0),
         effective: Sampling::default(),
         forwarders: known,
+        secondaries,
+        carrying,
     };
     let new_forwarders = writer.follow_forwarders(now);
     if !new_forwarders.is_empty() {
@@ -270,6 +276,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     writer.follow_override_file(now).await;
     writer.take_back_unconfirmed(now).await;
     writer.sign_zones(now).await;
+    writer.carry(now).await;
     writer.publish();
     for dropped in &writer.catalog.dropped {
         tracing::warn!("{dropped}");
@@ -297,6 +304,14 @@ impl Writer {
         self.expire_zones(now);
         self.watch_prober(now);
         self.sign_due(now).await;
+        self.hear(now).await;
+        let carried = self.carry_due(now).await;
+        if !carried.is_empty() {
+            self.publish();
+        }
+        for (zone, serial) in carried {
+            self.tell_serial(&zone, serial);
+        }
         self.release_held(now);
         self.expire_pushed(now);
         if self.health_unsaved && now.since(self.saved_health_at) >= HEALTH_EVERY_SECS {

@@ -100,7 +100,10 @@ impl Writer {
             self.signers.insert(name.clone(), signer);
         }
         let pools_ttl = self.pools_of(index).map(|pool| pool.ttl.normal).max().unwrap_or(Ttl::ZERO);
-        let steered: Steered = self.pools_of(index).map(|pool| (pool.name.clone(), pool.types())).collect();
+        // Where the zone carries what pools answer, it says itself what is there.
+        let carries = self.catalog.settings.zones[index].is_given();
+        let steered = self.pools_of(index).filter(|_| !carries).map(|pool| (pool.name.clone(), pool.types()));
+        let steered: Steered = steered.collect();
         let signer = self.signers.get_mut(&name).expect("it was just made sure of");
         let is_same = signer.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &zone));
         let is_known = is_same && signer.policy == *policy && signer.steered == steered;
@@ -140,7 +143,7 @@ impl Writer {
             }
             let reason = if done.is_empty() { "signatures" } else { "keys and signatures" };
             let entry = Entry { at: now, author: SELF.to_owned(), reason: reason.to_owned(), diff: edit.diff() };
-            self.commit_zone(index, &edit, entry, now).await?;
+            self.commit_zone(index, &edit, entry, Vec::new(), now).await?;
         }
         self.sign_pools(index, policy, now)?;
         self.signed(index, now);
@@ -187,7 +190,7 @@ impl Writer {
         tracing::warn!(zone = %zone.apex(), "signatures are taken away: where the parent has a DS, validators refuse the zone now");
         let reason = "the zone has no policy any more".to_owned();
         let entry = Entry { at: now, author: SELF.to_owned(), reason, diff: edit.diff() };
-        self.commit_zone(index, &edit, entry, now).await?;
+        self.commit_zone(index, &edit, entry, Vec::new(), now).await?;
         Ok(true)
     }
 
@@ -319,7 +322,7 @@ impl Writer {
     }
 
     /// The pools that lie over the zone at `index`.
-    fn pools_of(&self, index: usize) -> impl Iterator<Item = &PoolSettings> {
+    pub(super) fn pools_of(&self, index: usize) -> impl Iterator<Item = &PoolSettings> {
         let overlay = self.catalog.zones[index].served.as_ref().map(|served| served.overlay.clone());
         self.catalog.settings.pools.iter().filter(move |p| overlay.as_ref().is_some_and(|o| o.contains_key(&p.name)))
     }

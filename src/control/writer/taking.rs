@@ -252,6 +252,7 @@ impl Writer {
         self.follow_probes();
         tell_zones(&self.catalog, Some(&old));
         self.sign_zones(now).await;
+        self.carry(now).await;
         self.publish();
         tell(&entry);
         let forwarders = self.follow_forwarders(now);
@@ -305,7 +306,8 @@ impl Writer {
             let bound = policy.map(|policy| self.horizons.bound(pool, old, &policy, now, FLIP_SECS));
             for endpoint in old.endpoints.iter().filter(|e| !there.contains(e.site.as_str())) {
                 let types = bound.as_ref().and_then(|bound| bound.get(&endpoint.site));
-                let horizon = types.and_then(|types| types.values().max().copied());
+                let ours = types.and_then(|types| types.values().max().copied());
+                let horizon = ours.max(self.bound_of_secondaries(pool, &endpoint.site, now));
                 departed.push(Departed { pool: pool.clone(), site: endpoint.site.clone(), horizon });
             }
         }

@@ -31,6 +31,7 @@ impl Writer {
             problem: self.problem_with(zone),
             refreshed_at: self.followed.get(&zone.name).and_then(|followed| followed.contact),
             expires_at: self.expires_at(zone),
+            secondaries: self.secondaries_of(&zone.name),
         });
         let pools: Vec<PoolStatus> = (0..catalog.settings.pools.len()).map(|i| self.pool_status(i, now)).collect();
         let mut warnings = warn_of(catalog);
@@ -109,9 +110,11 @@ impl Writer {
             .map(|(i, (configured, endpoint))| {
                 let previewed = settings.previews(&endpoint.site) && pool.selector.is_up(i);
                 let answered = pool.selector.answers(i) || previewed;
+                let elsewhere = self.report_of_secondaries(&settings.name, &endpoint.site, now);
                 let horizon = |rtype: &Rtype| {
                     let latest = records.slot(i, *rtype).and_then(|slot| recorder.latest(slot));
-                    horizon_status(*rtype, Report::of(latest, answered || in_passing), now)
+                    let ours = Report::of(latest, answered || in_passing);
+                    horizon_status(*rtype, elsewhere.map_or(ours, |elsewhere| ours.merged(elsewhere)), now)
                 };
                 let slots = records.types().iter().filter_map(|t| records.slot(i, *t));
                 let horizon: Vec<_> = records.types().iter().map(horizon).collect();
@@ -142,6 +145,13 @@ impl Writer {
             match endpoints.iter_mut().find(|e| e.site == site) {
                 Some(endpoint) => endpoint.horizon.extend(horizons),
                 None => endpoints.push(departed(site, horizons.collect())),
+            }
+        }
+        for (site, types) in self.left_at_secondaries(&settings.name) {
+            if let Some(report) = self.report_of_secondaries(&settings.name, &site, now)
+                && !endpoints.iter().any(|e| e.site == site)
+            {
+                endpoints.push(departed(site, types.iter().map(|t| horizon_status(*t, report, now)).collect()));
             }
         }
         PoolStatus {

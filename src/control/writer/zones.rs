@@ -43,14 +43,8 @@ impl Writer {
                 return Err(ZoneError::NoLongerAZone { rtype });
             }
         }
-        if let Some(whole) = self.with_signatures(index, &edit, now)? {
-            edit = Edit::new(&zone);
-            edit.apply(&whole).expect("the signatures were made for this zone");
-        }
-        let serial = edit.serial();
-        self.commit_zone(index, &edit, Entry { at: now, author, reason, diff: edit.diff() }, now).await?;
-        self.signed(index, now);
-        if self.sign_pools_after(index, &edit, now)? {
+        let (serial, touches_pools) = self.make_change(index, edit, (author, reason), Vec::new(), now).await?;
+        if touches_pools {
             self.publish();
         } else {
             let pools = self.published.load().pools.clone();
@@ -60,12 +54,34 @@ impl Writer {
         Ok(ZoneChanged { serial, changed: true })
     }
 
-    /// Makes `edit` of the zone at `index` durable; it is served once it is published.
+    /// Signs `edit` of the zone at `index` where that is signed, and makes it durable together with `beside`; it is served once
+    /// it is published. Gives the serial, and whether pools were signed anew.
+    pub(super) async fn make_change(
+        &mut self,
+        index: usize,
+        mut edit: Edit<'_>,
+        (author, reason): (String, String),
+        beside: Vec<Write>,
+        now: Timestamp,
+    ) -> Result<(u32, bool), ZoneError> {
+        let zone = edit.zone();
+        if let Some(whole) = self.with_signatures(index, &edit, now)? {
+            edit = Edit::new(zone);
+            edit.apply(&whole).expect("the signatures were made for this zone");
+        }
+        let entry = Entry { at: now, author, reason, diff: edit.diff() };
+        self.commit_zone(index, &edit, entry, beside, now).await?;
+        self.signed(index, now);
+        Ok((edit.serial(), self.sign_pools_after(index, &edit, now)?))
+    }
+
+    /// Makes `edit` of the zone at `index` durable, together with `beside`; it is served once it is published.
     pub(super) async fn commit_zone(
         &mut self,
         index: usize,
         edit: &Edit<'_>,
         entry: Entry,
+        beside: Vec<Write>,
         now: Timestamp,
     ) -> Result<(), ZoneError> {
         let apex = self.catalog.zones[index].name.clone();
@@ -78,7 +94,8 @@ impl Writer {
             drift.follow(edit);
             drift.diff(&next)
         };
-        let (addition, writes) = journal.add(&apex, Some(&entry), drift, false, now);
+        let (addition, mut writes) = journal.add(&apex, Some(&entry), drift, false, now);
+        writes.extend(beside);
         self.commit(writes).await.map_err(|error| ZoneError::Store(error.to_string()))?;
         self.added(vec![(apex.clone(), addition)]);
 
