@@ -15,6 +15,7 @@
 //! | [`server`] | sockets of the data plane: UDP workers, TCP |
 //! | [`probe`] | health checks; they only report |
 //! | [`store`] | durable state |
+//! | [`webhook`] | people and programs are told what happened, by HTTP |
 //! | [`control`] | the one writer: commands, observations and ticks in, a new snapshot out |
 //! | [`secondary`] | zones that are transferred from primaries: when to ask, and what comes |
 //! | [`api`] | HTTP face of `control` |
@@ -42,4 +43,5 @@ pub mod server;
 pub mod steering;
 pub mod store;
 pub mod time;
+pub mod webhook;
 pub mod zone;

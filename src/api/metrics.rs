@@ -19,6 +19,7 @@ use crate::query::{Counters, Readers};
 use crate::server::secondaries::{Secondaries, Secondary};
 use crate::steering::pool::{Family, Override, SiteState};
 use crate::time::Timestamp;
+use crate::webhook::{self, Board};
 
 /// The count of API requests. Clones count together.
 #[derive(Clone, Debug)]
@@ -99,6 +100,27 @@ pub fn forwarders(forwarders: &Forwarders, now: Timestamp) -> String {
         "waypost_straggler_connections_open",
         "Connections open at forwarders to the pool's sites.",
         latest.iter().map(|(pool, point)| (vec![("pool", pool.clone())], point.open as f64)),
+    );
+    page.0.retain(|family| !family.get_metric().is_empty());
+    TextEncoder::new().encode_to_string(&page.0).expect("each family has a name and a sample")
+}
+
+/// The page's part of webhooks.
+pub fn webhooks(board: &Board) -> String {
+    let mut page = Page(Vec::new());
+    let all = board.all();
+    let each = |value: fn(&webhook::Numbers) -> &AtomicU64| {
+        let of = move |(name, numbers): (&String, &Arc<webhook::Numbers>)| {
+            (vec![("webhook", name.clone())], value(numbers).load(Ordering::Relaxed) as f64)
+        };
+        all.iter().map(of).collect::<Vec<_>>()
+    };
+    page.counter("waypost_webhook_events_delivered_total", "Events that the webhook took.", each(|n| &n.delivered));
+    page.counter("waypost_webhook_failures_total", "Tries to deliver an event that failed.", each(|n| &n.failures));
+    page.counter(
+        "waypost_webhook_events_lost_total",
+        "Events that the webhook never took: refused, too many at once, or a day old.",
+        each(|n| &n.lost),
     );
     page.0.retain(|family| !family.get_metric().is_empty());
     TextEncoder::new().encode_to_string(&page.0).expect("each family has a name and a sample")

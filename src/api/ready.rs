@@ -17,7 +17,7 @@ pub struct Readiness {
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// `dns`, `control`, `probes` (where they stand still), `zone NAME`.
+    /// `dns`, `control`, `probes` (where they stand still), `clock` (where it is not kept in step), `zone NAME`.
     pub name: String,
     /// How it is.
     pub state: CheckState,
@@ -58,6 +58,11 @@ pub fn readiness(serving: bool, status: Option<&Status>) -> Readiness {
         let detail = format!("nobody probes since {since}: health stays as it was then");
         checks.push(check("probes", CheckState::Degraded, &detail));
     }
+    if let Some(since) = status.and_then(|s| s.clock.unsynchronised_since) {
+        let detail =
+            format!("not kept in step, as seen since {since}: cutovers, deadlines and horizons are as wrong as it is");
+        checks.push(check("clock", CheckState::Degraded, &detail));
+    }
     for zone in status.into_iter().flat_map(|s| &s.zones) {
         let (state, how) = match zone.state {
             ZoneState::Current => continue,
@@ -92,6 +97,15 @@ mod tests {
         let readiness = readiness(true, Some(&status));
         assert!(readiness.ready, "health is frozen, answers are not");
         assert_eq!((&*readiness.checks[2].name, readiness.checks[2].state), ("probes", CheckState::Degraded));
+    }
+
+    #[test]
+    fn a_clock_that_nobody_keeps_is_told() {
+        let mut status = status();
+        status.clock.unsynchronised_since = Some(status.now);
+        let readiness = readiness(true, Some(&status));
+        assert!(readiness.ready);
+        assert_eq!((&*readiness.checks[2].name, readiness.checks[2].state), ("clock", CheckState::Degraded));
     }
 
     #[test]

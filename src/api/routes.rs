@@ -339,6 +339,7 @@ async fn metrics_page(State(app): State<App>) -> Response {
     let (readers, store, probes) = (app.control.readers(), app.control.store_numbers(), app.control.probe_numbers());
     let mut page = metrics::page(readers, status.as_ref(), store, probes, &app.requests, &app.facts.secondaries);
     page += &metrics::forwarders(app.control.forwarders(), Timestamp::now());
+    page += &metrics::webhooks(app.control.webhooks());
     ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], page).into_response()
 }
 

@@ -28,6 +28,7 @@ pub mod serve;
 mod site;
 mod status;
 mod stragglers;
+mod webhook;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -88,6 +89,7 @@ enum Command {
     Forwarder(forwarder::Args),
     Stragglers(stragglers::Args),
     Dnssec(dnssec::Args),
+    Webhook(webhook::Args),
 }
 
 /// Reads the arguments, runs the subcommand, gives its exit code: 0 done, 1 failed, 2 bad input.
@@ -106,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Forward(args) => return forward::main(&args),
         Command::Check(args) => return check::run(&args),
         Command::Probe(args) => return probe::run(&args),
+        Command::Webhook(args) => return webhook::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Flip(args) => flip::run(args),
         Command::Forecast(args) => forecast::run(&args),
@@ -191,6 +194,7 @@ mod tests {
             "waypost pool set shop.example.org --file shop.toml",
             "waypost pool show shop.example.org",
             "waypost pool remove shop.example.org --force",
+            "waypost webhook test pager --config w.toml",
             "waypost dnssec status example.org",
             "waypost dnssec ds example.org",
             "waypost dnssec roll example.org --role zsk",

@@ -26,6 +26,7 @@ mod signing;
 mod source;
 mod updates;
 mod values;
+mod webhooks;
 
 pub use against_zones::check_against_zones;
 pub use render::render;
@@ -45,7 +46,7 @@ use crate::query::RateLimit;
 use crate::query::cookies::Secret;
 use crate::steering::client::ClientRules;
 use crate::steering::pool::{self, Site};
-use crate::{api, control, probe, server, zone};
+use crate::{api, control, probe, server, webhook, zone};
 use amendments::Amendments;
 use reader::Table;
 use source::Source;
@@ -81,6 +82,8 @@ pub struct Settings {
     pub pools: Vec<pool::Settings>,
     /// Forwarders that this server leads; none twice.
     pub forwarders: Vec<control::forwarders::Settings>,
+    /// Who is told what happens; no name twice.
+    pub webhooks: Vec<webhook::Settings>,
     /// What is logged, and how.
     pub log: LogSettings,
     /// How many responses a prefix may have; `None`: as many as it asks for.
@@ -231,10 +234,12 @@ fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Vec<
         "probe",
         "pool",
         "forwarder",
+        "webhook",
     ]
     .map(|key| file.get(key));
     file.finish(src);
-    let [server, api, log, rrl, keys, policies, steering, zones, sites, overrides, probes, pools, forwarders] = written;
+    let [server, api, log, rrl, keys, policies, steering, zones, sites, overrides, probes, pools, forwarders, webhooks] =
+        written;
 
     let (server, name, cookie_secrets, state) = sections::server(server, src);
     let api = sections::api(api, &state, src);
@@ -252,6 +257,7 @@ fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Vec<
     let (pools, pool_places) = pools::pools(pools, &surroundings, src);
 
     let forwarders = forwarders::forwarders(forwarders, src);
+    let webhooks = webhooks::webhooks(webhooks, src);
 
     let (zones, zone_places): (Vec<zone::Settings>, _) =
         zones.served.into_iter().map(|(zone, file)| (zone, src.place(file))).unzip();
@@ -275,6 +281,7 @@ fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Vec<
         probes,
         pools,
         forwarders,
+        webhooks,
         log,
         rate_limit,
     };

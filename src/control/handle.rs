@@ -24,6 +24,7 @@ use crate::query::{Readers, Snapshot};
 use crate::server::History;
 use crate::store::StateStore;
 use crate::time::Timestamp;
+use crate::webhook::Board;
 use crate::zone::Diff;
 
 /// Commands on their way to the writer; more wait with the sender.
@@ -77,6 +78,7 @@ pub struct Handle {
     probe_numbers: probe::Numbers,
     store: Arc<dyn StateStore>,
     zone_events: broadcast::Sender<ZoneEvent>,
+    webhooks: Board,
 }
 
 #[async_trait::async_trait]
@@ -91,6 +93,7 @@ impl History for Handle {
 
 impl Handle {
     /// A handle, and the end that the writer reads.
+    #[allow(clippy::too_many_arguments, reason = "each is a part that is made beside it, once")]
     pub(super) fn new(
         published: Arc<ArcSwap<Snapshot>>,
         readers: Arc<Readers>,
@@ -99,9 +102,12 @@ impl Handle {
         probe_numbers: probe::Numbers,
         store: Arc<dyn StateStore>,
         zone_events: broadcast::Sender<ZoneEvent>,
+        webhooks: Board,
     ) -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(QUEUE);
-        (Self { commands, published, readers, numbers, forwarders, probe_numbers, store, zone_events }, receiver)
+        let handle =
+            Self { commands, published, readers, numbers, forwarders, probe_numbers, store, zone_events, webhooks };
+        (handle, receiver)
     }
 
     /// Changes weights.
@@ -288,6 +294,11 @@ impl Handle {
     /// How the checks do.
     pub fn probe_numbers(&self) -> &probe::Numbers {
         &self.probe_numbers
+    }
+
+    /// How webhooks do.
+    pub fn webhooks(&self) -> &Board {
+        &self.webhooks
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ControlError> {

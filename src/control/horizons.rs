@@ -166,9 +166,31 @@ impl Horizons {
         self.departed.get(pool).cloned().unwrap_or_default()
     }
 
+    /// Pools that the configuration no longer has, or not all their endpoints, but caches may.
+    pub fn departed_names(&self) -> impl Iterator<Item = &Name> {
+        self.departed.keys()
+    }
+
     /// Pools that the configuration no longer has, but caches may.
     pub fn departed_pools(&self) -> impl Iterator<Item = &Name> {
         self.departed.keys().filter(|name| !self.current.iter().any(|t| t.pool == **name))
+    }
+
+    /// The wall clock was set forward by `by_secs`: what was still to come at `past`, by the clock as it was, comes so much later
+    /// by the clock as it is.
+    pub fn move_along(&mut self, past: Timestamp, by_secs: u64) {
+        for tracked in self.current.iter().chain(self.retiring.iter().map(|(_, tracked)| tracked)) {
+            for (_, _, slot) in tracked.slots() {
+                if let Some(at) = tracked.recorder.latest(slot).filter(|at| *at >= past) {
+                    tracked.recorder.raise(slot, at.after(by_secs));
+                }
+            }
+        }
+        for at in self.departed.values_mut().flat_map(BTreeMap::values_mut).flat_map(BTreeMap::values_mut) {
+            if *at >= past {
+                *at = at.after(by_secs);
+            }
+        }
     }
 
     /// Forgets departed endpoints whose horizon has passed by a day.

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::config::amendments::Wish;
+use crate::control::clock::ClockState;
 use crate::control::which::Selector;
 use crate::dns::{Name, Rtype, Ttl};
 use crate::probe::Subject;
@@ -400,6 +401,9 @@ pub struct Status {
     /// Since when nobody probes, so that health stays as it was; `null`: probes go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prober_dead_since: Option<Timestamp>,
+    /// What is wrong with the clock.
+    #[serde(default)]
+    pub clock: ClockState,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }

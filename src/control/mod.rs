@@ -6,6 +6,7 @@
 
 pub mod carried;
 pub mod catalog;
+pub mod clock;
 pub mod decide;
 pub mod dnssec;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod health;
 pub mod horizons;
 pub mod journal;
 pub mod message;
+pub mod notices;
 mod numbers;
 pub mod overrides;
 pub mod reconcile;

@@ -5,11 +5,13 @@
 
 mod carry;
 mod changes;
+mod clock;
 mod effective;
 mod follow;
 mod forecast;
 mod forwarders;
 mod life;
+mod notices;
 mod observe;
 mod override_file;
 mod pushed;
@@ -31,12 +33,14 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::catalog::Catalog;
+use crate::control::clock::Clock;
 use crate::control::error::ControlError;
 use crate::control::forwarders::Forwarders;
 use crate::control::handle::Command;
 use crate::control::health::EndpointHealth;
 use crate::control::horizons::Horizons;
 use crate::control::journal::Journal;
+use crate::control::notices::Look;
 use crate::control::numbers::StoreNumbers;
 use crate::control::state::{EndpointState, State};
 use crate::control::zones::ZoneEvent;
@@ -49,6 +53,7 @@ use crate::steering::select::Selector;
 use crate::steering::ttl::Change;
 use crate::store::{Revision, StateStore, Write};
 use crate::time::Timestamp;
+use crate::webhook::Hooks;
 use follow::Followed;
 
 pub use life::{Start, StartError, start};
@@ -116,6 +121,12 @@ pub struct Writer {
     /// Who is given zones.
     secondaries: Arc<Secondaries>,
     carrying: carry::Carrying,
+    clock: Clock,
+    /// By the monotonic clock.
+    started: Instant,
+    hooks: Hooks,
+    /// The last look for them.
+    looked: Option<Look>,
 }
 
 impl Writer {

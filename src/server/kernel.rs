@@ -4,5 +4,6 @@
     reason = "each block says why it is sound; what these files show to the rest of the crate is safe"
 )]
 
+pub(super) mod clock;
 pub(super) mod mmsg;
 pub(super) mod xdp;

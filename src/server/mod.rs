@@ -38,6 +38,14 @@ use crate::steering::horizon::TRANSIT_SECS;
 use crate::zone::Diff;
 use crate::zone::update::Update;
 
+/// Whether the kernel says that the wall clock is kept in step with a source of time.
+///
+/// # Errors
+/// What the system said.
+pub fn clock_is_synchronised() -> io::Result<bool> {
+    kernel::clock::is_synchronised()
+}
+
 /// What the data plane listens on, and its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

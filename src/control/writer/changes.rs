@@ -349,7 +349,7 @@ impl Writer {
         self.unsettled.extend(proposal.touched.keys().cloned());
         self.state.pools.extend(proposal.touched);
         self.publish();
-        tell(&entry);
+        self.tell(&entry);
         Ok(self.bound_again(&before, now).await)
     }
 
@@ -456,6 +456,17 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// Tells log and webhooks what an operator needs to know of a change.
+    pub(super) fn tell(&self, entry: &AuditEntry) {
+        let AuditEntry { generation, author, reason, .. } = entry;
+        let (what, shares) = in_words(entry);
+        tracing::info!(generation, author, reason, shares, "{what}");
+        let moved = shares.map_or_else(String::new, |shares| format!("; {shares}"));
+        self.tell_hooks(entry, &(what + &moved));
+    }
+}
+
 /// What keeps the answer for a repetition, if that was asked for.
 pub(super) fn repeat(origin: &Origin, change: &str, answer: &impl Serialize, now: Timestamp) -> Vec<Write> {
     let Some(key) = &origin.idempotency_key else { return Vec::new() };
@@ -495,9 +506,9 @@ fn has_flipped(past: &Past, pool: &Name) -> bool {
     before.endpoints.iter().any(|e| e.weight != weight_after(&e.site))
 }
 
-/// One line for the log: what an operator needs to know of a change.
-pub(super) fn tell(entry: &AuditEntry) {
-    let AuditEntry { generation, author, reason, action, changes, .. } = entry;
+/// A change in words, and the shares that it moved.
+fn in_words(entry: &AuditEntry) -> (String, Option<String>) {
+    let AuditEntry { action, changes, .. } = entry;
     let moved = changes.iter().flat_map(|change| {
         let of = |e: &EndpointChange| e.share_percent[0].to_bits() != e.share_percent[1].to_bits();
         let told = |e: &EndpointChange| {
@@ -528,5 +539,5 @@ pub(super) fn tell(entry: &AuditEntry) {
         Action::Amend { amended } => amended.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     };
     let shares = (!moved.is_empty()).then(|| moved.join("; "));
-    tracing::info!(generation, author, reason, shares, "{what}");
+    (what, shares)
 }

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::control::catalog::Catalog;
+use crate::control::clock::Clock;
 use crate::control::decide;
 use crate::control::forwarders::Forwarders;
 use crate::control::handle::Handle;
@@ -31,6 +33,7 @@ use crate::query::{Readers, Snapshot};
 use crate::server::secondaries::Secondaries;
 use crate::store::{Scan, StateStore, StoreError, Write};
 use crate::time::Timestamp;
+use crate::webhook::{Board, Hooks};
 use crate::zone::diff::Mismatch;
 
 /// Observations on their way to the writer.
@@ -210,6 +213,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     }
     let probe_numbers = probe::Numbers::default();
     let (zone_events, _) = broadcast::channel(ZONE_EVENTS);
+    let board = Board::default();
     let (handle, commands) = Handle::new(
         published.clone(),
         readers.clone(),
@@ -218,6 +222,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         probe_numbers.clone(),
         store.clone(),
         zone_events.clone(),
+        board.clone(),
     );
     let (report_sender, reports) = mpsc::channel(REPORTS);
     let (made_sender, makings) = mpsc::channel(4);
@@ -266,7 +271,12 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         forwarders: known,
         secondaries,
         carrying,
+        clock: Clock::default(),
+        started: Instant::now(),
+        hooks: Hooks::new(board),
+        looked: None,
     };
+    writer.hooks.follow(&writer.catalog.settings.webhooks);
     let new_forwarders = writer.follow_forwarders(now);
     if !new_forwarders.is_empty() {
         // Where this fails they are made again at the next start.
@@ -314,6 +324,8 @@ impl Writer {
         }
         self.release_held(now);
         self.expire_pushed(now);
+        self.look_at_clock(now);
+        self.notice(now);
         if self.health_unsaved && now.since(self.saved_health_at) >= HEALTH_EVERY_SECS {
             self.saved_health_at = now;
             self.health_unsaved = self.commit(self.health_writes().into()).await.is_err();

@@ -17,7 +17,7 @@ use crate::control::reconcile::{Removal, reconcile};
 use crate::control::records::{self, amendment_writes, horizon_key, pool_key};
 use crate::control::state::{PoolState, State};
 use crate::control::writer::Writer;
-use crate::control::writer::changes::{FLIP_SECS, repeat, tell};
+use crate::control::writer::changes::{FLIP_SECS, repeat};
 use crate::control::writer::follow::expire;
 use crate::control::writer::view::{tell_zones, warn_of};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -250,11 +250,12 @@ impl Writer {
             .retain(|name, _| catalog.settings.zones.iter().any(|zone| zone.name == *name && zone.file.is_none()));
         self.horizons.follow(&self.catalog, self.serial + 1);
         self.follow_probes();
+        self.hooks.follow(&self.catalog.settings.webhooks);
         tell_zones(&self.catalog, Some(&old));
         self.sign_zones(now).await;
         self.carry(now).await;
         self.publish();
-        tell(&entry);
+        self.tell(&entry);
         let forwarders = self.follow_forwarders(now);
         if !forwarders.is_empty() {
             // Where this fails they are made again at the next reload or start.

@@ -10,6 +10,7 @@ use crate::control::message::{
     ZoneStatus,
 };
 use crate::control::writer::Writer;
+use crate::control::writer::clock::jumped;
 use crate::diagnostic::Diagnostic;
 use crate::dns::{Name, Rtype};
 use crate::probe::Subject;
@@ -18,6 +19,9 @@ use crate::steering::pool::{Override, Role, Site, SiteName, Weight};
 use crate::steering::select::Mode;
 use crate::steering::ttl::largest_ttl;
 use crate::time::Timestamp;
+
+/// So long status tells that the clock has jumped.
+const JUMP_TOLD_SECS: u64 = 86_400;
 
 impl Writer {
     pub(super) fn status(&self, now: Timestamp) -> Status {
@@ -41,6 +45,18 @@ impl Writer {
         warnings.extend(self.override_file.problems.iter().cloned());
         if let Some(since) = self.prober_dead {
             warnings.push(format!("nobody probes since {since}: health stays as it was then; a reload begins anew"));
+        }
+        let clock = self.clock.state();
+        if let Some(since) = clock.unsynchronised_since {
+            warnings.push(format!(
+                "the clock is not kept in step (seen since {since}): cutovers, deadlines and horizons are as wrong as it is"
+            ));
+        }
+        warnings.extend(clock.jumped.filter(|jump| now.since(jump.at) < JUMP_TOLD_SECS).map(|jump| jumped(&jump)));
+        for (name, numbers) in self.hooks.board().all() {
+            if let Some(why) = numbers.problem() {
+                warnings.push(format!("webhook {name}: an event was not taken: {why}"));
+            }
         }
         if let Some(why) = &self.store_problem {
             warnings.push(format!("changes can't be made durable, so none is made: {why}"));
@@ -80,6 +96,7 @@ impl Writer {
             pending: self.state.pending.clone(),
             store_problem: self.store_problem.clone(),
             prober_dead_since: self.prober_dead,
+            clock: self.clock.state(),
             warnings,
         }
     }
