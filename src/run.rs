@@ -95,6 +95,7 @@ pub async fn serve(
     let addresses =
         Addresses { dns: listeners.addresses().to_vec(), api: api_listener.local_addr().map_err(bind_api)? };
     let store = Arc::new(Embedded::open(&settings.state)?);
+    let curve_file = settings.state.join("stragglers.json");
     let token = Token::load_or_create(&settings.api.token_file)?;
     let tls = settings.api.tls.as_ref().map(api::acceptor).transpose().map_err(RunError::Tls)?;
     // From here on SIGHUP ends nothing; one that comes before the first answer is carried out after it.
@@ -132,7 +133,7 @@ pub async fn serve(
     ));
     let reloads = tokio::spawn(reload_on_hangup(hangups, control.clone()));
     tokio::spawn(secondary::follow(control.clone(), notifications, api_stop.clone()));
-    tokio::spawn(control::forwarders::watch(control.clone(), api_stop.clone()));
+    tokio::spawn(control::forwarders::watch(control.clone(), curve_file, api_stop.clone()));
     tracing::info!(dns = ?addresses.dns, api = %addresses.api, "serving");
     ready(&addresses, &control);
 

@@ -1,26 +1,28 @@
 //! Who still comes: sources as forwarders report them, joined with what DNS knows.
 //!
 //! What always holds: reports carry totals, so one that arrives twice counts once; memory is bounded by [`SOURCES`]. All of
-//! this is in memory: after a restart of this server forwarders tell all that they have counted again.
+//! this is in memory: after a restart of this server forwarders tell all that they have counted again. The [`curve`] alone
+//! can't be told again, and is kept in a file.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+pub(super) mod curve;
+mod known;
+mod summary;
+
+pub use known::Known;
+pub use summary::{OfClass, OfHost, OfSource, Summary};
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
-use crate::control::message::Status;
 use crate::pairing::{Belongs, Class, Classes, NETWORKS, Report, SourceReport};
-use crate::query::Readers;
-use crate::steering::key::ClientKey;
-use crate::steering::straggler::{Confidence, Evidence, SiteEvidence, Verdict, classify};
 use crate::time::Timestamp;
+use curve::{Curves, Point};
 
 /// Sources that are kept, over all forwarders; those beyond are only counted.
 pub const SOURCES: usize = 200_000;
-/// Points of the curve: one a minute for a day.
-const POINTS: usize = 1440;
 /// A source that was not seen for so long is forgotten when there are too many.
 const FORGOTTEN_SECS: u64 = 7 * 86_400;
 /// Who was seen within so many seconds, or has a connection open, is there now.
@@ -34,7 +36,7 @@ pub struct Stragglers(Mutex<Table>);
 struct Table {
     sources: HashMap<Key, Source, foldhash::quality::RandomState>,
     runs: HashMap<Arc<str>, Run>,
-    curves: BTreeMap<String, VecDeque<Point>>,
+    curves: Curves,
     /// Reports of sources that found no place.
     beyond: u64,
 }
@@ -82,154 +84,6 @@ impl Source {
     }
 }
 
-/// One moment of the curve: sources that were there, by class.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Point {
-    /// When.
-    pub at: Timestamp,
-    /// Sources that came within two minutes, or had a connection open.
-    pub sources: BTreeMap<Class, u64>,
-    /// Connections open.
-    pub open: u64,
-}
-
-/// Who still comes to a pool's sites by forwarders.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
-    /// The pool.
-    pub pool: String,
-    /// When this was true.
-    pub now: Timestamp,
-    /// By class.
-    pub classes: Vec<OfClass>,
-    /// A point a minute, the last one last, for a day at most and since this server started.
-    pub curve: Vec<Point>,
-    /// Hosts that are wanted, by the connections of sources that wanted them, the busiest first.
-    pub hosts: Vec<OfHost>,
-    /// Sources, the busiest first.
-    pub sources: Vec<OfSource>,
-    /// Connections of sources that forwarders did not count one by one.
-    pub others: u64,
-    /// Reports of sources that found no place here.
-    pub beyond: u64,
-}
-
-/// All sources of a class.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfClass {
-    /// Which.
-    pub class: Class,
-    /// Sources seen.
-    pub sources: u64,
-    /// Of them, those that are there now.
-    pub now: u64,
-    /// Connections so far.
-    pub connections: u64,
-    /// Connections open.
-    pub open: u64,
-    /// Octets in both directions.
-    pub bytes: u64,
-    /// Sources by how sure the class is.
-    pub confidence: BTreeMap<Confidence, u64>,
-}
-
-/// A host that is wanted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfHost {
-    /// TLS server name or HTTP Host.
-    pub host: String,
-    /// Sources that wanted it.
-    pub sources: u64,
-    /// Their connections.
-    pub connections: u64,
-}
-
-/// One source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfSource {
-    /// Its address.
-    pub address: IpAddr,
-    /// The forwarder that it comes to.
-    pub forwarder: String,
-    /// Whose clients come there.
-    pub site: String,
-    /// Its class.
-    pub class: Class,
-    /// How sure that is.
-    pub confidence: Confidence,
-    /// Why.
-    pub why: String,
-    /// Connections so far.
-    pub connections: u64,
-    /// Connections open.
-    pub open: u64,
-    /// Octets from it.
-    pub bytes_up: u64,
-    /// Octets to it.
-    pub bytes_down: u64,
-    /// Its first connection.
-    pub first_seen: Timestamp,
-    /// When it was last active.
-    pub last_seen: Timestamp,
-    /// Age of its oldest open connection.
-    pub oldest_open_secs: Option<u64>,
-    /// Ports that it came to.
-    pub ports: Vec<u16>,
-    /// Hosts that it wanted, the last first.
-    pub hosts: Vec<String>,
-}
-
-/// What DNS knows at one moment.
-pub struct Known {
-    now: Timestamp,
-    sites: HashMap<(String, String), SiteEvidence>,
-    heard: HashSet<u64>,
-    unknown: SiteEvidence,
-}
-
-impl Known {
-    /// From the writer's status and what the workers have recorded.
-    pub fn gather(status: &Status, readers: &Readers, now: Timestamp) -> Self {
-        let demand = readers.demand(status.started_at, now);
-        let surely = demand.keys().iter().filter(|known| known.queries > known.error);
-        let heard: HashSet<u64> = surely.filter_map(|known| known.key.packed()).collect();
-        let unknown = SiteEvidence {
-            horizon: None,
-            answered: false,
-            keys_heard: heard.len(),
-            recorded_since: status.started_at,
-            ttl_secs: 0,
-        };
-        let mut sites = HashMap::new();
-        for pool in &status.pools {
-            for endpoint in &pool.endpoints {
-                // A site that was never answered is in no cache.
-                let horizon = endpoint.horizon.iter().filter_map(|h| h.at).max().unwrap_or(Timestamp(0));
-                let evidence = SiteEvidence {
-                    horizon: Some(horizon),
-                    answered: endpoint.answered || endpoint.horizon.iter().any(|h| h.at_least),
-                    ttl_secs: pool.ttl.normal.secs().into(),
-                    ..unknown
-                };
-                sites.insert((written(&pool.name.to_string()), endpoint.site.clone()), evidence);
-            }
-        }
-        Self { now, sites, heard, unknown }
-    }
-
-    fn verdict(&self, key: &Key, source: &Source, run: u64) -> Verdict {
-        let site = key.belongs.as_ref().and_then(|b| self.sites.get(&(b.pool.clone(), b.site.clone())));
-        let client = ClientKey::of_resolver(key.address).packed();
-        classify(&Evidence {
-            now: self.now,
-            opened: source.opened,
-            is_open: source.open(run) > 0,
-            heard: client.is_some_and(|client| self.heard.contains(&client)),
-            site: *site.unwrap_or(&self.unknown),
-        })
-    }
-}
-
 /// A pool's name as it is compared.
 fn written(name: &str) -> String {
     name.trim_end_matches('.').to_ascii_lowercase()
@@ -273,12 +127,18 @@ impl Stragglers {
             }
         }
         for (pool, point) in points {
-            let curve = table.curves.entry(pool).or_default();
-            if curve.len() == POINTS {
-                curve.pop_front();
-            }
-            curve.push_back(point);
+            curve::add(&mut table.curves, pool, point);
         }
+    }
+
+    /// The curves, to be kept.
+    pub(super) fn curves(&self) -> Curves {
+        self.table().curves.clone()
+    }
+
+    /// Goes on with curves that were kept.
+    pub(super) fn resume(&self, curves: Curves) {
+        self.table().curves = curves;
     }
 
     /// Pools that sources are known of.
@@ -474,6 +334,8 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::steering::key::ClientKey;
+    use crate::steering::straggler::SiteEvidence;
 
     const NOW: Timestamp = Timestamp(1_800_000_000);
 

@@ -1,10 +1,13 @@
-//! What goes on by itself for forwarders: a point of each curve a minute, and the classes of sources where a rung is set for one.
+//! What goes on by itself for forwarders: a point of each curve a minute, kept in a file, and the classes of sources where a
+//! rung is set for one.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::stragglers::curve;
 use super::{Known, Member};
 use crate::control::handle::Handle;
 use crate::time::Timestamp;
@@ -14,8 +17,10 @@ const CLASSES: Duration = Duration::from_secs(5);
 /// Between two points of a curve.
 const POINT_SECS: u64 = 60;
 
-/// Goes on until `stop`.
-pub async fn watch(control: Handle, stop: CancellationToken) {
+/// Goes on until `stop`; keeps the curves in `file`.
+pub async fn watch(control: Handle, file: PathBuf, stop: CancellationToken) {
+    control.forwarders().stragglers.resume(curve::read(&file, Timestamp::now()));
+    let mut told = false;
     let mut ticks = interval(CLASSES);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sampled = Timestamp(0);
@@ -39,6 +44,15 @@ pub async fn watch(control: Handle, stop: CancellationToken) {
             let stragglers = &forwarders.stragglers;
             stragglers.tidy(|name| forwarders.get(name).is_some(), now);
             stragglers.sample(&known);
+            let (file, curves) = (file.clone(), stragglers.curves());
+            if !curves.is_empty() {
+                let kept = tokio::task::spawn_blocking(move || curve::write(&file, &curves)).await;
+                let failed = kept.ok().and_then(Result::err);
+                if let Some(error) = failed.as_ref().filter(|_| !told) {
+                    tracing::warn!(%error, "the curve of stragglers can't be kept: a restart would not know of it");
+                }
+                told = failed.is_some();
+            }
         }
         for member in classed {
             member.set_classes(forwarders.stragglers.classes(&member.name, &known));
