@@ -26,6 +26,25 @@ pub fn circles(rules: &[Rule], is_ours: &dyn Fn(IpAddr) -> bool) -> Vec<(usize, 
         .collect()
 }
 
+/// Lets rules that would lead back to themselves go where they are set to go; gives those, with what was
+/// wrong in words. As set, no rule leads back to itself.
+pub fn untie(rules: &mut [Rule], set: &[&Rule], is_ours: &dyn Fn(IpAddr) -> bool) -> Vec<(usize, String)> {
+    let mut yielded = Vec::new();
+    loop {
+        let tied = circles(rules, is_ours);
+        let before = yielded.len();
+        for (at, message) in tied {
+            if rules[at].targets != set[at].targets {
+                rules[at].targets.clone_from(&set[at].targets);
+                yielded.push((at, message));
+            }
+        }
+        if yielded.len() == before {
+            return yielded;
+        }
+    }
+}
+
 /// Whether `end` is `rule` or comes after it.
 fn leads_to(next: &[Vec<usize>], rule: usize, end: usize) -> bool {
     let mut seen = vec![false; next.len()];
@@ -69,6 +88,23 @@ fn reaches(target: &Target, listen: SocketAddr, is_ours: &dyn Fn(IpAddr) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_circle_is_untied_where_it_was_tied() {
+        let rule = |listen: &str, target: &str| {
+            let (listen, target): (SocketAddr, SocketAddr) = (listen.parse().unwrap(), target.parse().unwrap());
+            Rule::new(listen.into(), target.into())
+        };
+        let set = [rule("127.0.0.1:80", "192.0.2.1:80"), rule("127.0.0.1:81", "127.0.0.1:80")];
+        let set: Vec<&Rule> = set.iter().collect();
+        let mut rules = [rule("127.0.0.1:80", "127.0.0.1:81"), rule("127.0.0.1:81", "127.0.0.1:80")];
+        let yielded = untie(&mut rules, &set, &|_| false);
+        assert_eq!(yielded.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0]);
+        assert_eq!(rules.each_ref(), [set[0], set[1]]);
+        let mut fine = [rule("127.0.0.1:80", "192.0.2.2:80"), rule("127.0.0.1:81", "127.0.0.1:80")];
+        assert_eq!(untie(&mut fine, &set, &|_| false), []);
+        assert_ne!(fine[0], *set[0]);
+    }
 
     #[test]
     fn an_address_comes_out_where_the_kernel_takes_it() {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use super::circle::untie;
 use super::classes::ClassTable;
 use super::connect::Circuits;
 use super::connection::{Plan, Shared, Way};
@@ -152,17 +153,21 @@ impl Inner {
         self.problems.clear();
         let now_ms = now_ms();
         let board = board.load();
-        for post in board.iter() {
-            let plan = post.plan.load();
-            post.way.set_ladder(self.kept.rungs.ladder([&plan.label, &plan.rule.listen_label()], now_ms));
+        let plans: Vec<_> = board.iter().map(|post| post.plan.load_full()).collect();
+        let mut rules = Vec::with_capacity(plans.len());
+        for plan in &plans {
             let wish = self.kept.desired.as_ref().and_then(|desired| wish_of(desired, &plan.set));
-            let rule = match wish.map_or_else(|| Ok((*plan.set).clone()), |wish| wished(&plan.set, wish)) {
-                Ok(rule) => rule,
-                Err(problem) => {
-                    self.problems.push(problem);
-                    continue;
-                }
-            };
+            let rule = wish.map_or_else(|| Ok((*plan.set).clone()), |wish| wished(&plan.set, wish));
+            rules.push(rule.unwrap_or_else(|problem| {
+                self.problems.push(problem);
+                (*plan.rule).clone()
+            }));
+        }
+        let set: Vec<&Rule> = plans.iter().map(|plan| &*plan.set).collect();
+        let untied = untie(&mut rules, &set, &names::is_ours);
+        self.problems.extend(untied.into_iter().map(|(at, why)| format!("rule {}: {why}", plans[at].label)));
+        for ((post, plan), rule) in board.iter().zip(&plans).zip(rules) {
+            post.way.set_ladder(self.kept.rungs.ladder([&plan.label, &plan.rule.listen_label()], now_ms));
             if rule != *plan.rule {
                 post.plan.store(Arc::new(Plan {
                     circuits: Circuits::new(rule.targets.len()),
