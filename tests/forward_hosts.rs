@@ -8,6 +8,9 @@
 //! - a transparent rule shows the site the client's own address, by TCP and UDP, IPv4 and IPv6; without the capability for
 //!   it nothing starts.
 
+#[path = "support/running.rs"]
+mod running;
+
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -18,14 +21,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use running::{SOON, eventually};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
 const WAYPOST: &str = env!("CARGO_BIN_EXE_waypost");
-const SOON: Duration = Duration::from_secs(20);
 
 const CLIENT: &str = "198.18.1.2";
 const CLIENT_V6: &str = "fd00:18:1::2";
@@ -193,15 +196,6 @@ impl Drop for Forwarder {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-#[track_caller]
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < SOON, "never came to be: {what}");
-        thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -4,19 +4,21 @@
 //! What is older than Linux 3.2, the oldest that Rust's standard library runs on (accept4, epoll_create1), is not among them,
 //! but splice is: bytes are copied then.
 
+#[path = "support/running.rs"]
+mod running;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use running::{Running, SOON};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
-
-const SOON: Duration = Duration::from_secs(20);
 
 /// Calls that Linux has since 3.3 or later, and those that move bytes without copying them.
 const NEWER: [i64; 18] = [
@@ -62,15 +64,6 @@ fn launcher() {
         "[ -z \"$LISTEN_FDS\" ] || { exec 3<&0 </dev/null; export LISTEN_PID=$$; }; exec \"$0\" forward $1",
     ]);
     panic!("{}", command.args([env!("CARGO_BIN_EXE_waypost"), &arguments]).exec());
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn start(errno: i32, arguments: &str, log: &Path, passed: Option<TcpListener>) -> Running {

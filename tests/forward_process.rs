@@ -9,48 +9,24 @@
 
 #[path = "support/ports.rs"]
 mod ports;
+#[path = "support/running.rs"]
+mod running;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ports::free_address;
+use running::{Running, SOON, found, run, start, written};
 
 const WAYPOST: &str = env!("CARGO_BIN_EXE_waypost");
-const SOON: Duration = Duration::from_secs(10);
-
-/// A process that ends with its test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start(command: &mut Command) -> Running {
-    Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-}
-
-fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(start.elapsed() < SOON, "never came to be: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// Answers each connection with what it sends.
 fn echo() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -69,7 +45,7 @@ fn echo() -> SocketAddr {
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
-    let stream = eventually("it listens", || TcpStream::connect(address).ok());
+    let stream = found("it listens", || TcpStream::connect(address).ok());
     stream.set_read_timeout(Some(SOON)).unwrap();
     stream
 }
@@ -80,12 +56,6 @@ fn echoes(stream: &mut TcpStream, text: &[u8]) -> std::io::Result<()> {
     stream.read_exact(&mut got)?;
     assert_eq!(got, text);
     Ok(())
-}
-
-fn written(folder: &Path, name: &str, text: &str) -> PathBuf {
-    let file = folder.join(name);
-    std::fs::write(&file, text).unwrap();
-    file
 }
 
 fn forward(config: &Path) -> Command {
@@ -123,16 +93,16 @@ fn a_successor_takes_over_under_load() {
     let mut taken = Vec::new();
     for _ in 0..3 {
         let before = done.load(Ordering::Relaxed);
-        eventually("there is load", || (done.load(Ordering::Relaxed) > before + 50).then_some(()));
+        found("there is load", || (done.load(Ordering::Relaxed) > before + 50).then_some(()));
         let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&control).unwrap());
         taken.push(start(forward(&config).arg("--take-over")));
         let moved = || {
             let now = std::fs::metadata(&control).ok()?;
             (std::os::unix::fs::MetadataExt::ino(&now) != inode).then_some(())
         };
-        eventually("the control socket is the successor's", moved);
+        found("the control socket is the successor's", moved);
         let before = done.load(Ordering::Relaxed);
-        eventually("the load goes on", || (done.load(Ordering::Relaxed) > before + 50).then_some(()));
+        found("the load goes on", || (done.load(Ordering::Relaxed) > before + 50).then_some(()));
     }
     stop.store(true, Ordering::Relaxed);
     for thread in load {
@@ -140,7 +110,7 @@ fn a_successor_takes_over_under_load() {
     }
     echoes(&mut open, b"still by the first").unwrap();
     drop(open);
-    let ended = eventually("the first has ended", || first.0.try_wait().unwrap());
+    let ended = found("the first has ended", || first.0.try_wait().unwrap());
     assert!(ended.success(), "{ended}");
     let mut last = taken.pop().unwrap();
     assert!(last.0.try_wait().unwrap().is_none(), "the last one goes on");
@@ -276,15 +246,11 @@ fn rinetd_and_this_one_agree() {
                 let words: &[_] = if text.is_empty() { &["refused"] } else { &["opened", "done-remote-closed"] };
                 expected.extend(words.iter().map(|word| format!("{} {word}", Ipv4Addr::from(*source))));
             }
-            eventually("the log is whole", || (results(&log) == expected).then_some(()));
+            found("the log is whole", || (results(&log) == expected).then_some(()));
             outcomes.push(came);
         }
         assert_eq!(outcomes[0], outcomes[1], "who passes, by {text:?}");
     }
-}
-
-fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().unwrap()
 }
 
 #[test]

@@ -7,48 +7,22 @@
 
 #[path = "support/ports.rs"]
 mod ports;
+#[path = "support/running.rs"]
+mod running;
 
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ports::free_address;
+use running::{Running, SOON, eventually, run, start, written};
 use serde_json::Value;
 
 const WAYPOST: &str = env!("CARGO_BIN_EXE_waypost");
-const SOON: Duration = Duration::from_secs(20);
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start(command: &mut Command) -> Running {
-    Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-}
-
-fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().unwrap()
-}
-
 fn listens(address: SocketAddr) {
-    let begun = Instant::now();
-    while TcpStream::connect(address).is_err() {
-        assert!(begun.elapsed() < SOON, "nobody listens on {address}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn written(folder: &Path, name: &str, text: &str) -> PathBuf {
-    let file = folder.join(name);
-    std::fs::write(&file, text).unwrap();
-    file
+    eventually("it listens", || TcpStream::connect(address).is_ok());
 }
 
 fn forward(folder: &Path, rules: &str) -> Running {
