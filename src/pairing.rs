@@ -60,31 +60,31 @@ impl FromStr for Class {
     }
 }
 
-/// A rung of the nudge ladder, taken back at once by setting [`Rung::Forward`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// A rung of the nudge ladder, as it is said in commands too; taken back at once by setting [`Rung::Forward`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, clap::Subcommand)]
 #[serde(rename_all = "kebab-case", tag = "rung", deny_unknown_fields)]
 pub enum Rung {
-    /// Everything is forwarded.
+    /// Forward everything: takes back every other rung at once
     #[default]
     Forward,
-    /// A connection older than `age_secs` is closed when it stands still for [`Rung::STILL`].
+    /// Close connections of this age when they stand still for a second
     CloseIdle {
-        /// Seconds since it was accepted.
+        /// Age in seconds
         age_secs: u32,
     },
-    /// A connection is closed at this age, whatever it does.
+    /// Close connections of this age
     CapLife {
-        /// Seconds since it was accepted.
+        /// Age in seconds
         age_secs: u32,
     },
-    /// So many of a hundred new connections are refused, for a while (brown-out).
+    /// Refuse a part of new connections for a while
     RefusePart {
-        /// 0 to 100.
+        /// 0 to 100
         percent: f64,
-        /// Seconds from now on; then everything is forwarded again.
+        /// Seconds, then everything is forwarded again
         for_secs: u32,
     },
-    /// New connections are refused; open ones go on.
+    /// Refuse new connections
     Refuse,
 }
 

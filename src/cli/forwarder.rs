@@ -9,8 +9,9 @@ use crate::cli::client::{ChangeArgs, Client, Failure, ServerArgs, encoded};
 use crate::cli::render::{Paint, Table, Tone, printable, when};
 use crate::control::forwarders::{Answer, AuditEntry, Change, Condition};
 use crate::dns::Name;
-use crate::forward::ask::RungArg;
-use crate::pairing::{Beyond, Class, RuleWish, Rung, TargetWish, Terms};
+use crate::forward::ask::HoldArgs;
+use crate::forward::control::HoldRequest;
+use crate::pairing::{Class, RuleWish, Rung, TargetWish, Terms};
 use crate::time::Timestamp;
 
 /// Lead the forwarders of old sites: what they hold, how they nudge, where they send
@@ -59,21 +60,8 @@ enum Action {
     Hold {
         #[command(flatten)]
         which: Which,
-        /// One rule, by name or listen address; else all
-        #[arg(long)]
-        rule: Option<String>,
-        /// Seconds, at most 30
-        #[arg(long, default_value_t = Terms::SECS, value_name = "N")]
-        secs: u32,
-        /// So many connections wait at most, for each rule
-        #[arg(long, default_value_t = 1000, value_name = "N")]
-        most: u32,
-        /// Those beyond are forwarded, not refused
-        #[arg(long)]
-        pass_beyond: bool,
-        /// So many go on in a second when it is over, for each rule; 0: all at once
-        #[arg(long, default_value_t = 0, value_name = "N")]
-        rate: u32,
+        #[command(flatten)]
+        hold: HoldArgs,
         #[command(flatten)]
         word: Word,
     },
@@ -99,7 +87,7 @@ enum Action {
         class: Option<Class>,
         /// The rung
         #[command(subcommand)]
-        rung: RungArg,
+        rung: Rung,
         #[command(flatten)]
         word: Word,
     },
@@ -209,8 +197,9 @@ pub fn run(args: &Args) -> Result<String, Failure> {
             let answer = client.change("DELETE", &path(name, ""), &reason(word), &word.how())?;
             answer.told(|done: &Answer| format!("{} is led no longer.\n", done.forwarder))
         }
-        Action::Hold { which, rule, secs, most, pass_beyond, rate, word } => {
-            let beyond = if *pass_beyond { Beyond::Pass } else { Beyond::Refuse };
+        Action::Hold { which, hold, word } => {
+            let HoldRequest { rule, terms } = hold.request();
+            let Terms { secs, most, beyond, rate } = terms;
             let body = serde_json::json!({
                 "rule": rule, "secs": secs, "most": most, "beyond": beyond, "rate": rate, "reason": word.reason
             });
@@ -221,8 +210,7 @@ pub fn run(args: &Args) -> Result<String, Failure> {
             each(&client, which, |name| client.change("DELETE", &path(name, "/hold"), &body, &word.how())?.told(done))
         }
         Action::Rung { name, rule, class, rung, word } => {
-            let ladder = Rung::from(*rung);
-            let body = serde_json::json!({ "rule": rule, "class": class, "ladder": ladder, "reason": word.reason });
+            let body = serde_json::json!({ "rule": rule, "class": class, "ladder": rung, "reason": word.reason });
             client.change("PUT", &path(name, "/ladder"), &body, &word.how())?.told(done)
         }
         Action::Rule { name, rule, target, pool, site, clear, word } => {

@@ -30,23 +30,7 @@ pub enum Action {
         most: usize,
     },
     /// Let new connections wait, until the time is over, `release`, or the end of this command
-    Hold {
-        /// One rule, by name or listen address; else all
-        #[arg(long)]
-        rule: Option<String>,
-        /// Seconds, at most 30
-        #[arg(long, default_value_t = Terms::SECS, value_name = "N")]
-        secs: u32,
-        /// So many connections wait at most, for each rule
-        #[arg(long, default_value_t = 1000, value_name = "N")]
-        most: u32,
-        /// Those beyond are forwarded, not refused
-        #[arg(long)]
-        pass_beyond: bool,
-        /// So many go on in a second when it is over, for each rule; 0: all at once
-        #[arg(long, default_value_t = 0, value_name = "N")]
-        rate: u32,
-    },
+    Hold(HoldArgs),
     /// Let what is held go on
     Release {
         /// One rule, by name or listen address; else all
@@ -63,45 +47,36 @@ pub enum Action {
         class: Option<Class>,
         /// The rung
         #[command(subcommand)]
-        rung: RungArg,
+        rung: Rung,
     },
 }
 
-/// A rung as an argument.
-#[derive(Clone, Copy, Debug, clap::Subcommand)]
-pub enum RungArg {
-    /// Forward everything: takes back every other rung at once
-    Forward,
-    /// Close connections of this age when they stand still for a second
-    CloseIdle {
-        /// Age in seconds
-        age_secs: u32,
-    },
-    /// Close connections of this age
-    CapLife {
-        /// Age in seconds
-        age_secs: u32,
-    },
-    /// Refuse a part of new connections for a while
-    RefusePart {
-        /// 0 to 100
-        percent: f64,
-        /// Seconds, then everything is forwarded again
-        for_secs: u32,
-    },
-    /// Refuse new connections
-    Refuse,
+/// Which connections are held, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct HoldArgs {
+    /// One rule, by name or listen address; else all
+    #[arg(long)]
+    rule: Option<String>,
+    /// Seconds, at most 30
+    #[arg(long, default_value_t = Terms::SECS, value_name = "N")]
+    secs: u32,
+    /// So many connections wait at most, for each rule
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    most: u32,
+    /// Those beyond are forwarded, not refused
+    #[arg(long)]
+    pass_beyond: bool,
+    /// So many go on in a second when it is over, for each rule; 0: all at once
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    rate: u32,
 }
 
-impl From<RungArg> for Rung {
-    fn from(arg: RungArg) -> Self {
-        match arg {
-            RungArg::Forward => Self::Forward,
-            RungArg::CloseIdle { age_secs } => Self::CloseIdle { age_secs },
-            RungArg::CapLife { age_secs } => Self::CapLife { age_secs },
-            RungArg::RefusePart { percent, for_secs } => Self::RefusePart { percent, for_secs },
-            RungArg::Refuse => Self::Refuse,
-        }
+impl HoldArgs {
+    /// What is asked for.
+    pub fn request(&self) -> HoldRequest {
+        let beyond = if self.pass_beyond { Beyond::Pass } else { Beyond::Refuse };
+        let terms = Terms { secs: self.secs, most: self.most, beyond, rate: self.rate };
+        HoldRequest { rule: self.rule.clone(), terms }
     }
 }
 
@@ -134,17 +109,14 @@ pub enum AskError {
 pub(super) async fn run(control: &Path, action: Action) -> Result<(), AskError> {
     match action {
         Action::Status { json, most } => status(control, json, most).await,
-        Action::Hold { rule, secs, most, pass_beyond, rate } => {
-            let beyond = if pass_beyond { Beyond::Pass } else { Beyond::Refuse };
-            hold(control, &HoldRequest { rule, terms: Terms { secs, most, beyond, rate } }).await
-        }
+        Action::Hold(args) => hold(control, &args.request()).await,
         Action::Release { rule } => {
             let answer = post(control, "/v1/release", &ReleaseRequest { rule }).await?;
             let answer: serde_json::Value = whole(answer).await?;
             print(&format!("released: {} rules\n", answer["released"]))
         }
         Action::Ladder { rule, class, rung } => {
-            let answer = post(control, "/v1/ladder", &LadderRequest { rule, class, ladder: rung.into() }).await?;
+            let answer = post(control, "/v1/ladder", &LadderRequest { rule, class, ladder: rung }).await?;
             let answer: serde_json::Value = whole(answer).await?;
             print(&format!("set for {} rules; `waypost forward ladder forward` takes it back\n", answer["rules"]))
         }
