@@ -3,7 +3,7 @@
 //! What always holds: before any octet has passed, a target that refuses or doesn't answer is followed by the next.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::balance::{Circuit, Health, order};
+use super::door::Tried;
 use super::outcome::Outcome;
 use super::resolve::Names;
 use super::settings::{Host, Rule, Target};
@@ -87,6 +87,10 @@ impl Circuits {
         (0..self.0.len()).map(|at| self.of(at).health(now)).collect()
     }
 
+    pub(super) fn succeeded(&self, at: usize) {
+        self.of(at).succeeded();
+    }
+
     pub(super) fn failed(&self, at: usize) {
         self.of(at).failed(Instant::now());
     }
@@ -129,41 +133,64 @@ pub(super) fn try_transparent() -> io::Result<()> {
     make_transparent(SockRef::from(&socket), Ipv4Addr::UNSPECIFIED.into())
 }
 
-/// Connects to one of the rule's targets, and says which.
+/// The address that is tried first, and which target has it, where no name has to be looked up for that.
+pub(super) fn first_address(
+    rule: &Rule,
+    source: Option<IpAddr>,
+    circuits: &Circuits,
+    names: &Names,
+) -> Option<(usize, SocketAddr)> {
+    let number = match &rule.targets[..] {
+        [_] => 0,
+        _ => *ordered(rule, circuits).first()?,
+    };
+    let target = &rule.targets[number].target;
+    let address = match &target.host {
+        Host::Address(address) => SocketAddr::new(*address, target.port),
+        Host::Name(name) => names.first_known(name, target.port, |a| fits(source, a))?,
+    };
+    circuits.of(number).trying(Instant::now());
+    Some((number, address))
+}
+
+fn ordered(rule: &Rule, circuits: &Circuits) -> Vec<usize> {
+    let healths = circuits.health(Instant::now());
+    let standing: Vec<_> = rule.targets.iter().zip(healths).map(|(t, health)| (t.weight, health)).collect();
+    order(&standing, draw())
+}
+
+fn fits(source: Option<IpAddr>, address: &SocketAddr) -> bool {
+    source.is_none_or(|source| source.is_ipv4() == address.is_ipv4())
+}
+
+/// Connects to one of the rule's targets, and says which. One whose address was `tried` in vain comes first, with its other
+/// addresses.
 pub(super) async fn connect(
     rule: &Rule,
     source: Option<IpAddr>,
     circuits: &Circuits,
     names: &Names,
     descriptors: &Descriptors,
+    mut tried: Option<Tried>,
 ) -> Result<(TcpStream, usize), Failure> {
-    if let [only] = &rule.targets[..] {
-        let connected = connect_target(rule, source, &only.target, names, descriptors).await;
-        let mut circuit = circuits.of(0);
-        return match connected {
-            Ok(stream) => {
-                circuit.succeeded();
-                Ok((stream, 0))
-            }
-            Err((outcome, error)) => {
-                circuit.failed(Instant::now());
-                Err(Failure { outcome, error, target: 0 })
-            }
-        };
+    let mut order = ordered(rule, circuits);
+    if let Some(tried) = &tried {
+        order.sort_by_key(|&target| target != tried.target);
     }
-    let healths = circuits.health(Instant::now());
-    let standing: Vec<_> = rule.targets.iter().zip(healths).map(|(t, health)| (t.weight, health)).collect();
     let mut failure = None;
-    for target in order(&standing, draw()) {
+    for target in order {
         circuits.of(target).trying(Instant::now());
-        match connect_target(rule, source, &rule.targets[target].target, names, descriptors).await {
+        let here = tried.take_if(|tried| tried.target == target);
+        match connect_target(rule, source, &rule.targets[target].target, names, descriptors, here).await {
             Ok(stream) => {
-                circuits.of(target).succeeded();
+                circuits.succeeded(target);
                 return Ok((stream, target));
             }
             Err((outcome, error)) => {
-                circuits.of(target).failed(Instant::now());
-                tracing::debug!(target = %rule.targets[target].target, %error, "the next target is tried");
+                circuits.failed(target);
+                if rule.targets.len() > 1 {
+                    tracing::debug!(target = %rule.targets[target].target, %error, "the next target is tried");
+                }
                 failure = Some(Failure { outcome, error, target });
             }
         }
@@ -178,10 +205,8 @@ pub(super) async fn datagram_target(
     circuits: &Circuits,
     names: &Names,
 ) -> Result<(SocketAddr, usize), Unreached> {
-    let healths = circuits.health(Instant::now());
-    let standing: Vec<_> = rule.targets.iter().zip(healths).map(|(t, health)| (t.weight, health)).collect();
     let mut failure = (Outcome::NotResolved, io::Error::other("the name has no address that can be used"));
-    for number in order(&standing, draw()) {
+    for number in ordered(rule, circuits) {
         let target = &rule.targets[number].target;
         circuits.of(number).trying(Instant::now());
         let addresses = match &target.host {
@@ -190,8 +215,7 @@ pub(super) async fn datagram_target(
         };
         match addresses {
             Ok(addresses) => {
-                let fits = |a: &&SocketAddr| source.is_none_or(|s| s.is_ipv4() == a.is_ipv4());
-                if let Some(address) = addresses.iter().find(fits) {
+                if let Some(address) = addresses.iter().find(|a| fits(source, a)) {
                     return Ok((*address, number));
                 }
             }
@@ -201,25 +225,30 @@ pub(super) async fn datagram_target(
     Err(failure)
 }
 
-/// Connects to a target; all its addresses are tried in turn.
+/// Connects to a target; all its addresses are tried in turn, but for one that was `tried` just now.
 async fn connect_target(
     rule: &Rule,
     source: Option<IpAddr>,
     target: &Target,
     names: &Names,
     descriptors: &Descriptors,
+    mut tried: Option<Tried>,
 ) -> Result<TcpStream, Unreached> {
-    let name = match &target.host {
-        Host::Address(address) => {
-            return connect_to(rule, source, SocketAddr::new(*address, target.port), descriptors).await;
+    let addresses = match &target.host {
+        Host::Address(address) => vec![SocketAddr::new(*address, target.port)],
+        Host::Name(name) => {
+            let addresses = names.addresses(name, target.port, rule.connect_timeout).await;
+            addresses.map_err(|error| (Outcome::NotResolved, error))?
         }
-        Host::Name(name) => name.as_str(),
     };
-    let addresses = names.addresses(name, target.port, rule.connect_timeout).await;
-    let addresses = addresses.map_err(|error| (Outcome::NotResolved, error))?;
+    let named = matches!(target.host, Host::Name(_));
     let mut failure = (Outcome::NotResolved, io::Error::other("the name has no address that can be used"));
-    for address in addresses.into_iter().filter(|a| source.is_none_or(|s| s.is_ipv4() == a.is_ipv4())) {
-        match connect_to(rule, source, address, descriptors).await {
+    for address in addresses.into_iter().filter(|address| !named || fits(source, address)) {
+        let connected = match tried.take_if(|tried| tried.address == address) {
+            Some(tried) => Err((Outcome::ConnectFailed, tried.error)),
+            None => connect_to(rule, source, address, descriptors).await,
+        };
+        match connected {
             Ok(stream) => return Ok(stream),
             Err(e) => failure = e,
         }
@@ -234,25 +263,43 @@ async fn connect_to(
     descriptors: &Descriptors,
 ) -> Result<TcpStream, Unreached> {
     let failed = |error| (Outcome::ConnectFailed, error);
+    let started = Instant::now();
+    let stream = loop {
+        match begin(rule, source, address) {
+            Err((_, e)) if is_shortage(&e) && started.elapsed() < rule.connect_timeout => descriptors.wait().await,
+            begun => break begun?,
+        }
+    };
+    let watched = tokio::net::TcpStream::from_std(stream).map_err(failed)?;
+    let connected = timeout(rule.connect_timeout, watched.writable()).await;
+    connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
+    match watched.take_error().map_err(failed)? {
+        Some(error) => Err(failed(error)),
+        None => watched.into_std().map_err(failed),
+    }
+}
+
+/// A connection to `address` that is being made: writable once it is there. It is not yet [kept alive](keep_alive).
+///
+/// # Errors
+/// What the kernel says at once.
+pub(super) fn begin(rule: &Rule, source: Option<IpAddr>, address: SocketAddr) -> Result<TcpStream, Unreached> {
+    let failed = |error| (Outcome::ConnectFailed, error);
     if let Some(source) = source.filter(|source| source.is_ipv4() != address.is_ipv4()) {
         let told = format!("{source} and {} are of different families", address.ip());
         return Err((Outcome::BindFailed, io::Error::other(told)));
     }
-    let started = Instant::now();
-    let socket = loop {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        match socket {
-            Err(e) if is_shortage(&e) && started.elapsed() < rule.connect_timeout => descriptors.wait().await,
-            socket => break socket.map_err(failed)?,
-        }
-    };
-    set_options(SockRef::from(&socket)).map_err(failed)?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None).map_err(failed)?;
+    socket.set_tcp_nodelay(true).map_err(failed)?;
     if let Some(source) = source {
         let free = if rule.transparent { make_transparent(SockRef::from(&socket), source) } else { Ok(()) };
-        free.and_then(|()| socket.bind(SocketAddr::new(source, 0))).map_err(|error| (Outcome::BindFailed, error))?;
+        let bound = free.and_then(|()| socket.bind(&SocketAddr::new(source, 0).into()));
+        bound.map_err(|error| (Outcome::BindFailed, error))?;
     }
-    let connected = timeout(rule.connect_timeout, socket.connect(address)).await;
-    connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)
+    match socket.connect(&address.into()) {
+        Err(e) if e.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(failed(e)),
+        _ => Ok(socket.into()),
+    }
 }
 
 fn is_shortage(error: &io::Error) -> bool {
@@ -260,9 +307,14 @@ fn is_shortage(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
-/// What both sockets of a relay have; accepted ones inherit it from their listener.
+/// What accepted sockets inherit from their listener.
 pub(super) fn set_options(socket: SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
+    keep_alive(socket)
+}
+
+/// Lets the kernel ask whether the other side is still there, after [`KEEPALIVE`] without a word.
+pub(super) fn keep_alive(socket: SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
 

@@ -5,13 +5,16 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
+use socket2::SockRef;
+use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -22,15 +25,16 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::access::{Access, decide};
 use super::connect::{Circuits, Descriptors, connect, draw, source_of};
 use super::counts::{Counts, RuleCounts, Source, now_ms};
-use super::engine::Engines;
+use super::door::{Attempt, Tried};
 use super::hold::{Gate, Passage};
+use super::inbox::Engines;
 use super::ladder::{Ladder, Rung};
 use super::log::{Entry, Log};
 use super::orders::Orders;
 use super::outcome::Outcome;
 use super::peek::{self, Peeked};
 use super::proxy;
-use super::relay::reset_on_close;
+use super::relay::{Relay, reset_on_close};
 use super::resolve::Names;
 use super::settings::{ProxyProtocol, Rule};
 use super::throttle::Throttle;
@@ -113,45 +117,39 @@ pub(super) struct Plan {
     pub(super) throttle: Throttle,
 }
 
-/// Lets a client in or refuses it; gives what to await, if anything.
-pub(super) fn admit(
-    client: TcpStream,
+/// Takes in a connection whose first octets tell whose it is.
+pub(super) async fn behind_proxy(
+    client: std::net::TcpStream,
     peer: SocketAddr,
     plan: Arc<Plan>,
     way: Arc<Way>,
     shared: Arc<Shared>,
-) -> Option<impl Future<Output = ()> + Send + 'static> {
-    let trusted = plan.rule.proxy_from.iter().any(|net| net.contains(&peer.ip().to_canonical()));
-    let session = if trusted { None } else { Some(enter(&client, peer, &plan, &way, &shared)?) };
+) {
+    let alive = way.connections.token();
     let cut = way.cut.clone();
-    let life = async move {
-        if let Some(session) = session {
-            session.run(client).await;
-        } else {
-            let alive = way.connections.token();
-            behind_proxy(client, peer, plan, way, shared).await;
-            drop(alive);
+    let life = async {
+        let mut client = TcpStream::from_std(client)?;
+        let told = timeout(HEADER_WAIT, read_header(&mut client)).await;
+        match told.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(told) => {
+                if let Some(session) = enter(&client, told.unwrap_or(peer), &plan, &way, &shared) {
+                    session.run(client.into_std()?).await;
+                }
+            }
+            Err(error) => {
+                if plan.throttle.may_speak(Instant::now()) {
+                    tracing::warn!(%peer, %error, "no PROXY header from a peer that is trusted to send one");
+                }
+                refused(peer, &plan, &shared, Outcome::NoProxyHeader);
+                reset_on_close(&client);
+            }
         }
+        io::Result::Ok(())
     };
-    Some(async move { _ = cut.run_until_cancelled(life).await })
-}
-
-/// A connection whose first octets tell whose it is.
-async fn behind_proxy(mut client: TcpStream, peer: SocketAddr, plan: Arc<Plan>, way: Arc<Way>, shared: Arc<Shared>) {
-    match timeout(HEADER_WAIT, read_header(&mut client)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-        Ok(told) => {
-            if let Some(session) = enter(&client, told.unwrap_or(peer), &plan, &way, &shared) {
-                session.run(client).await;
-            }
-        }
-        Err(error) => {
-            if plan.throttle.may_speak(Instant::now()) {
-                tracing::warn!(%peer, %error, "no PROXY header from a peer that is trusted to send one");
-            }
-            refused(peer, &plan, &shared, Outcome::NoProxyHeader);
-            reset_on_close(&client);
-        }
+    if let Some(Err(error)) = cut.run_until_cancelled(life).await {
+        tracing::error!(%error, "a connection can't be watched");
     }
+    drop(alive);
 }
 
 /// Takes the PROXY header off; gives the client that it tells.
@@ -172,13 +170,16 @@ async fn read_header(client: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
 }
 
 /// Lets in a client that may connect; else closes its connection.
-fn enter(
-    client: &TcpStream,
+pub(super) fn enter<'c, C>(
+    client: &'c C,
     peer: SocketAddr,
     plan: &Arc<Plan>,
     way: &Arc<Way>,
     shared: &Arc<Shared>,
-) -> Option<Session> {
+) -> Option<Session>
+where
+    SockRef<'c>: From<&'c C>,
+{
     match Session::enter(peer, plan, way, shared) {
         Ok(session) => Some(session),
         Err(outcome) => {
@@ -256,16 +257,34 @@ impl Session {
     }
 
     /// Waits while it is held, connects it to a target and hands it over to be relayed.
-    async fn run(mut self, client: TcpStream) {
-        if let Some(outcome) = self.held(&client).await {
-            self.outcome = outcome;
-            reset_on_close(&client);
-            return;
-        }
+    pub(super) async fn run(self, client: std::net::TcpStream) {
+        let cut = self.way.cut.clone();
+        let life = async {
+            match self.held(&client).await {
+                Some(outcome) => self.turn_away(&client, outcome),
+                None => self.reach(client, None).await,
+            }
+        };
+        cut.run_until_cancelled(life).await;
+    }
+
+    fn turn_away(mut self, client: &std::net::TcpStream, outcome: Outcome) {
+        self.outcome = outcome;
+        // To the client a target that can't be reached looks as it would without a forwarder: refused.
+        reset_on_close(client);
+    }
+
+    /// As [`run`](Self::run), for one that was let go on already; an address that was `tried` in vain isn't tried again.
+    pub(super) async fn go_on(self, client: std::net::TcpStream, tried: Option<Tried>) {
+        let cut = self.way.cut.clone();
+        cut.run_until_cancelled(self.reach(client, tried)).await;
+    }
+
+    async fn reach(mut self, client: std::net::TcpStream, tried: Option<Tried>) {
         let (rule, shared) = (&self.plan.rule, &self.shared);
         let source = source_of(rule, self.peer.ip());
-        let connecting = connect(rule, source, &self.plan.circuits, &shared.names, &shared.descriptors);
-        let reached = if self.plan.rule.peek {
+        let connecting = connect(rule, source, &self.plan.circuits, &shared.names, &shared.descriptors, tried);
+        let reached = if self.asks_first() {
             let peeking = async { Ok(timeout(PEEK_WAIT, wanted_host(&client)).await.ok().flatten()) };
             tokio::try_join!(connecting, peeking)
         } else {
@@ -280,30 +299,49 @@ impl Session {
                 } else {
                     tracing::debug!(client = %self.peer, %target, %error, "no connection to the target");
                 }
-                self.outcome = failure.outcome;
                 self.target = failure.target as u32;
-                // To the client a target that can't be reached looks as it would without a forwarder: refused.
-                reset_on_close(&client);
-                return;
+                return self.turn_away(&client, failure.outcome);
             }
         };
-        self.target = number as u32;
         if let Some(host) = &host {
-            self.shared.counts.wants(&self.source, host);
+            self.wants(host);
         }
         let header = self.header(&client, host.as_deref());
+        let look = self.looks();
+        self.opened(number);
+        let shared = self.shared.clone();
+        shared.engines.run(self, Relay::new(client, target, header, look));
+    }
+
+    /// The relay of a connection whose target was reached at once.
+    pub(super) fn connected(&mut self, attempt: Attempt) -> Relay {
+        self.plan.circuits.succeeded(attempt.number);
+        self.opened(attempt.number);
+        Relay::new(attempt.client, attempt.target, attempt.header, self.looks())
+    }
+
+    fn opened(&mut self, number: usize) {
+        self.target = number as u32;
         self.shared.log.line(|| entry(&self.plan.rule, number, self.peer, (0, 0), "opened"));
-        match client.into_std().and_then(|client| Ok((client, target.into_std()?))) {
-            Ok((client, target)) => {
-                let shared = self.shared.clone();
-                shared.engines.run(self, client, target, header);
-            }
-            Err(error) => tracing::error!(%error, "a connection can't be handed over to be relayed"),
-        }
+    }
+
+    /// Whether the target is to be told the host before anything else, so that it must be known first.
+    pub(super) fn asks_first(&self) -> bool {
+        self.plan.rule.peek && self.plan.rule.proxy_protocol == ProxyProtocol::V2
+    }
+
+    /// Whether the host is looked for in what passes.
+    fn looks(&self) -> bool {
+        self.plan.rule.peek && !self.asks_first()
+    }
+
+    /// Notes the host that the client wants.
+    pub(super) fn wants(&self, host: &str) {
+        self.shared.counts.wants(&self.source, host);
     }
 
     /// Waits at the gate; gives the outcome of one that goes no further.
-    async fn held(&self, client: &TcpStream) -> Option<Outcome> {
+    async fn held(&self, client: &std::net::TcpStream) -> Option<Outcome> {
         match self.way.gate.pass().await {
             Passage::Passed => None,
             Passage::Refused => Some(Outcome::HoldFull),
@@ -319,7 +357,8 @@ impl Session {
         }
     }
 
-    fn header(&self, client: &TcpStream, host: Option<&str>) -> Vec<u8> {
+    /// What the target is told before anything that the client says.
+    pub(super) fn header(&self, client: &std::net::TcpStream, host: Option<&str>) -> Vec<u8> {
         let rule = &self.plan.rule;
         let listener = || client.local_addr().unwrap_or(rule.listen.address);
         match rule.proxy_protocol {
@@ -373,12 +412,16 @@ impl Drop for Session {
 }
 
 /// The host that the client wants, as soon as it has said so; `None` where it will not.
-async fn wanted_host(client: &TcpStream) -> Option<String> {
+async fn wanted_host(client: &std::net::TcpStream) -> Option<String> {
+    #[allow(
+        deprecated,
+        reason = "what it doubts, that the descriptor stays the same, is certain for a borrowed stream"
+    )]
+    let watched = AsyncFd::with_interest(client.as_fd(), Interest::READABLE).ok()?;
     let mut octets = vec![0; peek::MOST];
     loop {
-        client.ready(Interest::READABLE).await.ok()?;
-        let looked = client
-            .try_io(Interest::READABLE, || Ok(recv(client, &mut octets[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?.1));
+        let mut ready = watched.readable().await.ok()?;
+        let looked = recv(client, &mut octets[..], RecvFlags::PEEK | RecvFlags::DONTWAIT).map(|(_, count)| count);
         match looked {
             Ok(0) => return None,
             Ok(count) => match peek::peek(&octets[..count]) {
@@ -387,14 +430,14 @@ async fn wanted_host(client: &TcpStream) -> Option<String> {
                 Peeked::Incomplete if count == octets.len() => return None,
                 Peeked::Incomplete => sleep(PEEK_AGAIN).await,
             },
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(Errno::AGAIN) => ready.clear_ready(),
             Err(_) => return None,
         }
     }
 }
 
 /// Whether the client has closed its side, or is gone.
-fn closed(client: &TcpStream) -> bool {
+fn closed(client: &std::net::TcpStream) -> bool {
     const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
     let mut asked = [PollFd::new(client, PollFlags::RDHUP)];
     poll(&mut asked, Some(&AT_ONCE)).is_ok() && !asked[0].revents().is_empty()

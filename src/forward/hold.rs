@@ -119,9 +119,14 @@ impl Gate {
         }
     }
 
+    /// Whether nobody has to wait.
+    pub(super) fn is_open(&self) -> bool {
+        !self.busy.load(Relaxed)
+    }
+
     /// Waits until a new connection may go on.
     pub(super) async fn pass(&self) -> Passage {
-        if !self.busy.load(Relaxed) {
+        if self.is_open() {
             return Passage::Passed;
         }
         let mut changed = self.changed.subscribe();

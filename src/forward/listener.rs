@@ -1,24 +1,24 @@
-//! One listen address: binds it (waiting for it, if so set), accepts, and owns the connections that came in by it.
+//! One listen address: binds it (waiting for it, if so set), has engines accept, and owns the connections that came in.
 //!
-//! What always holds: a failed accept(2) ends nothing and never spins; connections outlive their listener.
+//! What always holds: connections outlive their listener; once it is stopped, none comes in.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, SockRef, Type};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{DESCRIPTOR_AGAIN, set_options};
-use super::connection::{Plan, Shared, Way, admit};
+use super::connect::set_options;
+use super::connection::{Plan, Shared, Way};
+use super::door::Door;
 use super::handover::Inherited;
-use super::log::Entry;
 use super::settings::Protocol;
 use super::throttle::Throttle;
 use super::udp;
@@ -77,7 +77,7 @@ impl Socket {
         match inherited.protocol {
             Protocol::Tcp => {
                 set_options(SockRef::from(&inherited.socket))?;
-                TcpListener::from_std(inherited.socket.into()).map(Self::Tcp)
+                Ok(Self::Tcp(inherited.socket.into()))
             }
             Protocol::Udp => UdpSocket::from_std(inherited.socket.into()).map(Self::Udp),
         }
@@ -162,7 +162,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     set_options(SockRef::from(&socket))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 /// The task behind a [`Listener`].
@@ -176,14 +176,29 @@ struct Acceptor {
 
 impl Acceptor {
     async fn run(self, start: Start, bound: watch::Sender<Option<SocketAddr>>, stop: CancellationToken) {
-        stop.run_until_cancelled(self.accept(start, bound)).await;
+        match stop.run_until_cancelled(self.bind(start, bound)).await {
+            Some(Socket::Tcp(socket)) => {
+                let door = self.shared.engines.open(Arc::new(Door {
+                    socket,
+                    plan: self.plan.clone(),
+                    way: self.way.clone(),
+                    shared: self.shared.clone(),
+                    throttle: Throttle::default(),
+                }));
+                stop.cancelled().await;
+                door.close().await;
+            }
+            Some(Socket::Udp(socket)) => {
+                stop.run_until_cancelled(udp::serve(socket, &self.plan, &self.way, &self.shared)).await;
+            }
+            None => {}
+        }
         self.way.set_socket(None);
         self.way.connections.close();
         self.way.connections.wait().await;
     }
 
-    /// Accepts until it is dropped, which closes the socket.
-    async fn accept(&self, start: Start, bound: watch::Sender<Option<SocketAddr>>) {
+    async fn bind(&self, start: Start, bound: watch::Sender<Option<SocketAddr>>) -> Socket {
         let socket = match start {
             Start::Bound(socket) => socket,
             Start::Waiting => self.bind_when_free().await,
@@ -193,47 +208,7 @@ impl Acceptor {
         // Without a copy it only can't be handed over.
         self.way.set_socket(socket.copy().ok());
         bound.send_replace(Some(address));
-        let listener = match socket {
-            Socket::Tcp(listener) => listener,
-            Socket::Udp(socket) => return udp::serve(socket, &self.plan, &self.way, &self.shared).await,
-        };
-        let throttle = Throttle::default();
-        loop {
-            while self.shared.descriptors.are_short() {
-                tokio::time::sleep(DESCRIPTOR_AGAIN).await;
-            }
-            match listener.accept().await {
-                Ok((client, peer)) => {
-                    if let Some(life) =
-                        admit(client, peer, self.plan.load_full(), self.way.clone(), self.shared.clone())
-                    {
-                        tokio::spawn(life);
-                    }
-                }
-                Err(error) => self.accept_failed(&error, &throttle).await,
-            }
-        }
-    }
-
-    async fn accept_failed(&self, error: &io::Error, throttle: &Throttle) {
-        let plan = self.plan.load_full();
-        plan.counts.accept_failures.inc();
-        if throttle.may_speak(Instant::now()) {
-            tracing::error!(listen = %plan.rule.listen, %error, "a connection could not be accepted");
-            self.shared.log.line(|| Entry {
-                at: jiff::Timestamp::now(),
-                client: None,
-                rule: plan.rule.clone(),
-                target: 0,
-                up: 0,
-                down: 0,
-                result: "accept-failed -",
-            });
-        }
-        // A client that went away while it waited is no reason for the others to wait.
-        if error.kind() != io::ErrorKind::ConnectionAborted {
-            tokio::time::sleep(DESCRIPTOR_AGAIN).await;
-        }
+        socket
     }
 
     async fn bind_when_free(&self) -> Socket {

@@ -8,18 +8,18 @@
 //! | [`mistake`] | what is wrong in a file of settings, and where |
 //! | [`access`] | who may connect; a pure function in rinetd's order |
 //! | [`settings`] | what the forwarder is set to do, checked |
-//! | [`names`], [`circle`] | hosts, ports and services as written; rules that lead back to themselves |
+//! | `span`, [`names`], [`circle`] | parts of lines; hosts, ports and services as written; rules that lead back to themselves |
 //! | [`rinetd`], [`toml`] | the two formats of settings; [`load()`] tells them apart |
 //! | [`proxy`] | the PROXY protocol's header, written and read |
 //! | [`peek`] | the host that a client wants, from its first octets |
 //! | [`balance`], [`ladder`], [`hold`] | which target; how firmly stragglers are nudged; holding and letting go |
 //! | [`outcome`] | what became of a connection |
-//! | `sketch`, [`counts`] | totals and stragglers, `page` shows them over HTTP |
+//! | `sketch`, `source`, [`counts`] | totals and stragglers, `page` shows them over HTTP |
 //! | `log` | rinetd's log of connections, off the relay's path |
 //! | `pipe`, `pump`, `relay` | bytes from socket to socket: pooled pipes, one direction, both directions |
 //! | `resolve`, `connect` | addresses of names; reaching a target |
 //! | `connection` | the life of one connection up to its relay |
-//! | `engine` | many relays at once, each a place in a table |
+//! | `door`, `inbox`, `engine` | accepting, and what can be done at once; threads with many connections, each a place in a table |
 //! | `entrance`, `udp` | datagrams: to which address they came, and who sent them |
 //! | `listener` | one listen address and the connections that came in by it |
 //! | `classes`, `memory`, `orders` | classes of sources; what outlives a restart; what rules are told while they run |
@@ -38,10 +38,12 @@ mod connect;
 mod connection;
 pub mod control;
 pub mod counts;
+mod door;
 mod engine;
 mod entrance;
 mod handover;
 pub mod hold;
+mod inbox;
 pub mod ladder;
 pub mod life;
 mod link;
@@ -63,6 +65,8 @@ mod resolve;
 pub mod rinetd;
 pub mod settings;
 mod sketch;
+mod source;
+mod span;
 mod throttle;
 pub mod toml;
 mod udp;

@@ -28,7 +28,7 @@ impl Page {
     /// # Errors
     /// That it can't listen on `address`.
     pub(super) fn open(address: SocketAddr, counts: Arc<Counts>) -> io::Result<Self> {
-        let listener = listener::bind(address)?;
+        let listener = TcpListener::from_std(listener::bind(address)?)?;
         let bound = listener.local_addr()?;
         let task = tokio::spawn(serve(listener, counts));
         tracing::info!(address = %bound, "metrics are shown");

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
+use super::peek::{MOST, Peeked, peek};
 use super::pipe::Pipe;
 
 /// A read that fills this much is the sign of bulk.
@@ -30,9 +31,9 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// A socket of which nothing is known yet.
+    /// A socket of which nothing is known yet: what is there to read will be announced, to write is tried.
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, readable: true, writable: true, ending: false }
+        Self { stream, readable: false, writable: true, ending: false }
     }
 }
 
@@ -41,6 +42,8 @@ impl Socket {
 pub(super) struct Pump {
     /// What was taken in and not yet given on.
     held: Option<Box<Held>>,
+    /// The first octets, while they are looked at for the host that is wanted.
+    first: Option<Box<First>>,
     /// Octets taken in so far.
     taken: u64,
     bulk: bool,
@@ -50,6 +53,37 @@ pub(super) struct Pump {
 enum Held {
     Octets { octets: Vec<u8>, given: usize },
     Pipe(Pipe),
+}
+
+/// The first octets of a client.
+#[derive(Default)]
+struct First {
+    /// So far; empty as long as one read is enough.
+    octets: Vec<u8>,
+    host: Option<String>,
+}
+
+impl First {
+    /// Takes in more; whether there is nothing to be looked for any more.
+    fn hears_nothing(&mut self, more: &[u8]) -> bool {
+        if self.host.is_some() {
+            return false;
+        }
+        let looked = if self.octets.is_empty() {
+            peek(&more[..more.len().min(MOST)])
+        } else {
+            self.octets.extend_from_slice(&more[..more.len().min(MOST - self.octets.len())]);
+            peek(&self.octets)
+        };
+        match looked {
+            Peeked::Host(host) => self.host = Some(host),
+            Peeked::Nothing => return true,
+            Peeked::Incomplete if self.octets.len().max(more.len()) >= MOST => return true,
+            Peeked::Incomplete if self.octets.is_empty() => self.octets = more.to_vec(),
+            Peeked::Incomplete => {}
+        }
+        false
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,9 +116,14 @@ pub(super) enum Broken {
 }
 
 impl Pump {
-    /// A pump that gives `first` before anything it takes in.
-    pub(super) fn starting_with(first: Vec<u8>) -> Self {
-        Self { held: Held::of(first), ..Self::default() }
+    /// A pump that gives `header` before anything it takes in, and looks at its first octets on the way, if so asked.
+    pub(super) fn starting_with(header: Vec<u8>, look: bool) -> Self {
+        Self { held: Held::of(header), first: look.then(Box::default), ..Self::default() }
+    }
+
+    /// The host that its first octets name, once.
+    pub(super) fn heard(&mut self) -> Option<String> {
+        self.first.take_if(|first| first.host.is_some()).and_then(|first| first.host)
     }
 
     /// Octets taken in so far.
@@ -107,8 +146,9 @@ impl Pump {
         self.state == State::Done
     }
 
-    /// Moves octets until there are none, the receiver takes no more, or others should have their turn.
-    pub(super) fn run(&mut self, from: &mut Socket, to: &mut Socket) -> Result<Step, Broken> {
+    /// Moves octets until there are none, the receiver takes no more, or others should have their turn. Where this
+    /// direction is the `last`, closing the sockets passes on the end.
+    pub(super) fn run(&mut self, from: &mut Socket, to: &mut Socket, last: bool) -> Result<Step, Broken> {
         if self.done() {
             return Ok(Step::Done);
         }
@@ -117,7 +157,9 @@ impl Pump {
                 return Ok(Step::Waits);
             }
             if self.state == State::Ending {
-                to.stream.shutdown(Shutdown::Write).map_err(Broken::To)?;
+                if !last {
+                    to.stream.shutdown(Shutdown::Write).map_err(Broken::To)?;
+                }
                 self.state = State::Done;
                 return Ok(Step::Done);
             }
@@ -185,6 +227,7 @@ impl Pump {
             };
             self.taken += count as u64;
             self.bulk = count == COPY_SIZE;
+            self.first.take_if(|first| first.hears_nothing(&scratch[..count]));
             // A short read has emptied the socket; what comes later is announced.
             from.readable = self.bulk || from.ending;
             let mut given = 0;
@@ -250,6 +293,23 @@ mod tests {
     }
 
     #[test]
+    fn the_host_is_heard_in_passing_also_in_parts() {
+        let request = b"GET / HTTP/1.1\r\nHost: www.example.org\r\n\r\nmore";
+        for part in [1, 7, 20, request.len()] {
+            let mut first = First::default();
+            assert!(!request.chunks(part).any(|part| first.hears_nothing(part)));
+            assert_eq!(first.host.as_deref(), Some("www.example.org"));
+        }
+        assert!(First::default().hears_nothing(b"SSH-2.0-OpenSSH_9.2\r\n"));
+        let endless = [b"GET / HTTP/1.1\r\nX: ".as_slice(), &[b'x'; 2 * MOST]].concat();
+        for part in [100, endless.len()] {
+            let mut first = First::default();
+            assert!(endless.chunks(part).any(|part| first.hears_nothing(part)));
+            assert!(first.octets.len() <= MOST);
+        }
+    }
+
+    #[test]
     fn where_splice_is_refused_octets_are_copied() {
         pipe::refuse();
         let ((mut sender, mut from), (mut receiver, mut to)) = (pair(), pair());
@@ -264,8 +324,8 @@ mod tests {
             receiver.read_to_end(&mut got).unwrap();
             got
         });
-        let mut pump = Pump::starting_with(b"first".to_vec());
-        while pump.run(&mut from, &mut to).unwrap() != Step::Done {
+        let mut pump = Pump::starting_with(b"first".to_vec(), false);
+        while pump.run(&mut from, &mut to, false).unwrap() != Step::Done {
             thread::sleep(Duration::from_micros(100));
             (from.readable, to.writable) = (true, true);
         }

@@ -42,12 +42,12 @@ pub(super) enum Turn {
 }
 
 impl Relay {
-    /// A relay that gives `header` to the target before anything that the client sends. The sockets must not block.
-    pub(super) fn new(client: TcpStream, target: TcpStream, header: Vec<u8>) -> Self {
-        let (client, mut target) = (Socket::new(client), Socket::new(target));
-        // A server that speaks first will be announced; a client mostly has spoken by now.
-        target.readable = false;
-        Self { client, target, up: Pump::starting_with(header), down: Pump::default(), first_ended: None, broken: None }
+    /// A relay that gives `header` to the target before anything that the client sends, and looks for the host that the
+    /// client wants, if so asked. The sockets must not block; what there is to read will be announced.
+    pub(super) fn new(client: TcpStream, target: TcpStream, header: Vec<u8>, look: bool) -> Self {
+        let (client, target) = (Socket::new(client), Socket::new(target));
+        let up = Pump::starting_with(header, look);
+        Self { client, target, up, down: Pump::default(), first_ended: None, broken: None }
     }
 
     /// The socket of a side.
@@ -61,6 +61,16 @@ impl Relay {
     /// Octets taken from the client and from the target so far.
     pub(super) fn taken(&self) -> (u64, u64) {
         (self.up.taken(), self.down.taken())
+    }
+
+    /// The host that the client wants, once, when it has said so.
+    pub(super) fn heard(&mut self) -> Option<String> {
+        self.up.heard()
+    }
+
+    /// This side broke before its first event.
+    pub(super) fn breaks(&mut self, side: Side) {
+        self.broken = Some(side);
     }
 
     /// How long it may stand still, where `idle` is set for connections in order: one whose other side broke is given
@@ -96,14 +106,14 @@ impl Relay {
         if let Some(side) = self.broken {
             return self.last_words(side);
         }
-        let up = match self.up.run(&mut self.client, &mut self.target) {
+        let up = match self.up.run(&mut self.client, &mut self.target, self.down.done()) {
             Ok(step) => step,
             Err(broken) => return self.broke(Side::Client, broken),
         };
         if self.up.ended() {
             self.first_ended.get_or_insert(Side::Client);
         }
-        let down = match self.down.run(&mut self.target, &mut self.client) {
+        let down = match self.down.run(&mut self.target, &mut self.client, self.up.done()) {
             Ok(step) => step,
             Err(broken) => return self.broke(Side::Target, broken),
         };
@@ -139,7 +149,7 @@ impl Relay {
             Side::Client => (&mut self.up, &mut self.client, &mut self.target),
             Side::Target => (&mut self.down, &mut self.target, &mut self.client),
         };
-        match pump.run(from, to) {
+        match pump.run(from, to, false) {
             Ok(Step::Waits) => Turn::Waits,
             Ok(Step::Again) => Turn::Again,
             // Whether it ended well or not: what could be passed on was.

@@ -87,6 +87,14 @@ impl Names {
         }
         Ok(answer.addresses.iter().map(|&address| SocketAddr::new(address, port)).collect())
     }
+
+    /// The first address of `name` that fits, where one is known and needs not be asked for again.
+    pub(super) fn first_known(&self, name: &str, port: u16, fits: impl Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name)?.clone();
+        let answer = known.answer.borrow();
+        answer.due.filter(|due| *due > Instant::now())?;
+        answer.addresses.iter().map(|&address| SocketAddr::new(address, port)).find(fits)
+    }
 }
 
 /// Looks a name up, and tells all who wait.

@@ -10,7 +10,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use super::circle::circles;
 use super::mistake::{Mistake, Place};
 use super::names::{self, Lookup, NameError};
 use super::settings::{Listen, LogFile, LogFormat, Protocol, Rule, Settings, Target};
+use super::span::Span;
 
 /// Reads `text`, which came from `file`.
 ///
@@ -266,55 +266,6 @@ impl<'a> Reader<'a> {
 struct Options<'a> {
     source: Option<std::net::IpAddr>,
     timeout: Option<(Span<'a>, Duration)>,
-}
-
-/// A part of one line, and where it starts in the file (in octets).
-#[derive(Clone, Copy)]
-struct Span<'a> {
-    start: usize,
-    text: &'a str,
-}
-
-impl<'a> Span<'a> {
-    fn new(start: usize, text: &'a str) -> Self {
-        Self { start, text }
-    }
-
-    fn end(self) -> usize {
-        self.start + self.text.len()
-    }
-
-    fn range(self) -> Range<usize> {
-        self.start..self.end()
-    }
-
-    fn trim(self) -> Self {
-        let text = self.text.trim_start();
-        Self { start: self.end() - text.len(), text: text.trim_end() }
-    }
-
-    /// The last `length` octets.
-    fn last(self, length: usize) -> Self {
-        let skipped = self.text.len() - length;
-        Self { start: self.start + skipped, text: &self.text[skipped..] }
-    }
-
-    fn before_comment(self) -> Self {
-        Self { text: self.text.split('#').next().unwrap_or_default(), ..self }
-    }
-
-    /// Takes off the next word, which ends at a blank or (not as its first character) at one of `stops`. `None` when
-    /// nothing but a comment is left and `#` is a stop, or when nothing is left.
-    fn word(&mut self, stops: &[char]) -> Option<Self> {
-        let from = self.trim();
-        if from.text.is_empty() || stops.contains(&'#') && from.text.starts_with('#') {
-            return None;
-        }
-        let ends = |(at, c): (usize, char)| (c.is_whitespace() || at > 0 && stops.contains(&c)).then_some(at);
-        let length = from.text.char_indices().find_map(ends).unwrap_or(from.text.len());
-        *self = from.last(from.text.len() - length);
-        Some(Self { text: &from.text[..length], ..from })
-    }
 }
 
 #[cfg(test)]
