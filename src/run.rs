@@ -133,6 +133,7 @@ pub async fn serve(
     ));
     let reloads = tokio::spawn(reload_on_hangup(hangups, control.clone()));
     tokio::spawn(secondary::follow(control.clone(), notifications, api_stop.clone()));
+    tokio::spawn(control::watch::watch(control.clone(), api_stop.clone()));
     tokio::spawn(control::forwarders::watch(control.clone(), curve_file, api_stop.clone()));
     tracing::info!(dns = ?addresses.dns, api = %addresses.api, "serving");
     ready(&addresses, &control);

@@ -4,7 +4,8 @@
 //! - a zone file with mistakes takes nobody down: the old zone stays, `/readyz`, `status` and the log say so; at a start
 //!   the last good copy is served; a zone that was never read is SERVFAIL, alone;
 //! - an endpoint that is answered is not taken away without `--force`, by a start as by a reload;
-//! - `waypost check` tells all mistakes with their places, by exit code 2.
+//! - the file of one zone is read again by name, or when it changes and is watched: no generation, nothing else changes;
+//! - `waypost check` tells all mistakes with their places, by exit code 2: those of zones also where the configuration has some.
 
 mod support;
 
@@ -260,4 +261,49 @@ fn check_tells_all_mistakes_of_all_files() {
     let (code, _, err) = check(nothing.path(), &[]);
     assert!(code == Some(2) && err.contains("waypost.toml"), "{err}");
     assert_eq!(fail_in(nothing.path(), &[]).status.code(), Some(2));
+}
+
+#[test]
+fn one_zone_is_read_again_by_name_or_when_its_watched_file_changes() {
+    let watched =
+        two_endpoints(100, 0).replace("file = \"example.org.zone\"", "file = \"example.org.zone\"\nwatch = true");
+    for (config, by_name) in [(two_endpoints(100, 0), true), (watched, false)] {
+        let server = Server::start(&config);
+        server.configure("broken"); // nobody reads it
+        let zone = format!("{ZONE}new A 192.0.2.8\n").replace("2026010101", "2026010102");
+        fs::write(server.file("example.org.zone"), zone).unwrap();
+        if by_name {
+            let mut command = waypost();
+            command.args(["reload", "--zone", "example.org", "--api", &format!("http://{}", server.api)]);
+            let output =
+                command.args(["--token-file", "state/admin.token"]).current_dir(server.path()).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        server.wait_for("the zone", |server| server.status()["zones"][0]["serial"] == 2_026_010_102);
+        assert_eq!(addresses(&server.ask("new.example.org", T::A)), ["192.0.2.8"]);
+        assert_eq!(addresses(&server.ask(WWW, T::A)), [EC2]);
+        assert_eq!(server.generation(), 1);
+        let unknown = json!({"zone": "example.net"});
+        let refused = server.api("POST", "/api/v1/reload", unknown, &[]).refused(404);
+        assert!(refused.contains("no zone \"example.net\" is served here"), "{refused}");
+        let page = server.api("GET", "/metrics", Value::Null, &[]).text;
+        for line in ["waypost_reloads_total{result=\"done\"} 1", "waypost_reloads_total{result=\"refused\"} 1"] {
+            assert!(page.contains(line), "{page}");
+        }
+    }
+}
+
+#[test]
+fn check_tells_of_zones_although_the_configuration_has_mistakes() {
+    let folder = folder(&format!("{}colour = \"red\"\n", two_endpoints(100, 0)));
+    fs::write(folder.path().join("example.org.zone"), BROKEN_ZONE).unwrap();
+    let (code, _, told) = check(folder.path(), &[]);
+    assert_eq!(code, Some(2));
+    assert!(told.contains("\"colour\"") && told.contains("192.0.2.300"), "{told}");
+    fs::write(folder.path().join("waypost.toml"), two_endpoints(100, 0)).unwrap();
+    fs::remove_file(folder.path().join("example.org.zone")).unwrap();
+    let (code, _, told) = check(folder.path(), &[]);
+    assert_eq!(code, Some(2));
+    let place = "zone \"example.org\": example.org.zone can't be read";
+    assert!(told.contains(place) && told.contains("waypost.toml:13:8"), "the line that names the file: {told}");
 }

@@ -109,9 +109,12 @@ pub fn restore(object: Map<String, Value>) -> Result<RestoreRequest, Vec<Fault>>
 
 /// `POST /reload`.
 pub fn reload(object: Map<String, Value>) -> Result<ReloadWish, Vec<Fault>> {
-    let mut fields = Fields::of(object, &["reason", "force"]);
-    let request =
-        ReloadWish { reason: fields.take("reason", text), force: fields.take("force", flag).unwrap_or_default() };
+    let mut fields = Fields::of(object, &["reason", "force", "zone"]);
+    let request = ReloadWish {
+        reason: fields.take("reason", text),
+        force: fields.take("force", flag).unwrap_or_default(),
+        zone: fields.take("zone", name),
+    };
     fields.end(request)
 }
 

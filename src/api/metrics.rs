@@ -274,6 +274,12 @@ impl Page {
             "Counts the operator's changes: flips, overrides, cutovers, reloads.",
             [(vec![], status.generation as f64)],
         );
+        self.counter(
+            "waypost_reloads_total",
+            "Readings of configuration and zones, or of one zone, by result. A refused one changes nothing.",
+            [("done", status.reloads), ("refused", status.refused_reloads)]
+                .map(|(result, n)| (vec![("result", result.to_owned())], n as f64)),
+        );
         self.gauge(
             "waypost_start_timestamp_seconds",
             "When the server started, in seconds since 1970.",

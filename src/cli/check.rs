@@ -1,12 +1,13 @@
 //! `waypost check`: reads configuration and zones as a start would, and says all that is wrong with them.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::run;
+use crate::zone::master;
 
 /// Check configuration and zones, and tell all mistakes at once
 ///
@@ -38,7 +39,10 @@ pub(super) struct ConfigArg {
 pub fn run(args: &CheckArgs) -> ExitCode {
     let catalog = match run::read(&args.file.config) {
         Ok(catalog) => catalog,
-        Err(mistakes) => return refuse(&mistakes),
+        Err(mut mistakes) => {
+            mistakes.extend(of_zones(&args.file.config));
+            return refuse(&mistakes);
+        }
     };
     let mut found: Vec<Diagnostic> = catalog.zones.iter().flat_map(|z| z.problem.clone()).collect();
     found.extend(catalog.warnings.iter().cloned());
@@ -52,6 +56,14 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     let (zones, pools) = (catalog.zones.len(), catalog.settings.pools.len());
     println!("{}: good: zones {zones} (names {names}), pools {pools}", args.file.config.display());
     ExitCode::SUCCESS
+}
+
+/// What is wrong with the zones of a configuration that has mistakes itself.
+fn of_zones(config: &Path) -> Vec<Diagnostic> {
+    let zones = config::zones_of(config);
+    let read = zones.iter().filter_map(|zone| Some((zone.file.as_ref().filter(|file| file.exists())?, &zone.name)));
+    read.flat_map(|(file, name)| master::read(file, name).map_or_else(|mistakes| mistakes, |read| read.warnings))
+        .collect()
 }
 
 /// Shows mistakes of files and gives the exit code for them.

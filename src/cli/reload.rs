@@ -3,6 +3,7 @@
 use crate::cli::client::{ChangeArgs, Failure, ServerArgs};
 use crate::cli::render::{self, Paint};
 use crate::control::message::{ChangeAnswer, ReloadWish};
+use crate::dns::Name;
 
 /// Read configuration and zones again
 ///
@@ -14,6 +15,9 @@ pub struct Args {
     /// Take it although it lacks endpoints or pools that are being answered
     #[arg(long)]
     force: bool,
+    /// Read only the file of this zone; the configuration stays as it is
+    #[arg(long, value_name = "NAME")]
+    zone: Option<Name>,
     #[command(flatten)]
     change: ChangeArgs,
     #[command(flatten)]
@@ -22,7 +26,7 @@ pub struct Args {
 
 /// Reloads.
 pub fn run(args: &Args) -> Result<String, Failure> {
-    let request = ReloadWish { reason: args.change.reason.clone(), force: args.force };
+    let request = ReloadWish { reason: args.change.reason.clone(), force: args.force, zone: args.zone.clone() };
     let answer = args.server.client()?.change("POST", "/api/v1/reload", &request, &args.change)?;
     answer.told(|done: &ChangeAnswer| render::change(done, Paint::for_stdout()))
 }

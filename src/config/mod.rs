@@ -185,6 +185,14 @@ pub fn load(file: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     }
 }
 
+/// The zones of a file that has mistakes, as far as they can be read: theirs can be told beside its own.
+pub fn zones_of(file: &Path) -> Vec<zone::Settings> {
+    let Ok(text) = fs::read_to_string(file) else { return Vec::new() };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let (root, _) = DeTable::parse_recoverable(text);
+    settings(Table::document(&root), false, &mut Source::new(file, text)).0.zones.to_vec()
+}
+
 /// Checks the text of a file; `file` is only quoted.
 ///
 /// # Errors

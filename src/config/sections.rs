@@ -222,6 +222,7 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, s
         let name = table.require("name", src);
         let [primaries, allow_notify] = ["primary", "allow-notify"].map(|key| table.get(key));
         let file = if primaries.is_some() { table.get("file") } else { table.require("file", src) };
+        let watch = table.get("watch");
         let keys = ["serial", "allow-query", "allow-transfer", "notify", "allow-update", "update-policy", "dnssec"];
         let [serial, allow_query, allow_transfer, notify, allow_update, update_policy, dnssec] =
             keys.map(|key| table.get(key));
@@ -237,6 +238,11 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, s
         let allow_query = allow_query.map(|v| keys::addresses(&v, src));
         let allow_transfer = allow_transfer.map(|v| keys::access(&v, known, src)).unwrap_or_default();
         let notify = notify.map(|v| keys::targets(&v, known, src)).unwrap_or_default();
+        if let (Some(given), Some(_)) = (&watch, &primaries) {
+            let message = "a zone with a \"primary\" has no file to be watched";
+            src.error(given.span.clone(), message).help("its primary tells of changes");
+        }
+        let watch = watch.and_then(|v| v.flag(src)).unwrap_or_default();
         if let (Some(given), Some(_)) = (&dnssec, &primaries) {
             let message = "a zone with a \"primary\" has the signatures that it has there";
             src.error(given.span.clone(), message).help("sign it at the primary");
@@ -283,6 +289,7 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, s
         let settings = zone::Settings {
             name,
             file: (!is_secondary).then_some(file),
+            watch,
             primaries,
             allow_notify,
             serial,

@@ -11,7 +11,7 @@ use crate::config::amendments::{Amendment, Amendments};
 use crate::config::{self, Loaded};
 use crate::control::message::ZoneState;
 use crate::control::zones::{self, Fallback, Reading, Served, ServedZone};
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::dns::Name;
 use crate::query::Records;
 use crate::steering::client::{ByClient, Farms};
@@ -80,8 +80,37 @@ impl Catalog {
             let overlay = overlay_of(&zone.name, &apexes, settings);
             zones::read(zone, overlay, old, last_good, now, &mut warnings)
         };
-        let (zones, readings): (Vec<ServedZone>, _) = settings.zones.iter().map(read).unzip();
+        let (mut zones, readings): (Vec<ServedZone>, _) = settings.zones.iter().map(read).unzip();
+        for ((zone, settings), place) in zones.iter_mut().zip(settings.zones.iter()).zip(&loaded.zone_places) {
+            tell_of_absence(zone, settings, file, place);
+        }
         Self::assemble(Arc::new(loaded), amended, zones, readings, warnings)
+    }
+
+    /// The same with the file of one zone read again.
+    ///
+    /// # Errors
+    /// What is wrong with pools over what it holds now.
+    pub fn read_zone(&self, name: &Name, now: Timestamp) -> Result<Self, Vec<Diagnostic>> {
+        let amended = Amended::of(&self.file, &self.amendments, false)?;
+        let apexes: Vec<&Name> = self.zones.iter().map(|z| &z.name).collect();
+        let file = self.settings.zones.iter().find(|zone| zone.name == *name).and_then(|zone| zone.file.as_ref());
+        let others = self.warnings.iter().filter(|doubt| !self.doubts.contains(doubt) && Some(&doubt.file) != file);
+        let mut of_zones: Vec<Diagnostic> = others.cloned().collect();
+        let read = |((zone, settings), place): ((&ServedZone, &zone::Settings), &Place)| {
+            let base = zone.served.as_ref().map(|served| served.zone.clone());
+            if zone.name != *name {
+                return (zone.clone(), Reading { base, edit: None });
+            }
+            let overlay = overlay_of(name, &apexes, &amended.loaded.settings);
+            let old = zone.served.as_ref();
+            let (mut read, reading) = zones::read(settings, overlay, old, &Fallback::new(), now, &mut of_zones);
+            tell_of_absence(&mut read, settings, &self.file.file, place);
+            (read, reading)
+        };
+        let of_all = self.zones.iter().zip(self.settings.zones.iter()).zip(&self.file.zone_places);
+        let (zones, readings) = of_all.map(read).unzip();
+        Self::assemble(self.file.clone(), amended, zones, readings, of_zones)
     }
 
     /// The same configuration and zones with other amendments. Nothing is read; the writer takes it as it takes a reading.
@@ -174,6 +203,15 @@ impl Catalog {
     /// The pool as configured.
     pub fn pool(&self, name: &Name) -> Option<&Settings> {
         self.pool_index(name).map(|index| &self.settings.pools[index])
+    }
+}
+
+/// Where there is no file of a zone, it is the configuration that names a wrong one.
+fn tell_of_absence(zone: &mut ServedZone, settings: &zone::Settings, config: &Path, place: &Place) {
+    let Some(file) = settings.file.as_ref().filter(|file| !file.exists()) else { return };
+    for problem in zone.problem.iter_mut().filter(|problem| problem.place.is_none() && problem.file == *file) {
+        problem.message = format!("zone \"{}\": {} {}", zone.name, file.display(), problem.message);
+        (problem.file, problem.place) = (config.to_owned(), Some(place.clone()));
     }
 }
 

@@ -271,6 +271,9 @@ pub struct ReloadWish {
     /// Endpoints and pools that are being answered may be missing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
+    /// Only the file of this zone, under the configuration as it is; that makes no generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Name>,
 }
 
 /// Endpoints and pools shall be added, changed or removed.
@@ -404,6 +407,12 @@ pub struct Status {
     /// What is wrong with the clock.
     #[serde(default)]
     pub clock: ClockState,
+    /// Readings since the start, of configuration and zones or of one zone, that were taken.
+    #[serde(default)]
+    pub reloads: u64,
+    /// Those that were refused.
+    #[serde(default)]
+    pub refused_reloads: u64,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }

@@ -26,6 +26,7 @@ pub mod records;
 pub mod state;
 pub mod targets;
 mod updates;
+pub mod watch;
 pub mod which;
 mod writer;
 pub mod zones;

@@ -109,6 +109,10 @@ pub struct Writer {
     retired: Vec<Arc<Snapshot>>,
     /// The last reload, if it was refused: when and why.
     refused_reload: Option<(Timestamp, String)>,
+    /// Readings that were taken, since the start.
+    reloads: u64,
+    /// Those that were not.
+    refused_reloads: u64,
     /// Why the last commit failed, until one succeeds.
     store_problem: Option<String>,
     started_at: Timestamp,

@@ -43,6 +43,8 @@ pub struct Settings {
     pub name: Name,
     /// The master file; `None`: it is transferred from its primaries.
     pub file: Option<PathBuf>,
+    /// Whether it is read again when its file changes.
+    pub watch: bool,
     /// The servers that it is transferred from, in the order in which they are asked.
     pub primaries: Vec<notify::Target>,
     /// Who may tell of a new serial, beside the primaries' addresses.

@@ -262,6 +262,8 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         waiting: VecDeque::new(),
         retired: Vec::new(),
         refused_reload: None,
+        reloads: 0,
+        refused_reloads: 0,
         store_problem: None,
         started_at: now,
         listen,

@@ -41,6 +41,8 @@ pub(super) struct Wanted {
 enum What {
     /// The file.
     Reload(Reply<ChangeAnswer>),
+    /// What is served, and the file of one zone.
+    Zone(Name, Reply<ChangeAnswer>),
     /// What is served, and these wishes.
     Amend(Arc<[Wish]>, Reply<AmendAnswer>),
 }
@@ -56,13 +58,14 @@ impl Wanted {
     fn change(&self) -> String {
         match &self.what {
             What::Reload(_) => "reload".to_owned(),
+            What::Zone(zone, _) => format!("reload of zone {zone}"),
             What::Amend(wishes, _) => listed(wishes),
         }
     }
 
     fn action(&self) -> Action {
         match &self.what {
-            What::Reload(_) => Action::Reload,
+            What::Reload(_) | What::Zone(..) => Action::Reload,
             What::Amend(wishes, _) => Action::Amend { amended: wishes.iter().map(Amended::of).collect() },
         }
     }
@@ -71,7 +74,7 @@ impl Wanted {
     fn refusal(&self, removals: &[Removal]) -> ControlError {
         let told: Vec<String> = removals.iter().map(ToString::to_string).collect();
         match &self.what {
-            What::Reload(_) => ControlError::Unloadable(told),
+            What::Reload(_) | What::Zone(..) => ControlError::Unloadable(told),
             What::Amend(..) => ControlError::Conflict(told.join("; ")),
         }
     }
@@ -79,7 +82,7 @@ impl Wanted {
     fn answer(self, answer: Result<AmendAnswer, ControlError>) {
         // A client that has gone away does not need its answer.
         match self.what {
-            What::Reload(reply) => {
+            What::Reload(reply) | What::Zone(_, reply) => {
                 _ = reply.send(answer.map(|AmendAnswer { generation, at, warnings, .. }| ChangeAnswer {
                     generation,
                     at,
@@ -99,8 +102,12 @@ fn listed(wishes: &[Wish]) -> String {
 impl Writer {
     /// Has configuration and zones read, now or after what is under way; the writer goes on meanwhile.
     pub(super) fn reload(&mut self, origin: Origin, request: ReloadWish, reply: Reply<ChangeAnswer>) {
-        let ReloadWish { reason, force } = request;
-        self.want(Wanted { origin, reason, force, dry_run: false, what: What::Reload(reply) });
+        let ReloadWish { reason, force, zone } = request;
+        let what = match zone {
+            Some(zone) => What::Zone(zone, reply),
+            None => What::Reload(reply),
+        };
+        self.want(Wanted { origin, reason, force, dry_run: false, what });
     }
 
     /// Has the pools changed as `request` says, in the same way.
@@ -133,6 +140,7 @@ impl Writer {
                         ControlError::Unloadable(mistakes.iter().map(ToString::to_string).collect())
                     })
                 }
+                What::Zone(zone, _) => read_zone(&catalog, zone),
                 What::Amend(wishes, _) => amended(&catalog, wishes),
             };
             drop(catalog); // so that the writer may change it in place
@@ -144,7 +152,13 @@ impl Writer {
     pub(super) async fn made(&mut self, made: Made) {
         let Made { wanted, made } = made;
         self.making = false;
-        let answer = self.take_over(&wanted, made).await;
+        let answer = match &wanted.what {
+            What::Zone(zone, _) => self.take_zone(&wanted, zone, made).await,
+            What::Reload(_) | What::Amend(..) => self.take_over(&wanted, made).await,
+        };
+        if !matches!(wanted.what, What::Amend(..)) {
+            *(if answer.is_ok() { &mut self.reloads } else { &mut self.refused_reloads }) += 1;
+        }
         if matches!(wanted.what, What::Reload(_)) {
             self.refused_reload = answer.as_ref().err().map(|error| {
                 tracing::error!(
@@ -268,6 +282,46 @@ impl Writer {
         Ok(answer)
     }
 
+    /// Takes over what was read of one zone: no pool changes by that, and nobody's generation.
+    async fn take_zone(
+        &mut self,
+        wanted: &Wanted,
+        zone: &Name,
+        made: Result<Catalog, ControlError>,
+    ) -> Result<AmendAnswer, ControlError> {
+        let now = Timestamp::now();
+        let (origin, change) = (&wanted.origin, wanted.change());
+        if let Some(first) = self.repeated(origin, &change).await? {
+            return Ok(first);
+        }
+        check_condition(origin.condition, self.state.generation, false)?;
+        let mut catalog = made?;
+        let (mut writes, additions) = self.settle_zones(&mut catalog, origin, now);
+        expire(&mut catalog, &self.followed, now);
+        let known = warn_of(&self.catalog);
+        let answer = AmendAnswer {
+            generation: self.state.generation,
+            dry_run: false,
+            at: now,
+            pools: Vec::new(),
+            departed: Vec::new(),
+            warnings: warn_of(&catalog).into_iter().filter(|warning| !known.contains(warning)).collect(),
+        };
+        writes.extend(repeat(origin, &change, &answer, now));
+        self.commit(writes).await?;
+        self.added(additions);
+        let old = std::mem::replace(&mut self.catalog, Arc::new(catalog));
+        tell_zones(&self.catalog, Some(&old));
+        self.sign_zones(now).await;
+        self.carry(now).await;
+        self.publish();
+        self.tell_serials(&old);
+        let reason = wanted.reason.as_deref();
+        tracing::info!(author = origin.author, reason, %zone, "the zone's file was read again");
+        tokio::task::spawn_blocking(move || drop(old)); // a large zone takes a while
+        Ok(answer)
+    }
+
     /// Endpoints of pools with a flip that waits to be confirmed stay as they are, else it could not be taken back.
     fn refuse_under_a_flip(&self, next: &State) -> Result<(), ControlError> {
         for pending in &self.state.pending {
@@ -320,6 +374,20 @@ impl Writer {
         let changed = new.server != old.server || new.api != old.api || new.state != old.state;
         changed
             .then(|| "[server] and [api] listeners, workers and the state folder change only at a restart".to_owned())
+    }
+}
+
+/// The catalog with the file of one zone read again.
+fn read_zone(catalog: &Catalog, zone: &Name) -> Result<Catalog, ControlError> {
+    match catalog.settings.zones.iter().find(|settings| settings.name == *zone) {
+        None => Err(ControlError::NotFound(format!("no zone \"{zone}\" is served here"))),
+        Some(settings) if settings.file.is_none() => {
+            Err(ControlError::Conflict(format!("zone \"{zone}\" has no file: it is transferred from its primary")))
+        }
+        Some(_) => {
+            let read = catalog.read_zone(zone, Timestamp::now());
+            read.map_err(|mistakes| ControlError::Unloadable(mistakes.iter().map(ToString::to_string).collect()))
+        }
     }
 }
 

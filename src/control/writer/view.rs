@@ -97,6 +97,8 @@ impl Writer {
             store_problem: self.store_problem.clone(),
             prober_dead_since: self.prober_dead,
             clock: self.clock.state(),
+            reloads: self.reloads,
+            refused_reloads: self.refused_reloads,
             warnings,
         }
     }

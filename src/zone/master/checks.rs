@@ -10,6 +10,9 @@ use crate::zone::gathered::{Gathered, OwnerRef, SetRef, Spot};
 const BESIDE_CNAME: [Rtype; 4] = [Rtype(24), Rtype(25), Rtype::RRSIG, Rtype::NSEC];
 /// Types that are answered at a zone cut, or are its glue.
 const AT_A_CUT: [Rtype; 6] = [Rtype::NS, Rtype::DS, Rtype::NSEC, Rtype::RRSIG, Rtype::A, Rtype::AAAA];
+/// With these a name hardly ends within a zone, but for those that lack their final dot.
+const ELSEWHERE: [&str; 9] = ["com", "net", "org", "edu", "gov", "info", "biz", "io", "arpa"];
+const DOT: &str = "a name that is not relative to the origin wants a dot at its end";
 const GLUE: [Rtype; 2] = [Rtype::A, Rtype::AAAA];
 
 /// Checks all `records` of the zone `apex`, in the order of the file.
@@ -44,6 +47,11 @@ pub(super) fn check(records: &Gathered, apex: &Name, report: &mut Report) {
         for rtype in [Rtype::NS, Rtype::MX] {
             if let Some(set) = node.set(rtype).filter(|_| cut.is_none_or(|c| c.is(node) && rtype == Rtype::NS)) {
                 zone.targets(node, set, report);
+            }
+        }
+        for rtype in [Rtype::CNAME, Rtype::SRV] {
+            if let Some(set) = node.set(rtype).filter(|_| cut.is_none()) {
+                zone.dots(node, set, report);
             }
         }
     }
@@ -145,6 +153,33 @@ impl<'z> Zone<'z> {
         }
     }
 
+    /// Targets in this zone of which nothing is here, and whose names say that they are meant to be elsewhere.
+    fn dots(&self, node: OwnerRef<'_>, set: SetRef<'_>, report: &mut Report) {
+        let rtype = set.rtype();
+        let target_of = |wire| if rtype == Rtype::CNAME { Some(wire) } else { rdata::target(rtype, wire) };
+        for target in set.rdatas().filter_map(target_of) {
+            let inside = || self.upwards(target).take_while(|n| n.len() > self.apex.wire().len());
+            let is_here = |name: &[u8]| self.records.get(name).is_some();
+            if !name::is_at_or_below(target, self.apex.wire()) || inside().any(is_here) || self.has_wildcard(target) {
+                continue;
+            }
+            let ends_elsewhere = inside().count() > 1
+                && inside()
+                    .last()
+                    .and_then(|name| name::labels(name).next())
+                    .is_some_and(|label| ELSEWHERE.iter().any(|known| label.eq_ignore_ascii_case(known.as_bytes())));
+            if ends_elsewhere || self.dot_forgotten(target).is_some() {
+                let shown = Name::from_wire(target).map_or_else(|e| e.to_string(), |n| n.to_string());
+                let message = format!("{} {rtype}: nothing is at {shown}, nor above it in this zone", node.shown());
+                report.warn_at(set.first(), message, Some(DOT.to_owned()));
+            }
+        }
+    }
+
+    fn has_wildcard(&self, name: &[u8]) -> bool {
+        self.upwards(name).skip(1).any(|above| self.records.get(&[b"\x01*", above].concat()).is_some())
+    }
+
     fn has_wildcard_address(&self, name: &[u8]) -> bool {
         self.upwards(name)
             .skip(1)
@@ -157,6 +192,6 @@ impl<'z> Zone<'z> {
         let prefix = name.get(..name.len().checked_sub(apex.len())?)?;
         let once = &apex[..apex.len() - 1];
         let doubled = !once.is_empty() && prefix.to_ascii_lowercase().ends_with(&once.to_ascii_lowercase());
-        doubled.then(|| "a name that is not relative to the origin wants a dot at its end".to_owned())
+        doubled.then(|| DOT.to_owned())
     }
 }

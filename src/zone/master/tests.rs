@@ -91,6 +91,31 @@ fn directives() {
 }
 
 #[test]
+fn names_without_their_final_dot_are_told() {
+    let warnings = |text: &str| {
+        let zone = format!("$TTL 1h\n@ SOA ns host 1 7200 900 1209600 300\n@ NS ns\nns A 192.0.2.1\n{text}\n");
+        let read = read(&zone).unwrap();
+        read.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let help = "(a name that is not relative to the origin wants a dot at its end)";
+    for (record, target) in [
+        ("www CNAME edge.example.net", "edge.example.net.example.org"),
+        ("www CNAME ns.example.org", "ns.example.org.example.org"),
+        ("_x._tcp SRV 0 0 443 host.example.com", "host.example.com.example.org"),
+    ] {
+        let told = warnings(record);
+        assert!(told.contains(&format!("nothing is at {target}")) && told.ends_with(help), "{record}: {told}");
+    }
+    let mail = warnings("@ MX 5 mail.example.org");
+    assert!(mail.contains("mail.example.org.example.org has no address") && mail.ends_with(help), "{mail}");
+    for record in
+        ["www CNAME edge.example.net.", "www CNAME app.eu", "www CNAME a.net\nnet A 192.0.2.1", "www CNAME ns"]
+    {
+        assert_eq!(warnings(record), "", "{record}");
+    }
+}
+
+#[test]
 fn generated_records() {
     assert_eq!(
         records("$GENERATE 1-3/2 h-${0,3} 60 IN A 10.0.0.$\n"),
