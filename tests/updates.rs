@@ -2,7 +2,7 @@
 //! - nsupdate and knsupdate add, replace and delete, over UDP and TCP, with prerequisites, signed or from an allowed address;
 //! - the answer comes when the change is served, with the serial raised, and `kill -9` takes nothing of it back;
 //! - a key changes what its policy says and nothing else; who may nothing is refused, who signs badly is told NOTAUTH;
-//! - a type that a pool answers is refused, and the log says so;
+//! - a type that a pool answers is refused, and the log says so; but a key with the right to it says the addresses of an endpoint;
 //! - certbot and lego get certificates from pebble by DNS-01.
 
 mod support;
@@ -19,9 +19,11 @@ use support::{HEAD, Server, folder, pool};
 const SECRET: &str = "c2l4dGVlbiBvY3RldHMgYXQgbGVhc3QgZm9yIGEga2V5";
 
 fn config() -> String {
-    let keys = ["admin", "acme"].map(|name| format!("[[tsig]]\nname = \"{name}\"\nsecret = \"{SECRET}\"\n")).concat();
+    let keys =
+        ["admin", "acme", "web"].map(|name| format!("[[tsig]]\nname = \"{name}\"\nsecret = \"{SECRET}\"\n")).concat();
     let zone = "file = \"example.org.zone\"\nallow-update = [\"key:admin\", \"127.0.0.9\"]\n\
-                update-policy = [{ key = \"acme\", names = [\"_acme-challenge.*\"], types = [\"TXT\"] }]";
+                update-policy = [{ key = \"acme\", names = [\"_acme-challenge.*\"], types = [\"TXT\"] },\n\
+                { key = \"web\", pool = \"www.example.org\", site = \"ec2\" }]";
     let head = HEAD.replace("file = \"example.org.zone\"", zone);
     format!("{head}{keys}{}", pool("www.example.org", 100, 0, ""))
 }
@@ -247,4 +249,41 @@ fn certbot_and_lego_get_certificates() {
     for name in ["_acme-challenge.example.org", "_acme-challenge.www.example.org"] {
         assert_eq!(dig(at, name, "TXT"), "");
     }
+}
+
+#[test]
+fn a_key_with_the_right_says_the_addresses_of_an_endpoint() {
+    let mut server = Server::start(&config());
+    let update = |server: &Server, name: &str, lines: &str| run("nsupdate", server.dns[0], Some(&key(name)), "", lines);
+    let addresses = |server: &Server| {
+        let mut found: Vec<String> = dig(server.dns[0], "www.example.org", "A").lines().map(str::to_owned).collect();
+        found.sort();
+        found
+    };
+    let (done, said) = update(&server, "web", "add www.example.org. 60 A 192.0.2.21");
+    assert!(done, "{said}\n{}", server.log());
+    assert_eq!(addresses(&server), ["192.0.2.11", "192.0.2.21"]);
+    let (done, said) =
+        update(&server, "web", "del www.example.org. A 192.0.2.11\nadd www.example.org. 60 AAAA 2001:db8::1");
+    assert!(done, "{said}");
+    assert_eq!(addresses(&server), ["192.0.2.21"]);
+    assert_eq!(dig(server.dns[0], "www.example.org", "AAAA"), "2001:db8::1\n");
+    assert_eq!(server.newest()["author"], "key:web");
+    server.kill9();
+    server.start_again();
+    assert_eq!(addresses(&server), ["192.0.2.21"]);
+    for (name, lines) in [
+        ("web", "del www.example.org."), // the endpoint would have none
+        ("web", "add www.example.org. 60 A 192.0.2.22\nadd other.example.org. 60 A 192.0.2.22"),
+        ("web", "add other.example.org. 60 A 192.0.2.22"),
+        ("web", "add www.example.org. 60 TXT no"),
+        ("admin", "add www.example.org. 60 A 192.0.2.22"),
+    ] {
+        let (done, said) = update(&server, name, lines);
+        assert!(!done && said.contains("REFUSED"), "{name}: {lines}: {said}");
+    }
+    assert!(server.log().contains("a pool answers for this name and type"), "{}", server.log());
+    let (done, said) = update(&server, "web", "prereq nxdomain www.example.org.\nadd www.example.org. 60 A 192.0.2.22");
+    assert!(!done && said.contains("YXDOMAIN"), "{said}");
+    assert_eq!(addresses(&server), ["192.0.2.21"]);
 }

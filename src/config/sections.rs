@@ -275,7 +275,8 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, s
         });
         let file = file.and_then(|v| Some((values::path(&v, "a file", src)?, v.span)));
         let allow_update = allow_update.map(|v| updates::allow_update(&v, known, src)).unwrap_or_default();
-        let update_policy = update_policy.map(|v| updates::update_policy(&v, known, src)).unwrap_or_default();
+        let (update_policy, pool_policy) =
+            update_policy.map(|v| updates::update_policy(&v, known, src)).unwrap_or_default();
         let Some((name, at)) = name else {
             zones.complete = false;
             continue;
@@ -298,6 +299,7 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, s
             notify,
             allow_update,
             update_policy,
+            pool_policy,
             dnssec,
         };
         zones.served.push((settings, at));

@@ -7,7 +7,7 @@ use super::values;
 use crate::dns::Rtype;
 use crate::zone::AccessList;
 use crate::zone::access::Who;
-use crate::zone::policy::{Grant, Names};
+use crate::zone::policy::{Grant, Names, PoolGrant};
 
 /// `allow-update`: who may change all of the zone.
 pub(super) fn allow_update(value: &Value, keys: &Keys, src: &mut Source) -> AccessList {
@@ -28,17 +28,19 @@ pub(super) fn allow_update(value: &Value, keys: &Keys, src: &mut Source) -> Acce
 }
 
 /// `update-policy`: what single keys may change.
-pub(super) fn update_policy(value: &Value, keys: &Keys, src: &mut Source) -> Vec<Grant> {
+pub(super) fn update_policy(value: &Value, keys: &Keys, src: &mut Source) -> (Vec<Grant>, Vec<PoolGrant>) {
     const WHAT: &str =
         "an array of rights, such as [{ key = \"acme\", names = [\"_acme-challenge.*\"], types = [\"TXT\"] }]";
     const NAMES: &str = "an array of names, such as [\"www.example.org\", \"_acme-challenge.*\", \"subdomain:dyn.example.org\"], or of \
                          \"self\", \"selfsub\" and \"zonesub\"";
     const TYPES: &str = "an array of record types, such as [\"A\", \"TXT\"]";
-    let mut grants = Vec::new();
+    let (mut grants, mut of_pools) = (Vec::new(), Vec::new());
     for element in value.list(WHAT, src) {
         let Some(mut table) = element.table("the right", src) else { continue };
-        let (key, names) = (table.require("key", src), table.require("names", src));
-        let types = table.get("types");
+        let (key, pool) = (table.require("key", src), table.get("pool"));
+        let names = if pool.is_some() { None } else { table.require("names", src) };
+        let site = if pool.is_some() { table.require("site", src) } else { None };
+        let types = if pool.is_some() { None } else { table.get("types") };
         table.finish(src);
         let key = key.and_then(|v| {
             let name = values::name(&v, src)?;
@@ -56,11 +58,16 @@ pub(super) fn update_policy(value: &Value, keys: &Keys, src: &mut Source) -> Vec
             let read = |text: &str| Rtype::parse(text).filter(|t| t.is_data());
             v.list(TYPES, src).iter().filter_map(|e| e.parsed("a record type, such as \"TXT\"", src, read)).collect()
         });
-        if let Some(key) = key {
-            grants.push(Grant { key, names, types });
+        let pool = pool.map(|v| (values::name(&v, src), site.and_then(|v| v.text("the name of a site", src))));
+        match (key, pool) {
+            (Some(key), None) => grants.push(Grant { key, names, types }),
+            (Some(key), Some((Some(pool), Some(site)))) => {
+                of_pools.push(PoolGrant { key, pool, site: site.to_owned() });
+            }
+            _ => {}
         }
     }
-    grants
+    (grants, of_pools)
 }
 
 #[cfg(test)]
@@ -95,6 +102,11 @@ mod tests {
             ("allow-update = [\"key:other\"]\n", "there is no [[tsig]] with the name \"other\""),
             ("update-policy = [{ key = \"akme\", names = [\"self\"] }]\n", "did you mean \"acme\"?"),
             ("update-policy = [{ key = \"acme\" }]\n", "the right has no \"names\""),
+            ("update-policy = [{ key = \"acme\", pool = \"www.example.org\" }]\n", "the right has no \"site\""),
+            (
+                "update-policy = [{ key = \"acme\", pool = \"www.example.org\", site = \"a\", types = [\"A\"] }]\n",
+                "unknown key \"types\" in the right",
+            ),
             ("update-policy = [{ key = \"acme\", names = [\"a..b\"] }]\n", "must be a name, or labels"),
             ("update-policy = [{ key = \"acme\", names = [\"self\"], types = [\"ANY\"] }]\n", "must be a record type"),
             (

@@ -2,14 +2,17 @@
 
 use std::collections::HashSet;
 
+use crate::config::amendments::Wish;
+use crate::control::error::ControlError;
 use crate::control::handle::Handle;
+use crate::control::message::{AmendRequest, Condition, Origin};
 use crate::control::zones::{ZoneChange, ZoneError};
 use crate::dns::wire::Rcode;
 use crate::dns::{Name, Rtype};
 use crate::query::Snapshot;
 use crate::server::{Requestor, Updates};
-use crate::zone;
 use crate::zone::update::{Update, is_made};
+use crate::zone::{self, Zone};
 
 #[async_trait::async_trait]
 impl Updates for Handle {
@@ -19,6 +22,19 @@ impl Updates for Handle {
         let Some(settings) = snapshot.zone_settings.get(index) else { return Rcode::NotAuth };
         let apex = settings.name.clone();
         let (client, key) = (by.client, by.key.clone());
+        if let Some((pool, site)) = pool_right(settings, &update, key.as_ref()) {
+            let (pool, site) = (pool.clone(), site.to_owned());
+            let Some(zone) = snapshot.zones.entries()[index].zone.clone() else { return Rcode::ServFail };
+            let rcode = self.update_pool(&update, &zone, &pool, &site, &by).await;
+            let key = key.map(tracing::field::display);
+            if rcode == Rcode::NoError {
+                tracing::info!(%pool, site, %client, key, "an update of the pool's addresses is made");
+            } else {
+                let rcode = rcode.name();
+                tracing::warn!(%pool, site, %client, key, rcode, "an update of the pool's addresses is not made");
+            }
+            return rcode;
+        }
         let signed_here = settings.dnssec.is_some();
         let rights = Rights::of(settings, &snapshot, &update, &by);
         let Some(rights) = rights else {
@@ -57,6 +73,71 @@ impl Updates for Handle {
             }
         }
     }
+}
+
+/// The pool and site whose addresses `update` is about alone, where `key` may say those.
+fn pool_right<'z>(settings: &'z zone::Settings, update: &Update, key: Option<&Name>) -> Option<(&'z Name, &'z str)> {
+    let of_key = || settings.pool_policy.iter().filter(|grant| Some(&grant.key) == key);
+    let pool = update.pool(of_key().map(|grant| &grant.pool))?;
+    of_key().find(|grant| grant.pool == *pool).map(|grant| (&grant.pool, grant.site.as_str()))
+}
+
+/// How often a change of a pool is worked out anew because another one came in between.
+const TRIES: usize = 8;
+
+impl Handle {
+    /// Makes the addresses of the endpoint of `pool` at `site` what `update` says.
+    async fn update_pool(&self, update: &Update, zone: &Zone, pool: &Name, site: &str, by: &Requestor) -> Rcode {
+        let author = by.key.as_ref().map_or_else(|| by.client.ip().to_string(), |key| format!("key:{key}"));
+        for _ in 0..TRIES {
+            let generation = self.published().generation;
+            let Ok(definition) = self.definition(pool.clone()).await else { return Rcode::Refused };
+            let Some(mut endpoint) = endpoint_at(&definition, site) else { return Rcode::Refused };
+            let known = endpoint.get("address").and_then(toml::Value::as_array).cloned().unwrap_or_default();
+            let known = known.iter().filter_map(|address| address.as_str()?.parse().ok()).collect();
+            let addresses = match update.addresses(zone, known) {
+                Ok(addresses) => addresses,
+                Err(rcode) => return rcode,
+            };
+            if addresses.is_empty() {
+                tracing::warn!(%pool, site, author, "an update is refused: it leaves the endpoint without an address");
+                return Rcode::Refused;
+            }
+            let addresses = addresses.iter().map(|address| address.to_string().into()).collect();
+            endpoint.insert("address".to_owned(), toml::Value::Array(addresses));
+            let request = AmendRequest {
+                wishes: vec![Wish::SetEndpoint(pool.clone(), site.to_owned(), endpoint)],
+                reason: Some(format!("update from {}", by.client)),
+                ..AmendRequest::default()
+            };
+            let condition = Condition::Generation(generation);
+            let origin = Origin { author: author.clone(), condition, ..Origin::default() };
+            match self.amend(origin, request).await {
+                Ok(_) => return Rcode::NoError,
+                Err(ControlError::Stale { .. }) => {}
+                Err(error @ (ControlError::Store(_) | ControlError::Stopping)) => {
+                    tracing::error!(%pool, site, author, %error, "an update could not be made");
+                    return Rcode::ServFail;
+                }
+                Err(error) => {
+                    tracing::warn!(%pool, site, author, %error, "an update is refused");
+                    return Rcode::Refused;
+                }
+            }
+        }
+        Rcode::ServFail
+    }
+}
+
+/// The endpoint at `site` in the words of the configuration, without what an amendment of it does not say.
+fn endpoint_at(pool: &serde_json::Value, site: &str) -> Option<toml::Table> {
+    let endpoints = pool.get("endpoint")?.as_array()?;
+    let endpoint = endpoints.iter().find(|endpoint| endpoint["site"] == *site)?;
+    let mut table = toml::Table::try_from(endpoint).ok()?;
+    for key in ["site", "weight", "role"] {
+        table.remove(key);
+    }
+    Some(table)
 }
 
 /// What the sender of an update may change.

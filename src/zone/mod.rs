@@ -61,6 +61,8 @@ pub struct Settings {
     pub allow_update: AccessList,
     /// What single keys may change.
     pub update_policy: Vec<policy::Grant>,
+    /// Whose addresses in pools single keys may change.
+    pub pool_policy: Vec<policy::PoolGrant>,
     /// How it is signed; `None`: it is served as its file is.
     pub dnssec: Option<Arc<signing::policy::Policy>>,
 }

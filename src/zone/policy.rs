@@ -17,6 +17,17 @@ pub struct Grant {
     pub types: Option<Vec<Rtype>>,
 }
 
+/// The right of a key to say the addresses of one endpoint of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolGrant {
+    /// Whose right it is.
+    pub key: Name,
+    /// The pool's owner name.
+    pub pool: Name,
+    /// Where the endpoint is.
+    pub site: String,
+}
+
 /// Names that a right holds for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Names {

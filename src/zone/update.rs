@@ -2,13 +2,14 @@
 //! RCODE comes out. Who may do what to which records is asked of the caller, record by record.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use crate::dns::wire::records::{RawRecord, Records};
 use crate::dns::wire::{CLASS_ANY, CLASS_IN, Rcode};
 use crate::dns::{Name, Rtype, Ttl, rdata};
 use crate::zone::diff::soa_serial;
 use crate::zone::serial::is_newer;
-use crate::zone::{Edit, Record, Rrset};
+use crate::zone::{Edit, Record, Rrset, Zone};
 
 /// CLASS NONE (RFC 2136, 2.4).
 const CLASS_NONE: u16 = 254;
@@ -42,6 +43,38 @@ impl Update {
     /// What it would change: owner name and type, where the type may be ANY.
     pub fn targets(&self) -> impl Iterator<Item = (&Name, Rtype)> {
         self.updates.iter().map(|record| (&record.owner, record.rtype))
+    }
+
+    /// The pool that all of it is about, if it is about the addresses of one of `pools` alone.
+    pub fn pool<'p>(&self, mut pools: impl Iterator<Item = &'p Name>) -> Option<&'p Name> {
+        let (first, _) = self.targets().next()?;
+        let pool = pools.find(|pool| *pool == first)?;
+        let is_of_it = |(owner, rtype)| owner == pool && matches!(rtype, Rtype::A | Rtype::AAAA | Rtype::ANY);
+        self.targets().all(is_of_it).then_some(pool)
+    }
+
+    /// What it makes of `addresses`, those of one endpoint, given what `zone` says of its prerequisites.
+    ///
+    /// # Errors
+    /// The RCODE to answer.
+    pub fn addresses(&self, zone: &Zone, mut addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, Rcode> {
+        self.check_prerequisites(&Edit::new(zone))?;
+        self.prescan()?;
+        for RawRecord { rtype, class, rdata, .. } in &self.updates {
+            let address = <[u8; 4]>::try_from(&**rdata).map(IpAddr::from);
+            let address = address.or_else(|_| <[u8; 16]>::try_from(&**rdata).map(IpAddr::from)).ok();
+            match (*class, address) {
+                (CLASS_IN, Some(new)) if !addresses.contains(&new) => addresses.push(new),
+                (CLASS_IN, _) => {}
+                (CLASS_ANY, _) => addresses.retain(|there| match *rtype {
+                    Rtype::A => there.is_ipv6(),
+                    Rtype::AAAA => there.is_ipv4(),
+                    _ => false,
+                }),
+                (_, old) => addresses.retain(|there| Some(*there) != old),
+            }
+        }
+        Ok(addresses)
     }
 
     /// Changes the zone of `edit`, which is the one it names: all of it, or nothing where an RCODE comes back. `may` says whether
@@ -220,8 +253,8 @@ mod tests {
     use crate::dns::rdata::Token;
     use crate::time::Timestamp;
     use crate::zone::compiled::{Overlay, compile};
+    use crate::zone::master;
     use crate::zone::serial::Policy;
-    use crate::zone::{Zone, master};
 
     const ZONE: &str = "@ 60 SOA ns mail 7 1 1 1 60\n@ 60 NS ns\n@ 60 NS ns2\nns 60 A 192.0.2.53\nns2 60 A 192.0.2.54\n\
                         a 60 A 192.0.2.1\na 60 A 192.0.2.2\na 60 TXT one\nc 60 CNAME a\nx.ent 60 A 192.0.2.3\nm 60 MX 5 Mail\n";
