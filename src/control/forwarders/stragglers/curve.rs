@@ -88,7 +88,7 @@ mod tests {
         write(&file, &curves).unwrap();
         assert_eq!(read(&file, last), curves);
         let hours = read(&file, last.after(20 * 3600));
-        assert_eq!(hours["www.example.org"].len(), 240 - 1, "the rest is of another day");
+        assert_eq!(hours["www.example.org"].len(), 240, "the rest is of another day");
         assert_eq!(read(&file, Timestamp(1)), Curves::new(), "a clock that was set back");
         fs::write(&file, "{\"www").unwrap();
         assert_eq!(read(&file, last), Curves::new(), "a damaged one begins anew");
