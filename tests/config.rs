@@ -484,7 +484,7 @@ fn each_mistake_in_a_pool_is_told_with_its_place() {
         ),
         (
             "ttl = { norma = 1 }",
-            "5:9: error: unknown key \"norma\" in ttl (did you mean \"normal\"? known here: normal, low, spread, mode)",
+            "5:9: error: unknown key \"norma\" in ttl (did you mean \"normal\"? known here: normal, low, spread, mode, max-wait, by-health)",
         ),
         ("probe = \"web\"", "5:9: error: there is no [probe.web] (none is known here)"),
         (

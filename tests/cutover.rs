@@ -3,6 +3,7 @@
 //! - `step` lowers it once, one `normal` ahead;
 //! - setting one says when caches will be clear, warns when that is too late, refuses what has passed;
 //! - it is cleared by `null` and by DELETE, and done with by the flip that it was planned for, not by one ahead of it;
+//! - while it stands the TTL is at most `max-wait`; and by `by-health` at most the time in which probes could change the answer;
 //! - it is kept through `kill -9`;
 //! - after a flip the TTL is low until confirmed, then doubles with each TTL served.
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use hickory_proto::rr::RecordType as T;
 use serde_json::{Value, json};
 use support::dns::ttl;
+use support::origin::Origin;
 use support::{HEAD, Reply, Server, from_now, instant, now, pool};
 
 const WWW: &str = "www.example.org";
@@ -210,4 +212,38 @@ fn unconfirmed_it_stays_low_and_grows_from_the_confirmation_on() {
     let seen = growth(&server, 4);
     assert_eq!(seen.iter().map(|(ttl, _)| *ttl).collect::<Vec<_>>(), [1, 2, 4]);
     assert!((3..=5).contains(&(seen[2].1 - confirmed)), "{seen:?} since {confirmed}");
+}
+
+#[test]
+fn while_it_stands_nobody_waits_longer_than_agreed() {
+    let server = server("normal = 1000, low = 1, spread = 0, max-wait = 300");
+    assert_eq!(served(&server, 1).0, 1000);
+    set(&server, json!(from_now(5000))).done();
+    assert_eq!((served(&server, 1).0, server.pool(WWW)["ttl"]["served"].as_u64()), (300, Some(300)));
+    let told = server.get(&format!("/api/v1/explain?name={WWW}&client=127.0.0.1"))["steps"].to_string();
+    assert!(told.contains("nobody shall wait longer while the cutover"), "{told}");
+    set(&server, Value::Null).done();
+    assert_eq!(served(&server, 1).0, 1000);
+}
+
+#[test]
+fn the_ttl_is_no_longer_than_health_may_last() {
+    let (port, origins) = Origin::at(&["127.0.0.51", "127.0.0.52"]);
+    let probe = format!("[probe.web]\ntype = \"http\"\nport = {port}\ninterval = \"10s\"\nfall = 3\nrise = 5\n");
+    let config = format!(
+        "{HEAD}{probe}{}",
+        pool(WWW, 1, 1, "ttl = { normal = 1000, low = 5, by-health = true }\nprobe = \"web\"")
+    )
+    .replace(support::EC2, "127.0.0.51")
+    .replace(support::DC1, "127.0.0.52");
+    let server = Server::start(&config);
+    assert_eq!(served(&server, 1).0, 27, "three checks, a tenth early each");
+    assert_eq!(server.pool(WWW)["ttl"]["served"], 27);
+    let told = server.get(&format!("/api/v1/explain?name={WWW}&client=127.0.0.1"))["steps"].to_string();
+    assert!(told.contains("in that time health could change what is answered"), "{told}");
+    origins[0].fail();
+    // One bad check is on record: two more are wanted.
+    server.wait_for("a bad check", |s| s.pool(WWW)["ttl"]["served"] == 18);
+    server.force(WWW, "ec2", "up").done();
+    server.wait_for("the other's to count", |s| s.pool(WWW)["ttl"]["served"].as_u64() <= Some(27));
 }

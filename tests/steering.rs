@@ -381,6 +381,22 @@ fn an_explanation_is_what_is_answered() {
         20,
         "explaining counts nothing"
     );
+    let steps = |server: &Server| {
+        let told = server.get("/api/v1/explain?name=www.example.org&client=127.0.0.1");
+        told["steps"].as_array().unwrap().iter().map(|step| step.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    server.api("PUT", "/api/v1/sites/ec2", json!({"state": "drained"}), &[]).done();
+    let told = steps(&server);
+    let place =
+        |part: &str| told.iter().position(|step| step.contains(part)).unwrap_or_else(|| panic!("{part}: {told:?}"));
+    let order = [
+        place("belongs to the client key"),
+        place("the pool www.example.org, sticky, is asked"),
+        place("the site ec2 is drained: it is not answered"),
+        place("TTL "),
+    ];
+    assert!(order.is_sorted(), "{told:?}");
+    assert_eq!(addresses(&server.ask(WWW, T::A)), [DC1]);
     let wrong = server.api("GET", "/api/v1/explain?name=www.example.org&client=nobody", Value::Null, &[]);
     wrong.refused(400);
 }

@@ -16,6 +16,7 @@ mod explain;
 mod flip;
 mod forecast;
 mod forwarder;
+mod health;
 mod log;
 mod r#override;
 mod pool;
@@ -79,6 +80,7 @@ enum Command {
     Revert(revert::Args),
     Restore(restore::Args),
     Override(r#override::Args),
+    Health(health::Args),
     Site(site::Args),
     Endpoint(endpoint::Args),
     Pool(pool::Args),
@@ -116,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Revert(args) => revert::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Override(args) => r#override::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Site(args) => site::run(&args),
         Command::Endpoint(args) => endpoint::run(&args),
         Command::Pool(args) => pool::run(&args),
@@ -195,6 +198,7 @@ mod tests {
             "waypost pool show shop.example.org",
             "waypost pool remove shop.example.org --force",
             "waypost webhook test pager --config w.toml",
+            "waypost health push www.example.org ec2 up --for 90s --reason load",
             "waypost dnssec status example.org",
             "waypost dnssec ds example.org",
             "waypost dnssec roll example.org --role zsk",

@@ -163,12 +163,12 @@ fn probe_name(value: &Value, around: &Surroundings, src: &mut Source) -> Option<
     Some(name.to_owned())
 }
 
-/// `ttl = { normal, low, spread, mode }`. Each default gives way to what is written: `low` is at most `normal`, the
+/// `ttl = { normal, low, spread, mode, max-wait, by-health }`. Each default gives way to what is written: `low` is at most `normal`, the
 /// spread at most half of it.
 fn ttl_policy(value: Option<Value>, src: &mut Source) -> TtlPolicy {
     let table = value.and_then(|v| v.table("ttl", src));
-    let [normal, low, spread, mode] = table.map_or([const { None }; 4], |mut table| {
-        let written = ["normal", "low", "spread", "mode"].map(|key| table.get(key));
+    let [normal, low, spread, mode, max_wait, by_health] = table.map_or([const { None }; 6], |mut table| {
+        let written = ["normal", "low", "spread", "mode", "max-wait", "by-health"].map(|key| table.get(key));
         table.finish(src);
         written
     });
@@ -182,6 +182,8 @@ fn ttl_policy(value: Option<Value>, src: &mut Source) -> TtlPolicy {
         mode: mode
             .and_then(|v| v.one_of(&[("countdown", Approach::Countdown), ("step", Approach::Step)], src))
             .unwrap_or_default(),
+        max_wait: None,
+        by_health: by_health.and_then(|v| v.flag(src)).unwrap_or(false),
     };
     if let Some(v) = low
         && let Some(ttl) = values::ttl(&v, src)
@@ -191,6 +193,16 @@ fn ttl_policy(value: Option<Value>, src: &mut Source) -> TtlPolicy {
             src.error(v.span, message);
         }
         policy.low = ttl;
+    }
+    if let Some(v) = max_wait
+        && let Some(ttl) = values::ttl(&v, src)
+    {
+        if ttl < policy.low || ttl > known {
+            let bounds = format!("between \"low\", {} s, and \"normal\", {known} s", policy.low);
+            let message = format!("\"max-wait\" is {}, which is not {bounds}", v.written(src));
+            src.error(v.span, message);
+        }
+        policy.max_wait = Some(ttl);
     }
     if let Some(v) = spread {
         match values::seconds(&v) {
@@ -350,6 +362,10 @@ fn check_together(read: &Read, around: &Surroundings, src: &mut Source) {
     }
     if let Some((_, at)) = read.min_healthy.as_ref().filter(|_| policy == Policy::Failover) {
         src.error(at.clone(), format!("\"min-healthy\" goes by weight, and pool \"{name}\" has the policy failover"));
+    }
+    if pool.ttl.by_health && pool.probe.is_none() {
+        let message = format!("pool \"{name}\" has TTLs \"by-health\" and no probe: health never changes");
+        src.warning(Some(at.clone()), message);
     }
     let endpoints = || pool.endpoints.iter().zip(read.said.iter().map(|said| &said.at));
     let weightless = pool.endpoints.iter().all(|e| e.weight == Weight::ZERO);

@@ -10,7 +10,8 @@ use crate::dns::{Name, Rtype, Ttl};
 use crate::query::{Context, Counters, Pool, Snapshot, Tally, Transport, answer};
 use crate::steering::client::Client;
 use crate::steering::key::point;
-use crate::steering::pool::Override;
+use crate::steering::pool::{Override, Policy, SiteState};
+use crate::steering::select::Mode;
 use crate::steering::ttl::served_ttl;
 use crate::time::Timestamp;
 use crate::zone::compiled::Place;
@@ -85,17 +86,21 @@ fn walk(
     Some(apex.clone())
 }
 
+/// Decision by decision, in the order in which they count.
 fn explain_pool(pool: &Pool, client: &Client, now: Timestamp, steps: &mut Vec<String>) -> Option<PoolExplanation> {
     let at = point(&pool.salt, &client.key);
     let choice = pool.choose(client, 0, now)?;
     let by_share = pool.selector.table().pick(at);
     let site = |endpoint: usize| pool.sites.get(endpoint).cloned().unwrap_or_default();
     let point_percent = percent(at as f64 / 2f64.powi(64));
-    steps.push(format!("the pool {} is asked: the key falls on {point_percent} % of its points", pool.name));
-    for (endpoint, word) in pool.words.iter().enumerate().filter(|(_, word)| word.forced != Override::Obey) {
-        let by = if word.by_file { "the override file" } else { "an operator" };
-        steps.push(format!("{} is {} by the word of {by}, whatever its probes say", site(endpoint), word.forced));
-    }
+    let policy = pool.selector.policy();
+    steps.push(match &pool.group {
+        Some(group) => {
+            format!("the pool {}, {policy}, is asked, of the group {group:?}, whose pools give one site", pool.name)
+        }
+        None => format!("the pool {}, {policy}, is asked", pool.name),
+    });
+    explain_words(pool, steps);
     if let Some(family) = pool.withdrawn.get(choice.endpoint).copied().flatten() {
         let site = site(choice.endpoint);
         steps.push(format!("{family} of {site} is withdrawn, as its probes fail there: its type is NODATA"));
@@ -106,21 +111,8 @@ fn explain_pool(pool: &Pool, client: &Client, now: Timestamp, steps: &mut Vec<St
             client.address,
             site(choice.endpoint)
         ));
-    } else if let Some(by_share) = by_share {
-        steps.push(format!("the share table gives that point to {}", site(by_share)));
-        if pool.selector.table().stays_behind(at).is_some() {
-            steps.push(
-                "it stays behind there: a capped flip has postponed it, until a larger step takes it along".to_owned(),
-            );
-        }
-        if by_share != choice.endpoint {
-            steps.push(format!(
-                "{} may not be answered now ({}): {} instead",
-                site(by_share),
-                pool.selector.mode(),
-                site(choice.endpoint)
-            ));
-        }
+    } else {
+        explain_choice(pool, at, by_share, choice.endpoint, steps);
     }
     steps.push(format!("TTL {} s: {}", choice.ttl, why_ttl(pool, choice.ttl, at, now)));
     Some(PoolExplanation {
@@ -134,15 +126,79 @@ fn explain_pool(pool: &Pool, client: &Client, now: Timestamp, steps: &mut Vec<St
     })
 }
 
+/// What operators say of endpoints and sites, and what comes of health.
+fn explain_words(pool: &Pool, steps: &mut Vec<String>) {
+    for (word, site) in pool.words.iter().zip(&*pool.sites) {
+        if word.site != SiteState::Active {
+            steps.push(format!("the site {site} is {}: it is not answered, whatever its probes say", word.site));
+        } else if word.forced != Override::Obey {
+            let by = if word.by_file { "the override file" } else { "an operator" };
+            steps.push(format!("{site} is {} by the word of {by}, whatever its probes say", word.forced));
+        }
+    }
+    let selector = &pool.selector;
+    let is_active = |endpoint: &usize| selector.table().share(*endpoint) > 0.0;
+    for (endpoint, site) in pool.sites.iter().enumerate().filter(|(endpoint, _)| is_active(endpoint)) {
+        let word = pool.words.get(endpoint).copied().unwrap_or_default();
+        if !selector.is_up(endpoint) && word.forced == Override::Obey && word.site == SiteState::Active {
+            steps.push(format!("{site} is down by its probes"));
+        }
+    }
+    let is_some_up = (0..pool.sites.len()).any(|endpoint| is_active(&endpoint) && selector.is_up(endpoint));
+    let why = if is_some_up { "less of the weight is up than min-healthy" } else { "none that has weight is up" };
+    match selector.mode() {
+        Mode::Normal => {}
+        Mode::Spare => steps.push(format!("{why}: spares stand in")),
+        Mode::FailOpen => {
+            steps.push(format!("{why}, and no spare: all that may be answered are, whatever their health"));
+        }
+    }
+}
+
+/// How the policy comes to its choice.
+fn explain_choice(pool: &Pool, at: u64, by_share: Option<usize>, chosen: usize, steps: &mut Vec<String>) {
+    let site = |endpoint: usize| pool.sites.get(endpoint).cloned().unwrap_or_default();
+    match pool.selector.policy() {
+        Policy::Sticky => {}
+        Policy::Random => steps.push("each query draws a point of its own: this is one of them".to_owned()),
+        Policy::Failover => {
+            return steps
+                .push(format!("{} is the first in the order that may be answered, or its trickle", site(chosen)));
+        }
+        Policy::All => return steps.push("all that may be answered are, in one answer".to_owned()),
+    }
+    let Some(by_share) = by_share else { return };
+    let point_percent = percent(at as f64 / 2f64.powi(64));
+    steps.push(format!(
+        "the key falls on {point_percent} % of its points, which the share table gives to {}",
+        site(by_share)
+    ));
+    if pool.selector.table().stays_behind(at).is_some() {
+        steps.push(
+            "it stays behind there: a capped flip has postponed it, until a larger step takes it along".to_owned(),
+        );
+    }
+    if by_share != chosen {
+        let mode = pool.selector.mode();
+        steps.push(format!("{} may not be answered now ({mode}): {} instead", site(by_share), site(chosen)));
+    }
+}
+
 /// Which rule made the TTL what it is: the one that alone gives it.
 fn why_ttl(pool: &Pool, ttl: Ttl, at: u64, now: Timestamp) -> String {
     let by_change = served_ttl(&pool.ttl, None, pool.change.as_ref(), at, now);
     match (pool.change, pool.cutover) {
         _ if ttl == pool.ttl.normal => "the normal one".to_owned(),
+        _ if pool.until_flip.is_some_and(|most| ttl == most.max(pool.ttl.low)) => {
+            "in that time health could change what is answered".to_owned()
+        }
         (Some(change), _) if ttl == by_change && change.confirmed.is_none() => {
             format!("the change of {} is not confirmed yet", change.at)
         }
         (Some(change), _) if ttl == by_change => format!("it grows back since the change of {}", change.at),
+        (_, Some(cutover)) if pool.ttl.max_wait == Some(ttl) => {
+            format!("nobody shall wait longer while the cutover at {} is planned", cutover.at)
+        }
         (_, Some(cutover)) if cutover.at <= now => format!("the cutover of {} has come", cutover.at),
         (_, Some(cutover)) => format!("it counts down to the cutover at {}", cutover.at),
         _ => "as configured".to_owned(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::probe::{Report, Subject};
-use crate::steering::damping::Flaps;
+use crate::steering::damping::{Damping, Flaps};
 use crate::steering::health::{Health, Thresholds, Transition};
 use crate::steering::pool::Family;
 use crate::time::Timestamp;
@@ -15,9 +15,20 @@ use crate::time::Timestamp;
 pub struct EndpointHealth {
     parts: BTreeMap<Subject, Part>,
     /// Whether it changed too often, and is held down.
-    pub flaps: Flaps,
+    flaps: Flaps,
+    /// The same of a family, while the other one kept the endpoint up.
+    family_flaps: BTreeMap<Family, Flaps>,
     /// Until when what was pushed holds.
     pub pushed: Option<Pushed>,
+}
+
+/// What came of a report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The change of its subject, if it caused one.
+    pub transition: Option<Transition>,
+    /// What is held down from now on, and until when: a family, or all of the endpoint.
+    pub held: Vec<(Option<Family>, Timestamp)>,
 }
 
 /// For how long a value that was pushed holds.
@@ -44,12 +55,52 @@ impl EndpointHealth {
         self.parts.insert(subject, Part { health: Health::recalled(up, since), seen: None });
     }
 
-    /// Takes in a report; gives the change of its subject, if it caused one.
-    pub fn observe(&mut self, report: &Report, now: Timestamp, thresholds: &Thresholds) -> Option<Transition> {
+    /// Takes in a report; gives what came of it.
+    pub fn observe(&mut self, report: &Report, now: Timestamp, thresholds: &Thresholds, damping: &Damping) -> Outcome {
         let unseen = || Part { health: Health::unknown(), seen: None };
         let part = self.parts.entry(report.subject).or_insert_with(unseen);
         part.seen = Some(report.detail.clone());
-        part.health.observe(report.observation?, now, thresholds)
+        let Some(observation) = report.observation else { return Outcome::default() };
+        let before = (self.are_up(), Family::ALL.map(|family| self.is_family_up(Some(family))));
+        let part = self.parts.entry(report.subject).or_insert_with(unseen);
+        let transition = part.health.observe(observation, now, thresholds);
+        let mut held = Vec::new();
+        if self.are_up() == before.0 {
+            for (family, was_up) in Family::ALL.into_iter().zip(before.1) {
+                if self.is_family_up(Some(family)) != was_up {
+                    let until = self.family_flaps.entry(family).or_default().changed(now, damping);
+                    held.extend(until.map(|until| (Some(family), until)));
+                }
+            }
+        } else {
+            held.extend(self.flaps.changed(now, damping).map(|until| (None, until)));
+        }
+        Outcome { transition, held }
+    }
+
+    /// Until when it, or a family of it, is held down for changing too often.
+    pub fn held_until(&self) -> Option<Timestamp> {
+        self.flaps.held_until().or_else(|| self.family_flaps.values().filter_map(Flaps::held_until).max())
+    }
+
+    /// Whether a hold is over at `now`.
+    pub fn is_release_due(&self, now: Timestamp) -> bool {
+        let mut all = std::iter::once(&self.flaps).chain(self.family_flaps.values());
+        all.any(|flaps| flaps.held_until().is_some_and(|until| until <= now))
+    }
+
+    /// Ends the holds whose time has come.
+    pub fn release(&mut self, now: Timestamp) {
+        self.flaps.release(now);
+        for flaps in self.family_flaps.values_mut() {
+            flaps.release(now);
+        }
+    }
+
+    /// Forgets what is counted of its changes: an operator has spoken.
+    pub fn forget_flaps(&mut self) {
+        self.flaps.forget();
+        self.family_flaps.clear();
     }
 
     /// Forgets the subjects that nobody asks for any more.
@@ -72,9 +123,15 @@ impl EndpointHealth {
         self.parts.is_empty() || self.families().any(|family| self.is_family_up(family))
     }
 
-    /// Whether the addresses of this family are not answered, while those of the other one are.
+    /// Whether the addresses of this family are not answered, while those of the other one are: it is down, or held down.
     pub fn withdraws(&self, family: Family) -> bool {
-        self.is_up() && !self.is_family_up(Some(family))
+        let held = |family| self.family_flaps.get(&family).is_some_and(|flaps| flaps.held_until().is_some());
+        let is_given = |other| {
+            let is_asked = self.families().any(|asked| asked == Some(other));
+            is_asked && self.is_family_up(Some(other)) && !held(other)
+        };
+        let others = || Family::ALL.into_iter().filter(|other| *other != family);
+        self.is_up() && (!self.is_family_up(Some(family)) || (held(family) && others().any(is_given)))
     }
 
     /// The families of its subjects; `None` is that of the endpoint as a whole.
@@ -141,7 +198,28 @@ mod tests {
             detail: detail.to_owned(),
             took: Duration::ZERO,
         };
-        health.observe(&report, Timestamp(at), &Thresholds { rise: 1, fall: 1 })
+        health.observe(&report, Timestamp(at), &Thresholds { rise: 1, fall: 1 }, &Damping::default()).transition
+    }
+
+    #[test]
+    fn a_family_that_flaps_is_held_down_alone() {
+        let mut health = EndpointHealth::default();
+        see(&mut health, "192.0.2.1", Some(true), "status 200", 1);
+        for i in 0..8 {
+            see(&mut health, "2001:db8::1", Some(i % 2 == 1), "status 200", 2 + i);
+        }
+        assert_eq!(health.held_until(), Some(Timestamp(68)), "at its seventh change");
+        assert!(health.is_up() && health.withdraws(Family::Ipv6) && !health.withdraws(Family::Ipv4));
+        see(&mut health, "192.0.2.1", Some(false), "connection refused", 20);
+        assert!(health.is_up() && !health.withdraws(Family::Ipv6), "it is all that there is");
+        see(&mut health, "192.0.2.1", Some(true), "status 200", 21);
+        assert!(
+            health.withdraws(Family::Ipv6)
+                && !health.is_release_due(Timestamp(67))
+                && health.is_release_due(Timestamp(68))
+        );
+        health.release(Timestamp(68));
+        assert_eq!((health.withdraws(Family::Ipv6), health.held_until()), (false, None));
     }
 
     #[test]

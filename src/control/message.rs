@@ -609,7 +609,7 @@ pub struct HealthStatus {
     pub since: Option<Timestamp>,
     /// What the last probe saw.
     pub seen: Option<String>,
-    /// It went up and down too often, and counts as down until then.
+    /// It, or the family that is withdrawn, went up and down too often, and counts as down until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_until: Option<Timestamp>,
     /// Until when what was pushed holds.

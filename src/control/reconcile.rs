@@ -197,6 +197,8 @@ pub(super) mod tests {
             low: Ttl::from_secs(60),
             spread_secs: 120,
             mode: Approach::Countdown,
+            max_wait: None,
+            by_health: false,
         };
         let endpoint = |(site, weight): &(&str, u32)| Endpoint {
             site: (*site).to_owned(),

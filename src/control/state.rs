@@ -13,7 +13,7 @@ use crate::steering::key::endpoint_id;
 use crate::steering::pool::{Override, Role, Selection, Settings, SiteName, SiteState, Weight, Word};
 use crate::steering::select::Candidate;
 use crate::steering::share::ShareTable;
-use crate::steering::ttl::{Change, Cutover, TtlPolicy, largest_ttl_within};
+use crate::steering::ttl::{Approach, Change, Cutover, TtlPolicy, largest_ttl_within};
 use crate::time::Timestamp;
 
 /// What operators made of the configuration: it rules from the first start on.
@@ -86,9 +86,9 @@ impl EndpointState {
         self.by_file.unwrap_or(self.forced)
     }
 
-    /// The same, and where it stands.
+    /// The same, where it stands, and what is said of the site.
     pub fn word(&self) -> Word {
-        Word { forced: self.in_force(), by_file: self.by_file.is_some() }
+        Word { forced: self.in_force(), by_file: self.by_file.is_some(), site: self.site_state }
     }
 }
 
@@ -186,6 +186,8 @@ impl PoolState {
     /// where the state was made under another one, the larger normal TTL bounds it: neither `normal` nor `low` alone would.
     pub fn largest_ttl_within(&self, policy: &TtlPolicy, from: Timestamp, until: Timestamp) -> Ttl {
         if (policy.normal, policy.low) == (self.normal, self.low) {
+            // How it went down before a cutover may have been said otherwise then: this is the most that it could be.
+            let policy = &TtlPolicy { mode: Approach::Countdown, max_wait: None, ..*policy };
             largest_ttl_within(policy, self.cutover.as_ref(), self.change.as_ref(), from, until)
         } else {
             self.normal.max(policy.normal)

@@ -44,13 +44,14 @@ use crate::control::notices::Look;
 use crate::control::numbers::StoreNumbers;
 use crate::control::state::{EndpointState, State};
 use crate::control::zones::ZoneEvent;
-use crate::dns::Name;
-use crate::probe::{self, Probes, Report};
+use crate::dns::{Name, Ttl};
+use crate::probe::{self, Kind, Probes, Report};
 use crate::query::{Cookies, Pool, RateLimit, Readers, Snapshot, Union};
 use crate::server::secondaries::Secondaries;
-use crate::steering::pool::{Endpoint, Family, Override, Policy, SiteName};
+use crate::steering::health::Health;
+use crate::steering::pool::{Endpoint, Family, Override, Policy, Settings, SiteName};
 use crate::steering::select::Selector;
-use crate::steering::ttl::Change;
+use crate::steering::ttl::{Change, until_flip};
 use crate::store::{Revision, StateStore, Write};
 use crate::time::Timestamp;
 use crate::webhook::Hooks;
@@ -284,11 +285,13 @@ impl Writer {
         Pool {
             name: settings.name.clone(),
             sites: settings.endpoints.iter().map(|e| e.site.clone()).collect(),
+            group: settings.selection.group.as_deref().map(Arc::from),
             salt: self.catalog.salts[index],
             selector,
             ttl: settings.ttl,
             cutover: state.cutover,
             change: self.change_of(&settings.name),
+            until_flip: self.until_flip(index),
             records,
             preview: self.catalog.previews[index].clone(),
             union,
@@ -310,6 +313,33 @@ impl Writer {
             })
         };
         Selector::new(settings.rules(), Arc::new(state.table.clone()), &state.candidates(healthy))
+    }
+
+    /// The time in which health could change what the pool at `index` answers, where its TTL goes by that: of all endpoints of its
+    /// group that could be answered.
+    fn until_flip(&self, index: usize) -> Option<Ttl> {
+        let all = &self.catalog.settings;
+        if !all.pools[index].ttl.by_health {
+            return None;
+        }
+        let of = |(pool, endpoint): (&Settings, &Endpoint)| {
+            let probe = all.probes.get(pool.probe.as_ref()?)?;
+            let (state, site) = (&self.state.pools[&pool.name], &endpoint.site);
+            state
+                .endpoint(site)
+                .filter(|i| state.may_answer(*i) && state.endpoints[*i].in_force() == Override::Obey)?;
+            let health = self.health.get(&(pool.name.clone(), site.clone()));
+            let wanted = |health: &Health| {
+                let threshold = if health.is_up() { probe.thresholds.fall } else { probe.thresholds.rise };
+                if health.is_observed() { threshold.saturating_sub(health.against()) } else { 1 }
+            };
+            let left =
+                health.and_then(|health| health.parts().map(|(_, part)| wanted(&part.health)).min()).unwrap_or(1);
+            let interval_ms = if matches!(probe.kind, Kind::Push(_)) { 0 } else { probe.interval.as_millis() as u64 };
+            Some(until_flip(left, interval_ms))
+        };
+        let members = self.catalog.groups[index].iter().map(|member| &all.pools[*member]);
+        members.flat_map(|pool| pool.endpoints.iter().map(move |endpoint| (pool, endpoint))).filter_map(of).min()
     }
 
     /// For each endpoint of a pool the family of addresses that is not answered, because its probes see it down and the other

@@ -22,6 +22,8 @@ pub struct Pool {
     pub name: Name,
     /// Where its endpoints are, in their order.
     pub sites: Arc<[SiteName]>,
+    /// The group that it belongs to, for `explain`.
+    pub group: Option<Arc<str>>,
     /// Of its group: pools of one salt send one client key to one point.
     pub salt: Salt,
     /// Which endpoint a point is given.
@@ -32,6 +34,8 @@ pub struct Pool {
     pub cutover: Option<Cutover>,
     /// The last change of what is answered.
     pub change: Option<Change>,
+    /// The time in which health could change what is answered, where the TTL goes by it.
+    pub until_flip: Option<Ttl>,
     /// What each endpoint answers.
     pub records: Arc<Records>,
     /// Who sees which endpoint before all others.
@@ -40,7 +44,7 @@ pub struct Pool {
     pub union: Option<Union>,
     /// The families that are not answered for each endpoint, for `explain`.
     pub withdrawn: Box<[Option<Family>]>,
-    /// What operators say over the health of each endpoint, for `explain`.
+    /// What operators say of each endpoint, for `explain`.
     pub words: Box<[Word]>,
     /// Where answers given are noted, for the horizon.
     pub recorder: Arc<Recorder>,
@@ -65,7 +69,14 @@ impl Pool {
         let previewed = self.previewed(client);
         let endpoint = previewed.or_else(|| self.selector.pick(point, draw))?;
         let ttl = served_ttl(&self.ttl, self.cutover.as_ref(), self.change.as_ref(), point, now);
+        let ttl = self.bounded_by_health(ttl);
         Some(Choice { endpoint, ttl, previewed: previewed.is_some() })
+    }
+
+    /// No more than the time in which health could change what is answered, where the TTL goes by that; not below `low`.
+    #[inline]
+    pub fn bounded_by_health(&self, ttl: Ttl) -> Ttl {
+        self.until_flip.map_or(ttl, |most| ttl.min(most.max(self.ttl.low)))
     }
 
     /// Whether the choice depends on the client.

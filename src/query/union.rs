@@ -126,7 +126,7 @@ mod tests {
             name: "www.example.org".parse().unwrap(),
             policy: Policy::All,
             selection: Selection::default(),
-            ttl: TtlPolicy { normal, low, spread_secs: 0, mode: Approach::Countdown },
+            ttl: TtlPolicy { normal, low, spread_secs: 0, mode: Approach::Countdown, max_wait: None, by_health: false },
             probe: None,
             transfer: crate::steering::pool::Transfer::default(),
             handling: crate::steering::pool::Handling::default(),

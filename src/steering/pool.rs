@@ -293,6 +293,8 @@ pub struct Word {
     pub forced: Override,
     /// Whether the override file says it.
     pub by_file: bool,
+    /// What is said of its site, which is stronger.
+    pub site: SiteState,
 }
 
 impl fmt::Display for Override {

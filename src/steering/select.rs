@@ -182,6 +182,11 @@ impl Selector {
         self.mode
     }
 
+    /// How it picks.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
     /// The share table that it picks by.
     pub fn table(&self) -> &ShareTable {
         &self.table

@@ -26,6 +26,10 @@ pub struct TtlPolicy {
     pub spread_secs: u32,
     /// How the TTL goes down before a cutover.
     pub mode: Approach,
+    /// The most while a cutover stands: a change that comes sooner than planned is everywhere after that. Not below `low`.
+    pub max_wait: Option<Ttl>,
+    /// Whether it is no more than the time in which health could change what is answered.
+    pub by_health: bool,
 }
 
 /// How the TTL goes down before a cutover.
@@ -60,6 +64,7 @@ pub struct Change {
 /// - before a cutover at T, in countdown mode, `T - now - jitter` but at least `low`, where the jitter is a part of the
 ///   spread that is fixed for the point; in step mode `low` from `T - normal` on. From T on `low`, as long as the cutover
 ///   stands;
+/// - while a cutover stands, `max_wait`;
 /// - after a change, `low` until it is confirmed; from then on it doubles after each full TTL served, that is
 ///   `low * 2^floor(log2(e / low + 1))` after e seconds. A `low` of 0 grows from 1 s.
 pub fn served_ttl(
@@ -124,6 +129,14 @@ pub fn caches_clear_at(cutover: &Cutover, set_at: Timestamp, largest: Ttl, horiz
     cutover.at.max(set_at.after(u64::from(largest.secs()))).max(given)
 }
 
+/// The time in which a subject could change its state, if each of its next observations speaks against it: `left` of them are
+/// wanted, and checks begin an `interval_ms` apart, moved by up to a tenth, a moment after the last one. It is what gdnsd makes the
+/// TTL of an answer.
+pub fn until_flip(left: u32, interval_ms: u64) -> Ttl {
+    let checks = u64::from(left.max(1));
+    Ttl::from_secs(checks * interval_ms * 9 / 10 / 1000)
+}
+
 /// Whether the policy makes sense.
 ///
 /// # Errors
@@ -167,11 +180,12 @@ fn least(policy: &TtlPolicy, until_cutover: Option<Ttl>, earned: Option<Ttl>) ->
 /// What a cutover leaves of the TTL. Never more at a later instant.
 fn until_cutover(policy: &TtlPolicy, cutover: Cutover, jitter_secs: u64, now: Timestamp) -> Ttl {
     let left_secs = cutover.at.since(now);
-    match policy.mode {
+    let left = match policy.mode {
         Approach::Countdown => Ttl::from_secs(left_secs.saturating_sub(jitter_secs)).max(policy.low),
         Approach::Step if left_secs > u64::from(policy.normal.secs()) => policy.normal,
         Approach::Step => policy.low,
-    }
+    };
+    policy.max_wait.map_or(left, |most| left.min(most.max(policy.low)))
 }
 
 /// The point's share of the spread: 0 up to the spread, evenly. Mixed anew: by the point itself the clients of one
@@ -202,7 +216,8 @@ mod tests {
     const T: Timestamp = Timestamp(1_800_000_000);
 
     fn policy(normal: u64, low: u64, spread_secs: u32, mode: Approach) -> TtlPolicy {
-        TtlPolicy { normal: Ttl::from_secs(normal), low: Ttl::from_secs(low), spread_secs, mode }
+        let (normal, low) = (Ttl::from_secs(normal), Ttl::from_secs(low));
+        TtlPolicy { normal, low, spread_secs, mode, max_wait: None, by_health: false }
     }
 
     fn hour() -> TtlPolicy {
@@ -223,6 +238,22 @@ mod tests {
         }
         assert_eq!(served(&p, None, 7, T.after(86_400)), 60);
         assert_eq!(served_ttl(&p, None, None, 7, T), p.normal);
+    }
+
+    #[test]
+    fn while_a_cutover_stands_nobody_waits_longer_than_agreed() {
+        let p = TtlPolicy { spread_secs: 0, max_wait: Some(Ttl::from_secs(600)), ..hour() };
+        for (before, ttl) in [(90_000, 600), (601, 600), (599, 599), (10, 60), (0, 60)] {
+            assert_eq!(served(&p, None, 7, T.before(before)), ttl, "{before} s before");
+        }
+        assert_eq!(served_ttl(&p, None, None, 7, T), p.normal, "nothing is planned");
+        let below = TtlPolicy { max_wait: Some(Ttl::from_secs(1)), ..p };
+        assert_eq!(served(&below, None, 7, T.before(9000)), 60);
+    }
+
+    #[test]
+    fn health_may_change_after_as_many_checks_as_are_wanted() {
+        assert_eq!([until_flip(3, 5000), until_flip(1, 5000), until_flip(0, 1000)].map(Ttl::secs), [13, 4, 0]);
     }
 
     #[test]

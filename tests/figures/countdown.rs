@@ -51,6 +51,8 @@ fn countdown() {
         low: Ttl::from_secs(LOW),
         spread_secs: 120,
         mode: Approach::Countdown,
+        max_wait: None,
+        by_health: false,
     };
     let cutover = Cutover { at: T };
     let Load { peak, mean, most } =

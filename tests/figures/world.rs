@@ -67,6 +67,7 @@ pub fn pool(
     Pool {
         name: settings.name.clone(),
         sites: settings.endpoints.iter().map(|e| e.site.clone()).collect(),
+        group: None,
         salt: catalog.salts[index],
         selector: Selector::new(settings.policy, Arc::new(pool.table.clone()), &pool.candidates(healthy)),
         ttl: settings.ttl,
@@ -75,6 +76,7 @@ pub fn pool(
         records: catalog.records[index].clone(),
         preview: None,
         union: None,
+        until_flip: None,
         withdrawn: Box::default(),
         words: Box::default(),
         recorder: horizons.recorder(index).clone(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::control::health::EndpointHealth;
+use crate::control::health::{EndpointHealth, Outcome};
 use crate::control::reconcile::Answered;
 use crate::control::records::{self, Expiries, Remembered};
 use crate::control::targets::targets;
@@ -103,16 +103,21 @@ impl Writer {
         let Some(endpoint) = settings.endpoints.iter().position(|e| e.site == report.site) else { return };
         let Some(probe) = probe else { return };
         let health = self.health.entry((report.pool.clone(), report.site.clone())).or_default();
-        let (known, counted, were_up) = (health.state(), health.is_up(), health.are_up());
-        let transition = health.observe(report, now, &probe.thresholds);
-        if health.are_up() != were_up
-            && let Some(until) = health.flaps.changed(now, &probe.damping)
-        {
+        let (known, counted) = (health.state(), health.is_up());
+        let Outcome { transition, held } = health.observe(report, now, &probe.thresholds, &probe.damping);
+        for (family, until) in held {
             let (pool, site) = (&report.pool, &report.site);
-            tracing::warn!(%pool, site, %until, "{site} goes up and down too often: it is held down until then");
+            let what = family.map_or_else(|| site.clone(), |family| format!("{family} of {site}"));
+            tracing::warn!(%pool, site, %until, "{what} goes up and down too often: it is held down until then");
         }
         self.health_unsaved |= transition.is_some() || health.state() != known;
-        let (Some(transition), up) = (transition, health.is_up()) else { return };
+        let (Some(transition), up) = (transition, health.is_up()) else {
+            if self.until_flip(index) != self.published.load().pools[index].until_flip {
+                let catalog = self.catalog.clone();
+                self.publish_group(&catalog.groups[index]);
+            }
+            return;
+        };
 
         let published = self.published.load();
         let before = &published.pools[index].selector;
@@ -138,7 +143,7 @@ impl Writer {
         }
         if changed {
             self.publish_health(index, now);
-        } else if seen_first || (0..endpoints).any(|i| other_family(&i)) {
+        } else if seen_first || settings.ttl.by_health || (0..endpoints).any(|i| other_family(&i)) {
             let catalog = self.catalog.clone();
             self.publish_group(&catalog.groups[index]);
         }
@@ -163,8 +168,8 @@ impl Writer {
         for &member in &*catalog.groups[index] {
             let endpoint = (catalog.settings.pools[member].name.clone(), site.to_owned());
             if let Some(health) = self.health.get_mut(&endpoint) {
-                held |= health.flaps.held_until().is_some();
-                health.flaps.forget();
+                held |= health.held_until().is_some();
+                health.forget_flaps();
             }
         }
         if held {
@@ -174,15 +179,13 @@ impl Writer {
 
     /// Lets go of endpoints that were held down for flapping long enough.
     pub(super) fn release_held(&mut self, now: Timestamp) {
-        let due = |(_, health): &(&(Name, SiteName), &EndpointHealth)| {
-            health.flaps.held_until().is_some_and(|until| until <= now)
-        };
+        let due = |(_, health): &(&(Name, SiteName), &EndpointHealth)| health.is_release_due(now);
         let due: Vec<(Name, SiteName)> = self.health.iter().filter(due).map(|(endpoint, _)| endpoint.clone()).collect();
         for (pool, site) in due {
             if let Some(health) = self.health.get_mut(&(pool.clone(), site.clone())) {
-                health.flaps.release(now);
+                health.release(now);
             }
-            tracing::info!(%pool, site, "{site} is no longer held down: it is as its probes say");
+            tracing::info!(%pool, site, "{site} is no longer held down for flapping: it is as its probes say");
             if let Some(index) = self.catalog.pool_index(&pool) {
                 self.publish_health(index, now);
             }

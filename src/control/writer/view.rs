@@ -185,7 +185,12 @@ impl Writer {
             ttl: TtlStatus {
                 normal: settings.ttl.normal,
                 low: settings.ttl.low,
-                served: largest_ttl(&settings.ttl, state.cutover.as_ref(), change.as_ref(), now),
+                served: pool.bounded_by_health(largest_ttl(
+                    &settings.ttl,
+                    state.cutover.as_ref(),
+                    change.as_ref(),
+                    now,
+                )),
             },
             cutover: state.cutover.map(|c| c.at),
             changed_at: change.map(|c| c.at),
@@ -214,7 +219,7 @@ impl Writer {
             state: word(checked.and_then(EndpointHealth::state)).to_owned(),
             since: checked.and_then(EndpointHealth::since),
             seen: checked.and_then(EndpointHealth::seen),
-            held_until: checked.and_then(|health| health.flaps.held_until()),
+            held_until: checked.and_then(EndpointHealth::held_until),
             expires_at: checked.and_then(|health| health.pushed).map(|pushed| pushed.until),
             withdrawn: None,
             parts: checked.map_or_else(Vec::new, parts),
