@@ -88,6 +88,7 @@ fn pool(settings: &Settings) -> Pool {
         preview: None,
         union: None,
         until_flip: None,
+        preference: None,
         withdrawn: Box::default(),
         words: Box::default(),
         recorder: Arc::new(Recorder::new(1, records.slots())),

@@ -448,7 +448,7 @@ fn each_mistake_in_a_pool_is_told_with_its_place() {
     for (lines, expected) in [
         (
             "policy = \"any\"",
-            "5:10: error: \"policy\" must be \"sticky\", \"random\", \"failover\" or \"all\", not \"any\"",
+            "5:10: error: \"policy\" must be \"sticky\", \"random\", \"failover\", \"all\" or \"geo\", not \"any\"",
         ),
         ("trickle = 5", "5:11: error: \"trickle\" is for the policy failover, and pool \"w.example.org\" has sticky"),
         (

@@ -7,6 +7,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use super::lines;
+use super::networks::Networks;
 use super::reader::Value;
 use super::source::Source;
 use super::values;
@@ -25,6 +26,8 @@ pub(super) struct OfAllPools {
     pub(super) previews: Vec<Preview>,
     /// The least time from one flip of a pool to the next.
     pub(super) min_between_flips_secs: u64,
+    /// Which networks are given which sites.
+    pub(super) networks: Networks,
 }
 
 /// `[steering]`.
@@ -35,7 +38,7 @@ pub(super) fn steering(section: Option<Value>, sites: &[Site], src: &mut Source)
     };
     let [v4, v6, map, ecs, previews] =
         ["ipv4-prefix", "ipv6-prefix", "prefix-map", "ecs", "preview"].map(|key| table.get(key));
-    let between = table.get("min-between-flips");
+    let [between, networks, database] = ["min-between-flips", "networks", "geo-database"].map(|key| table.get(key));
     table.finish(src);
     let min_between_flips_secs = between.map_or(0, |v| values::whole_seconds(&v, src));
     let previews = previews.map_or_else(Vec::new, |v| self::previews(&v, sites, src));
@@ -56,7 +59,8 @@ pub(super) fn steering(section: Option<Value>, sites: &[Site], src: &mut Source)
         rules.subnets = subnets(&value, src);
     }
     let previews = previews.into_iter().map(|(preview, _)| preview).collect();
-    (rules, OfAllPools { previews, min_between_flips_secs })
+    let networks = Networks::new(networks.as_ref(), database.as_ref(), sites, src);
+    (rules, OfAllPools { previews, min_between_flips_secs, networks })
 }
 
 /// `preview = [{ site, networks }]`, each with the place of its site.

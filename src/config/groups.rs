@@ -91,6 +91,17 @@ fn share(group: &str, members: &[usize], pools: &mut [Read], src: &mut Source) {
     let said = |of: fn(&Read) -> &Option<_>| members.iter().filter_map(|m| of(&pools[*m]).clone()).collect::<Vec<_>>();
     let min_healthy = one_of("min-healthy percentage", group, said(|pool| &pool.min_healthy), src);
     let trickle = one_of("trickle percentage", group, said(|pool| &pool.trickle), src);
+    let networks = |member: usize| pools[member].settings.selection.preferences.clone();
+    let preferences = members.iter().find_map(|member| networks(*member));
+    for &member in members {
+        if networks(member).is_some_and(|own| Some(own) != preferences) {
+            let message = format!(
+                "pool \"{}\" has other networks than another one of group {group:?}",
+                pools[member].settings.name
+            );
+            src.error(pools[member].at.clone(), message).help("say it in one pool of the group, or alike in all");
+        }
+    }
     let mut previews: Vec<Preview> = Vec::new();
     for preview in members.iter().flat_map(|m| &pools[*m].settings.selection.previews) {
         if !previews.contains(preview) {
@@ -100,6 +111,7 @@ fn share(group: &str, members: &[usize], pools: &mut [Read], src: &mut Source) {
     for &member in members {
         let selection = &mut pools[member].settings.selection;
         selection.previews.clone_from(&previews);
+        selection.preferences.clone_from(&preferences);
         selection.min_healthy = min_healthy.unwrap_or_default();
         selection.trickle = trickle.unwrap_or_default();
     }

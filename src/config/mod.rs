@@ -17,6 +17,7 @@ mod groups;
 mod keys;
 mod limits;
 mod lines;
+mod networks;
 mod pools;
 mod probes;
 mod reader;

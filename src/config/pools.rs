@@ -38,7 +38,7 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
             ["policy", "group", "min-healthy", "trickle"].map(|key| table.get(key));
         let [preview, ttl, probe] = ["preview", "ttl", "probe"].map(|key| table.get(key));
         let transfer = table.get("transfer");
-        let [labels, between] = ["labels", "min-between-flips"].map(|key| table.get(key));
+        let [labels, between, networks] = ["labels", "min-between-flips", "networks"].map(|key| table.get(key));
         table.finish(src);
 
         let name = name.and_then(|v| Some((values::name(&v, src)?, v.span)));
@@ -58,6 +58,7 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
             ("random", Policy::Random),
             ("failover", Policy::Failover),
             ("all", Policy::All),
+            ("geo", Policy::Geo),
         ];
         let policy = policy.and_then(|v| v.one_of(&policies, src));
         let group = group.and_then(|v| v.parsed(LABEL, src, |text| Some(text.to_owned()).filter(|t| label(t))));
@@ -83,7 +84,8 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
                 }
                 previews.push(own);
             }
-            let selection = Selection { group, previews, ..Selection::default() };
+            let preferences = networks.and_then(|v| around.of_all.networks.preferences(&v, around.sites, src));
+            let selection = Selection { group, previews, preferences, ..Selection::default() };
             let handling = Handling {
                 labels: labels.map_or_else(Vec::new, |v| self::labels(&v, src)),
                 min_between_flips_secs: between
@@ -102,6 +104,10 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
         }
     }
     groups::agree(&mut pools, src);
+    for pool in pools.iter_mut().filter(|pool| pool.settings.policy == Policy::Geo) {
+        let own = &mut pool.settings.selection.preferences;
+        *own = own.take().or_else(|| around.of_all.networks.of_all.clone());
+    }
     for pool in &pools {
         check_together(pool, around, src);
     }
@@ -366,6 +372,13 @@ fn check_together(read: &Read, around: &Surroundings, src: &mut Source) {
     if pool.ttl.by_health && pool.probe.is_none() {
         let message = format!("pool \"{name}\" has TTLs \"by-health\" and no probe: health never changes");
         src.warning(Some(at.clone()), message);
+    }
+    if policy == Policy::Geo && pool.selection.preferences.is_none() {
+        src.absence(at.clone(), format!("pool \"{name}\" has the policy geo, and no networks"))
+            .help("networks = FILE, here or in [steering], says which networks are given which sites");
+    }
+    if policy != Policy::Geo && pool.selection.preferences.is_some() {
+        src.error(at.clone(), format!("\"networks\" is for the policy geo, and pool \"{name}\" has {policy}"));
     }
     let endpoints = || pool.endpoints.iter().zip(read.said.iter().map(|said| &said.at));
     let weightless = pool.endpoints.iter().all(|e| e.weight == Weight::ZERO);

@@ -16,7 +16,8 @@ use crate::dns::Name;
 use crate::query::Records;
 use crate::steering::client::{ByClient, Farms};
 use crate::steering::key::Salt;
-use crate::steering::pool::{Preview, Settings};
+use crate::steering::networks::{Located, Preference, Preferences};
+use crate::steering::pool::{Policy, Preview, Settings};
 use crate::steering::prefixes::Prefixes;
 use crate::time::Timestamp;
 use crate::zone::compiled::Overlay;
@@ -45,6 +46,8 @@ pub struct Catalog {
     pub groups: Vec<Arc<[usize]>>,
     /// For each pool who sees which endpoint first.
     pub previews: Vec<Option<Arc<ByClient>>>,
+    /// For each pool which endpoints which clients are to have, where that is its policy.
+    pub preferences: Vec<Option<Preference>>,
     /// Doubts about the configuration and the zones.
     pub warnings: Vec<Diagnostic>,
     /// Those of `warnings` that are about the configuration.
@@ -154,6 +157,7 @@ impl Catalog {
         let records = settings.pools.iter().map(|pool| Arc::new(Records::new(pool))).collect();
         let (salts, groups) = (settings.pools.iter().map(salt_of).collect(), groups(&settings.pools));
         let previews = settings.pools.iter().map(|pool| preview_of(pool, &settings.clients.farms)).collect();
+        let preferences = preferences(&settings);
         Ok(Self {
             settings,
             file,
@@ -165,6 +169,7 @@ impl Catalog {
             salts,
             groups,
             previews,
+            preferences,
             warnings,
             doubts,
             dropped,
@@ -267,6 +272,22 @@ fn preview_of(pool: &Settings, farms: &Farms) -> Option<Arc<ByClient>> {
     };
     let prefixes = Prefixes::new(pool.selection.previews.iter().flat_map(of));
     (!prefixes.is_empty()).then(|| Arc::new(ByClient::new(prefixes, farms)))
+}
+
+/// For each pool what networks are to have; tables of networks are large, and shared.
+fn preferences(settings: &config::Settings) -> Vec<Option<Preference>> {
+    let mut located: Vec<(Arc<Preferences>, Arc<Located>)> = Vec::new();
+    let mut of = |pool: &Settings| {
+        let wanted = pool.selection.preferences.as_ref().filter(|_| pool.policy == Policy::Geo)?;
+        let known = located.iter().find(|(known, _)| Arc::ptr_eq(known, wanted)).map(|(_, located)| located.clone());
+        let known = known.unwrap_or_else(|| {
+            let made = Arc::new(Located::new(wanted, &settings.clients.farms));
+            located.push((wanted.clone(), made.clone()));
+            made
+        });
+        Some(Preference::new(wanted, known, pool.endpoints.iter().map(|e| &e.site)))
+    };
+    settings.pools.iter().map(&mut of).collect()
 }
 
 /// For each pool the places of those of its group.

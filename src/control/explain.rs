@@ -112,7 +112,17 @@ fn explain_pool(pool: &Pool, client: &Client, now: Timestamp, steps: &mut Vec<St
             site(choice.endpoint)
         ));
     } else {
-        explain_choice(pool, at, by_share, choice.endpoint, steps);
+        let wanted = pool.preference.as_ref().map_or(&[][..], |preference| preference.get(client));
+        let sites = wanted.iter().map(|endpoint| site(usize::from(*endpoint))).collect::<Vec<_>>().join(", ");
+        if wanted.iter().any(|endpoint| usize::from(*endpoint) == choice.endpoint) {
+            let chosen = site(choice.endpoint);
+            steps.push(format!("its network is to have {sites}: {chosen} is the first that may be answered"));
+        } else {
+            if !wanted.is_empty() {
+                steps.push(format!("its network is to have {sites}, of which none may be answered"));
+            }
+            explain_choice(pool, at, by_share, choice.endpoint, steps);
+        }
     }
     steps.push(format!("TTL {} s: {}", choice.ttl, why_ttl(pool, choice.ttl, at, now)));
     Some(PoolExplanation {
@@ -160,6 +170,7 @@ fn explain_choice(pool: &Pool, at: u64, by_share: Option<usize>, chosen: usize, 
     let site = |endpoint: usize| pool.sites.get(endpoint).cloned().unwrap_or_default();
     match pool.selector.policy() {
         Policy::Sticky => {}
+        Policy::Geo => steps.push("no site of its network can be given: it is chosen by the client key".to_owned()),
         Policy::Random => steps.push("each query draws a point of its own: this is one of them".to_owned()),
         Policy::Failover => {
             return steps

@@ -203,6 +203,9 @@ pub(super) fn fingerprint(settings: &Settings) -> u64 {
     if (min_healthy, trickle) != (&Percent::ZERO, &Percent::ZERO) || !previews.is_empty() {
         (min_healthy, trickle, previews).hash(&mut hasher);
     }
+    if let Some(preferences) = &settings.selection.preferences {
+        preferences.hash(&mut hasher);
+    }
     if let Some(group) = &settings.selection.group {
         group.hash(&mut hasher); // its salt says where clients fall
     }

@@ -294,6 +294,7 @@ impl Writer {
             until_flip: self.until_flip(index),
             records,
             preview: self.catalog.previews[index].clone(),
+            preference: self.catalog.preferences[index].clone(),
             union,
             withdrawn,
             words: state.endpoints.iter().map(EndpointState::word).collect(),

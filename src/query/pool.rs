@@ -9,6 +9,7 @@ use crate::query::union::Union;
 use crate::steering::client::{ByClient, Client};
 use crate::steering::horizon::Recorder;
 use crate::steering::key::{Salt, point};
+use crate::steering::networks::Preference;
 use crate::steering::pool::{Endpoint, Family, Settings, SiteName, Word};
 use crate::steering::select::Selector;
 use crate::steering::ttl::{Change, Cutover, TtlPolicy, served_ttl};
@@ -40,6 +41,8 @@ pub struct Pool {
     pub records: Arc<Records>,
     /// Who sees which endpoint before all others.
     pub preview: Option<Arc<ByClient>>,
+    /// Which endpoints which clients are to have, where that is the policy.
+    pub preference: Option<Preference>,
     /// What all of them answer together, where that is the policy.
     pub union: Option<Union>,
     /// The families that are not answered for each endpoint, for `explain`.
@@ -67,7 +70,7 @@ impl Pool {
     pub fn choose(&self, client: &Client, draw: u64, now: Timestamp) -> Option<Choice> {
         let point = point(&self.salt, &client.key);
         let previewed = self.previewed(client);
-        let endpoint = previewed.or_else(|| self.selector.pick(point, draw))?;
+        let endpoint = previewed.or_else(|| self.preferred(client)).or_else(|| self.selector.pick(point, draw))?;
         let ttl = served_ttl(&self.ttl, self.cutover.as_ref(), self.change.as_ref(), point, now);
         let ttl = self.bounded_by_health(ttl);
         Some(Choice { endpoint, ttl, previewed: previewed.is_some() })
@@ -83,6 +86,13 @@ impl Pool {
     #[inline]
     pub fn is_by_client(&self) -> bool {
         self.selector.is_by_client() || self.preview.is_some()
+    }
+
+    /// The best endpoint for the network of `client` that may be answered.
+    #[inline]
+    fn preferred(&self, client: &Client) -> Option<usize> {
+        let best = self.preference.as_ref()?.get(client).iter();
+        best.map(|endpoint| usize::from(*endpoint)).find(|endpoint| self.selector.answers(*endpoint))
     }
 
     /// The endpoint that `client` sees first, while it is up.

@@ -28,6 +28,7 @@ pub mod flip;
 pub mod health;
 pub mod horizon;
 pub mod key;
+pub mod networks;
 pub mod pool;
 pub mod prefixes;
 pub mod select;

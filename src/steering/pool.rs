@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::dns::{Name, Rtype};
 use crate::steering::flip::Percent;
+use crate::steering::networks::Preferences;
 use crate::steering::select::Rules;
 use crate::steering::ttl::TtlPolicy;
 
@@ -110,6 +112,8 @@ pub struct Selection {
     pub trickle: Percent,
     /// Who sees which site first. Where networks overlap the longer prefix counts, of equal ones the later.
     pub previews: Vec<Preview>,
+    /// Of [`Policy::Geo`]: which sites which networks are given.
+    pub preferences: Option<Arc<Preferences>>,
 }
 
 /// Networks that see a site before all others, whatever its weight.
@@ -158,6 +162,8 @@ pub enum Policy {
     Failover,
     /// All that are up, as one RRset.
     All,
+    /// The first that may be answered of those that a network is to have; by the client key where there is none.
+    Geo,
 }
 
 impl fmt::Display for Policy {
@@ -168,6 +174,7 @@ impl fmt::Display for Policy {
             Self::Random => "random",
             Self::Failover => "failover",
             Self::All => "all",
+            Self::Geo => "geo",
         })
     }
 }

@@ -148,7 +148,7 @@ impl Selector {
     /// no endpoint that may be answered at all.
     pub fn pick(&self, point: u64, draw: u64) -> Option<usize> {
         let point = match self.policy {
-            Policy::Sticky => point,
+            Policy::Sticky | Policy::Geo => point,
             Policy::Random => draw,
             Policy::Failover => {
                 return match self.trickle {
@@ -171,7 +171,7 @@ impl Selector {
         match self.policy {
             Policy::Failover | Policy::All => rivals.next(),
             // Of equal ones the first.
-            Policy::Sticky | Policy::Random => {
+            Policy::Sticky | Policy::Random | Policy::Geo => {
                 rivals.reduce(|most, next| if self.table.share(next) > self.table.share(most) { next } else { most })
             }
         }
@@ -195,7 +195,7 @@ impl Selector {
     /// Whether `endpoint` could be given to anybody. Never false for one that [`Selector::pick`] can give.
     pub fn answers(&self, endpoint: usize) -> bool {
         match self.policy {
-            Policy::Sticky | Policy::Random | Policy::All => self.eligible.get(endpoint) == Some(&true),
+            Policy::Sticky | Policy::Random | Policy::All | Policy::Geo => self.eligible.get(endpoint) == Some(&true),
             Policy::Failover => {
                 self.rivals.first().is_some_and(|rival| rival.endpoint == endpoint)
                     || self.trickle.is_some_and(|(_, next)| next == endpoint)
@@ -212,7 +212,7 @@ impl Selector {
     /// Whether the pick depends on the client key.
     pub fn is_by_client(&self) -> bool {
         match self.policy {
-            Policy::Sticky => true,
+            Policy::Sticky | Policy::Geo => true,
             Policy::Failover => self.trickle.is_some(),
             Policy::Random | Policy::All => false,
         }
@@ -443,7 +443,13 @@ mod tests {
     }
 
     fn policies() -> impl Strategy<Value = Policy> {
-        prop_oneof![Just(Policy::Sticky), Just(Policy::Random), Just(Policy::Failover), Just(Policy::All)]
+        prop_oneof![
+            Just(Policy::Sticky),
+            Just(Policy::Random),
+            Just(Policy::Failover),
+            Just(Policy::All),
+            Just(Policy::Geo)
+        ]
     }
 
     fn rules() -> impl Strategy<Value = Rules> {

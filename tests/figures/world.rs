@@ -77,6 +77,7 @@ pub fn pool(
         preview: None,
         union: None,
         until_flip: None,
+        preference: None,
         withdrawn: Box::default(),
         words: Box::default(),
         recorder: horizons.recorder(index).clone(),
