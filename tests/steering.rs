@@ -400,3 +400,30 @@ fn an_explanation_is_what_is_answered() {
     let wrong = server.api("GET", "/api/v1/explain?name=www.example.org&client=nobody", Value::Null, &[]);
     wrong.refused(400);
 }
+
+#[test]
+fn two_servers_with_one_state_give_one_answer() {
+    let config = format!("{HEAD}{}", pool(WWW, 70, 30, "ttl = { normal = 2000, low = 10, spread = 900 }"));
+    let servers = [Server::start(&config), Server::start(&config)];
+    for server in &servers {
+        let body = json!({"at": waypost::time::Timestamp(1_000 + support::now()).to_string()});
+        server.api("PUT", &format!("/api/v1/pools/{WWW}/cutover"), body, &[]).done();
+    }
+    let at = servers[0].pool(WWW)["cutover"].clone();
+    servers[1].api("PUT", &format!("/api/v1/pools/{WWW}/cutover"), json!({ "at": at }), &[]).done();
+    let same = |client: u32| {
+        // The same instant is the same second.
+        let answers = loop {
+            let before = support::now();
+            let answers = servers.each_ref().map(|server| server.question(WWW, T::A).client(client).send());
+            if support::now() == before {
+                break answers;
+            }
+        };
+        let [one, other] = answers.each_ref().map(|answer| (addresses(answer), support::dns::ttl(answer)));
+        assert_eq!(one, other, "client {client}");
+        one
+    };
+    let given: std::collections::BTreeSet<_> = (0..100).map(same).collect();
+    assert!(given.len() > 10, "both sites, and TTLs that differ by client: {given:?}");
+}

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::iter::successors;
 
-use super::Loaded;
 use super::pools::{listed, types};
+use super::{Loaded, hints};
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::dns::{Name, Rtype};
 use crate::steering::pool::{Policy, Settings, Transfer};
@@ -57,6 +57,7 @@ pub fn check_against_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> 
         let severity = if from_primary { Severity::Warning } else { Severity::Error };
         found.extend(judge.mistakes().into_iter().map(|m| Diagnostic { severity, ..m.at(loaded, place.as_ref()) }));
     }
+    found.extend(hints::in_zones(loaded, zones));
     found
 }
 

@@ -14,6 +14,7 @@ pub mod amendments;
 mod clients;
 mod forwarders;
 mod groups;
+mod hints;
 mod keys;
 mod limits;
 mod lines;

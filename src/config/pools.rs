@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::clients::{self, OfAllPools};
 use super::groups::{self, Read, Said};
+use super::hints;
 use super::probes::Probe;
 use super::reader::{Table, Value, guess};
 use super::sections::Zones;
@@ -413,6 +414,10 @@ fn check_together(read: &Read, around: &Surroundings, src: &mut Source) {
                 format!("site {site:?} has no {lacking}, which other sites of the pool have"),
             )
             .help(format!("whoever is sent to {site:?} gets NODATA for it"));
+        }
+        for (rtype, hint) in hints::astray(name, endpoint) {
+            let message = format!("site {site:?} hints at {hint} in its {rtype} record, which is not its address");
+            src.warning(Some(site_at.clone()), message).help("clients that are given this site may go there");
         }
         if let Some(probe) = &pool.probe
             && around.probes.get(probe).and_then(|p| p.settings.as_ref()).is_none_or(|p| p.kind.needs_address())

@@ -17,6 +17,7 @@ mod svcb;
 mod tokens;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use super::name::{MAX_NAME_OCTETS, NameError};
@@ -109,6 +110,12 @@ pub fn without_parameter(rdata: &[u8], key: u16) -> Option<Box<[u8]>> {
     let (fixed, parameters) = rdata.split_at(2 + name_length(rdata, 2)?); // priority and target
     let kept = svcb::without(parameters, key)?;
     Some([fixed, &kept].concat().into())
+}
+
+/// The addresses that well-formed `rdata` of SVCB or HTTPS hints at.
+pub fn hinted(rdata: &[u8]) -> Vec<IpAddr> {
+    let parameters = name_length(rdata, 2).and_then(|octets| rdata.get(2 + octets..));
+    parameters.map_or_else(Vec::new, svcb::hinted)
 }
 
 /// The octets that `text` stands for in base64 (RFC 4648, 4); `None` when it is none. Blanks are passed over.

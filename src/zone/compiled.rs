@@ -148,6 +148,12 @@ impl Zone {
         })
     }
 
+    /// The RRsets of `rtype` with their owner names, in no order.
+    pub fn rrsets_of(&self, rtype: Rtype) -> impl Iterator<Item = (Name, Rrset)> + '_ {
+        let of = move |node: Node<'_>| Some((node::written_name(node), node.rrset(node.set(rtype)?)));
+        self.nodes().filter_map(of)
+    }
+
     /// Whether it has an RRset of `rtype` at `owner`.
     pub fn has(&self, owner: &Name, rtype: Rtype) -> bool {
         self.any_node(owner.to_lowercase().wire()).is_some_and(|node| node.set(rtype).is_some())

@@ -2,12 +2,12 @@
 //! the registry since.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::RdataFault;
 use super::encoding::{BASE64, quote, unescape};
 use super::tokens::{Tokens, invalid};
+use super::{IPV4_HINT, IPV6_HINT, RdataFault};
 
 /// How the value of a key is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,6 +110,20 @@ pub(super) fn without(wire: &[u8], number: u16) -> Option<Vec<u8>> {
         kept.extend(value);
     }
     Some(kept)
+}
+
+/// The addresses of both hints.
+pub(super) fn hinted(wire: &[u8]) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    for (key, value) in params(wire) {
+        let (v4, v6) = (value.as_chunks::<4>().0, value.as_chunks::<16>().0);
+        match key {
+            IPV4_HINT => found.extend(v4.iter().map(|octets| IpAddr::from(*octets))),
+            IPV6_HINT => found.extend(v6.iter().map(|octets| IpAddr::from(*octets))),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Appends the parameters of `wire`, which is well-formed; `None` when reading would refuse them.
