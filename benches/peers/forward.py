@@ -7,7 +7,8 @@ rounds. Loopback only; a run is bounded, and ends what it started.
 
     sh benches/peers/setup.sh                     the peers from Debian's packages, as root
     cargo build --release
-    benches/peers/forward.py                      all of it, about 5 minutes
+    benches/peers/forward.py                      all of it, about 10 minutes
+    benches/peers/forward.py --rounds 3           about 5 minutes
     benches/peers/forward.py --quick --forwarders waypost,rinetd,limit-splice
     benches/peers/forward.py --subject mine=/path/to/another/waypost
 """
@@ -192,11 +193,16 @@ def main():
                     if forwarder:
                         forwarder.stop()
         for name in [name for name in here if name != "direct"]:
-            forwarder = start(name)
+            print(f"memory: {name}", file=sys.stderr, flush=True)
+            forwarder = None
             try:
+                forwarder = start(name)
                 memory[name] = load.memory(forwarder, 500 if name in FORKS else 1000 if arguments.quick else idle)
+            except (RuntimeError, ValueError, IndexError) as failure:
+                failures[name] = str(failure)
             finally:
-                forwarder.stop()
+                if forwarder:
+                    forwarder.stop()
         print(f"{platform.release()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
         print(report(rounds, memory, subject, failures))
         if arguments.json:

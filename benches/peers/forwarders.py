@@ -52,6 +52,8 @@ FORWARDERS = {
     "haproxy": ("haproxy -db -f {config}", HAPROXY.replace("{splice}", ""), False),
     "nginx": ("nginx -c {config} -e {dir}/e.log", NGINX, True),
     "socat": ("socat TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,backlog=1024 TCP:127.0.0.1:{target}", "", False),
+    "systemd-proxyd": ("systemd-socket-activate -l 127.0.0.1:{port} /lib/systemd/systemd-socket-proxyd "
+                       "--connections-max={twice} 127.0.0.1:{target}", "", False),
     "limit-splice": ("{tools}/splice_forward -m hybrid {port} {target}", "", False),
     "limit-copy": ("{tools}/splice_forward -m copy {port} {target}", "", False),
 }

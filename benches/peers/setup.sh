@@ -9,4 +9,4 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 apt-get install -y --no-install-recommends gcc libc6-dev python3 nsd knot knot-module-geoip gdnsd pdns-server \
-    pdns-backend-bind bind9 rinetd haproxy nginx libnginx-mod-stream socat iperf3
+    pdns-backend-bind bind9 rinetd haproxy nginx libnginx-mod-stream socat systemd iperf3
