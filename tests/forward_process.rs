@@ -302,4 +302,5 @@ fn nginx_believes_and_curl_goes_through() {
     let (code, _, told) = ask(&["status"]);
     assert_eq!(code, Some(1));
     assert!(told.contains("no forwarder answers on"), "{told}");
+    assert_eq!(told.matches("os error").count(), 1, "the cause is told once: {told}");
 }

@@ -84,7 +84,7 @@ impl HoldArgs {
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Nobody answers.
-    #[error("no forwarder answers on {}: {source}", control.display())]
+    #[error("no forwarder answers on {}: {source}; --control names the socket that it was started with", control.display())]
     Connect {
         /// The control socket.
         control: PathBuf,
@@ -140,7 +140,8 @@ async fn status(control: &Path, json: bool, most: usize) -> Result<(), AskError>
 fn show(out: &mut String, status: &Status, sources: &serde_json::Value, hosts: &serde_json::Value) -> std::fmt::Result {
     writeln!(out, "process {}", status.pid)?;
     for rule in &status.rules {
-        writeln!(out, "{} ({} {}): {} open", rule.rule, rule.protocol, rule.listen, rule.open)?;
+        let listen = if rule.rule == rule.listen { String::new() } else { format!(" {}", rule.listen) };
+        writeln!(out, "{} ({}{listen}): {} open", rule.rule, rule.protocol, rule.open)?;
         for target in &rule.targets {
             let health = match target.health {
                 Health::Closed => "up",

@@ -102,7 +102,7 @@ pub fn main(args: &ForwardArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Standard error may be closed; the exit code says it as well.
-            let _ = writeln!(io::stderr(), "waypost forward: {error:#}");
+            let _ = writeln!(io::stderr(), "waypost forward: {}", told(&error));
             ExitCode::FAILURE
         }
     }
@@ -118,10 +118,21 @@ fn asked(args: &ForwardArgs, action: Action) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "waypost forward: {error:#}");
+            let _ = writeln!(io::stderr(), "waypost forward: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes, but for those that it tells itself.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn read(args: &ForwardArgs) -> Result<Settings, Vec<Mistake>> {

@@ -267,7 +267,7 @@ async fn hold(State(face): State<Face>, body: Bytes) -> Result<Response, Problem
 
 /// Tells of holds until they are over; ends them when nobody listens any more.
 async fn watch_holds(holds: Vec<(u64, Arc<Way>)>, lines: Sender<Bytes>) {
-    loop {
+    let gone = loop {
         let mut told = HoldLine::default();
         for (number, way) in &holds {
             let count = way.gate.count();
@@ -278,16 +278,17 @@ async fn watch_holds(holds: Vec<(u64, Arc<Way>)>, lines: Sender<Bytes>) {
         }
         let mut line = serde_json::to_vec(&told).unwrap_or_default();
         line.push(b'\n');
-        if lines.send(line.into()).await.is_err() || !told.held {
-            break;
+        let gone = lines.send(line.into()).await.is_err();
+        if gone || !told.held {
+            break gone;
         }
         tokio::select! {
             () = tokio::time::sleep(TELL) => {}
-            () = lines.closed() => break,
+            () = lines.closed() => break true,
         }
-    }
+    };
     let released = holds.iter().filter(|(number, way)| way.gate.release(Some(*number))).count();
-    if released > 0 {
+    if gone && released > 0 {
         tracing::warn!("the hold is released: the one who asked for it is gone");
     } else {
         tracing::info!("the hold is over");
