@@ -188,7 +188,8 @@ fn after_a_flip_it_doubles_with_each_ttl_served() {
     let made = instant(&server.shift(&[WWW], 100.0)["at"]);
     let seen = growth(&server, 8);
     let ttls: Vec<u64> = seen.iter().map(|(ttl, _)| *ttl).collect();
-    assert_eq!(ttls, [1, 2, 4, 8]);
+    // The first lasts for a second, which a busy machine may sleep through.
+    assert!(ttls == [1, 2, 4, 8] || ttls == [2, 4, 8], "{ttls:?}");
     for (ttl, second) in seen {
         assert!((ttl - 1..=ttl + 1).contains(&(second - made)), "{ttl} came {} s after the flip", second - made);
     }
@@ -229,7 +230,7 @@ fn while_it_stands_nobody_waits_longer_than_agreed() {
 #[test]
 fn the_ttl_is_no_longer_than_health_may_last() {
     let (port, origins) = Origin::at(&["127.0.0.51", "127.0.0.52"]);
-    let probe = format!("[probe.web]\ntype = \"http\"\nport = {port}\ninterval = \"10s\"\nfall = 3\nrise = 5\n");
+    let probe = format!("[probe.web]\ntype = \"http\"\nport = {port}\ninterval = \"4s\"\nfall = 3\nrise = 5\n");
     let config = format!(
         "{HEAD}{probe}{}",
         pool(WWW, 1, 1, "ttl = { normal = 1000, low = 5, by-health = true }\nprobe = \"web\"")
@@ -237,13 +238,13 @@ fn the_ttl_is_no_longer_than_health_may_last() {
     .replace(support::EC2, "127.0.0.51")
     .replace(support::DC1, "127.0.0.52");
     let server = Server::start(&config);
-    assert_eq!(served(&server, 1).0, 27, "three checks, a tenth early each");
-    assert_eq!(server.pool(WWW)["ttl"]["served"], 27);
+    assert_eq!(served(&server, 1).0, 10, "three checks, a tenth early each");
+    assert_eq!(server.pool(WWW)["ttl"]["served"], 10);
     let told = server.get(&format!("/api/v1/explain?name={WWW}&client=127.0.0.1"))["steps"].to_string();
     assert!(told.contains("in that time health could change what is answered"), "{told}");
     origins[0].fail();
     // One bad check is on record: two more are wanted.
-    server.wait_for("a bad check", |s| s.pool(WWW)["ttl"]["served"] == 18);
+    server.wait_for("a bad check", |s| s.pool(WWW)["ttl"]["served"] == 7);
     server.force(WWW, "ec2", "up").done();
-    server.wait_for("the other's to count", |s| s.pool(WWW)["ttl"]["served"].as_u64() <= Some(27));
+    server.wait_for("the other's to count", |s| s.pool(WWW)["ttl"]["served"].as_u64() == Some(10));
 }
