@@ -4,6 +4,7 @@
 //! - its metrics tell which serial each has;
 //! - in place of a pool each answers the endpoint with the largest share, a flip reaches them with a new serial, and the
 //!   horizon counts them: as long as one was not seen, with its EXPIRE, also over a crash.
+//! - Knot serves the zones that a catalog lists (RFC 9432), as they come and go.
 
 mod support;
 
@@ -365,4 +366,56 @@ fn a_flip_reaches_them_and_the_horizon_counts_them() {
     let at = from_now(3600);
     primary.api("PUT", "/api/v1/pools/www.example.org/cutover", json!({ "at": at }), &[]).done();
     wait_for_answers(&secondaries, EC2, 20, &primary);
+}
+
+#[test]
+fn a_catalog_brings_zones_and_takes_them_away() {
+    let primary_at = free_address([127, 0, 0, 1]);
+    let place = free_address([127, 0, 0, 24]);
+    let notify = format!("allow-transfer = [\"key:transfer-key\"]\nnotify = [\"key:transfer-key@{place}\"]\n");
+    let zone = |name: &str| format!("[[zone]]\nname = \"{name}\"\nfile = \"example.org.zone\"\n{notify}");
+    let with = |zones: &[&str]| {
+        let zones: String = zones.iter().map(|name| zone(name)).collect();
+        let tsig = format!("[[tsig]]\nname = \"transfer-key\"\nsecret = \"{SECRET}\"\n");
+        let catalog = format!("[[zone]]\nname = \"catalog.invalid\"\ncatalog = true\n{notify}");
+        format!("{}{tsig}{catalog}{zones}", HEAD.replacen("127.0.0.1:0", &primary_at.to_string(), 1))
+    };
+    let primary = Server::start(&with(&["one.example", "two.example"]));
+    let configure: Configure = |folder, at, primary| {
+        let member = "template:\n  - id: member\n    storage: STORAGE\n    master: primary\n    acl: keyed\n";
+        let mut command = knot(folder, at, primary);
+        let file = folder.join("knot.conf");
+        let text = fs::read_to_string(&file).unwrap();
+        let (before, _) = text.split_once("zone:\n").unwrap();
+        let member = member.replace("STORAGE", &folder.display().to_string());
+        let zone = member.replace("template:\n  - id: member", "zone:\n  - domain: catalog.invalid");
+        fs::write(&file, format!("{before}{member}{zone}    catalog-role: interpret\n    catalog-template: member\n"))
+            .unwrap();
+        command.env("LC_ALL", "C");
+        command
+    };
+    let secondary = Secondary::start("Knot", place, primary_at, configure);
+    let serves = |name: &str| {
+        let mut command = Command::new("dig");
+        command.arg(format!("@{}", place.ip())).args([
+            "-p",
+            &place.port().to_string(),
+            "+time=2",
+            "+tries=1",
+            "+norec",
+        ]);
+        let output = command.args([&format!("plain.{name}"), "A", "+short"]).output().unwrap();
+        output.stdout == b"192.0.2.7\n"
+    };
+    let wait_for = |zones: [(&str, bool); 3]| {
+        let begun = Instant::now();
+        while !zones.iter().all(|(name, served)| serves(name) == *served) {
+            assert!(begun.elapsed() < SOON, "{zones:?}\n{}\n{}", secondary.log(), primary.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    wait_for([("one.example", true), ("two.example", true), ("three.example", false)]);
+    primary.configure(&with(&["two.example", "three.example"]));
+    primary.reload().done();
+    wait_for([("one.example", false), ("two.example", true), ("three.example", true)]);
 }

@@ -269,8 +269,13 @@ fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Vec<
     let forwarders = forwarders::forwarders(forwarders, src);
     let webhooks = webhooks::webhooks(webhooks, src);
 
-    let (zones, zone_places): (Vec<zone::Settings>, _) =
+    let (mut zones, zone_places): (Vec<zone::Settings>, _) =
         zones.served.into_iter().map(|(zone, file)| (zone, src.place(file))).unzip();
+    let members = zones.iter().filter(|zone| zone.catalog.is_none() && !zone.allow_transfer.0.is_empty());
+    let members: Arc<[Name]> = members.map(|zone| zone.name.clone()).collect();
+    for catalog in zones.iter_mut().filter_map(|zone| zone.catalog.as_mut()) {
+        *catalog = members.clone();
+    }
     let secondaries = zones.iter().flat_map(|zone| &zone.notify).map(|to| to.address.ip()).collect();
     let secondaries = Arc::new(secondaries);
     let probes = probes.into_iter().filter_map(|(name, probe)| Some((name, probe.settings?))).collect();

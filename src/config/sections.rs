@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use tracing_subscriber::EnvFilter;
@@ -19,7 +20,9 @@ use super::{LogFormat, LogSettings};
 use crate::dns::Name;
 use crate::query::cookies::Secret;
 use crate::steering::pool::{Site, SiteState};
-use crate::zone::serial;
+use crate::zone::access::{Rule, Who};
+use crate::zone::notify::Target;
+use crate::zone::{AccessList, serial};
 use crate::{api, server, zone};
 
 const ADDRESSES: &str = "an array of addresses, such as [\"127.0.0.1:5300\", \"[::1]:5300\"]";
@@ -221,7 +224,10 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, s
     for mut table in tables {
         let name = table.require("name", src);
         let [primaries, allow_notify] = ["primary", "allow-notify"].map(|key| table.get(key));
-        let file = if primaries.is_some() { table.get("file") } else { table.require("file", src) };
+        let catalog = table.get("catalog");
+        let is_catalog = catalog.as_ref().and_then(|v| v.flag(src)).unwrap_or_default();
+        let has_no_file = primaries.is_some() || is_catalog;
+        let file = if has_no_file { table.get("file") } else { table.require("file", src) };
         let watch = table.get("watch");
         let keys = ["serial", "allow-query", "allow-transfer", "notify", "allow-update", "update-policy", "dnssec"];
         let [serial, allow_query, allow_transfer, notify, allow_update, update_policy, dnssec] =
@@ -238,6 +244,25 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, s
         let allow_query = allow_query.map(|v| keys::addresses(&v, src));
         let allow_transfer = allow_transfer.map(|v| keys::access(&v, known, src)).unwrap_or_default();
         let notify = notify.map(|v| keys::targets(&v, known, src)).unwrap_or_default();
+        // What a catalog says is for its secondaries (RFC 9432, 7).
+        let of_secondaries = || {
+            let rule = |to: &Target| Rule { deny: false, who: Who::Net(to.address.ip().into()) };
+            AccessList(notify.iter().map(rule).collect())
+        };
+        let allow_query = allow_query.or_else(|| is_catalog.then(of_secondaries));
+        for (given, what) in [
+            (&file, "file"),
+            (&primaries, "primary"),
+            (&watch, "watch"),
+            (&allow_update, "allow-update"),
+            (&update_policy, "update-policy"),
+            (&dnssec, "dnssec"),
+        ] {
+            if let Some(given) = given.as_ref().filter(|_| is_catalog) {
+                let message = format!("a catalog is made by the server: \"{what}\" is not for it");
+                src.error(given.span.clone(), message);
+            }
+        }
         if let (Some(given), Some(_)) = (&watch, &primaries) {
             let message = "a zone with a \"primary\" has no file to be watched";
             src.error(given.span.clone(), message).help("its primary tells of changes");
@@ -286,10 +311,14 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, s
             continue;
         }
         zones.lines.insert(name.clone(), src.line(at.start));
-        let (file, at) = file.unwrap_or((PathBuf::new(), at)); // told; the name still counts as served
+        let (file, at) = match file {
+            _ if is_catalog => (PathBuf::from(format!("catalog {name}")), at),
+            file => file.unwrap_or((PathBuf::new(), at)), // told; the name still counts as served
+        };
         let settings = zone::Settings {
             name,
             file: (!is_secondary).then_some(file),
+            catalog: is_catalog.then(Arc::default),
             watch,
             primaries,
             allow_notify,

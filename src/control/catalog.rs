@@ -213,7 +213,8 @@ impl Catalog {
 
 /// Where there is no file of a zone, it is the configuration that names a wrong one.
 fn tell_of_absence(zone: &mut ServedZone, settings: &zone::Settings, config: &Path, place: &Place) {
-    let Some(file) = settings.file.as_ref().filter(|file| !file.exists()) else { return };
+    let on_disk = settings.file.as_ref().filter(|_| settings.catalog.is_none());
+    let Some(file) = on_disk.filter(|file| !file.exists()) else { return };
     for problem in zone.problem.iter_mut().filter(|problem| problem.place.is_none() && problem.file == *file) {
         problem.message = format!("zone \"{}\": {} {}", zone.name, file.display(), problem.message);
         (problem.file, problem.place) = (config.to_owned(), Some(place.clone()));

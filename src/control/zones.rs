@@ -88,7 +88,11 @@ pub fn read(
         }
         return (ServedZone { name, served, state, problem }, Reading { base, edit: None });
     };
-    let mut read = match master::read(file, &name) {
+    let read = match &settings.catalog {
+        Some(members) => master::read_text(zone::catalog::text(members).into_bytes(), file, &name),
+        None => master::read(file, &name),
+    };
+    let mut read = match read {
         Ok(read) => read,
         Err(problem) => {
             let served = old.or_else(|| last_good.get(&name)).map(|kept| kept.under(&overlay));
@@ -160,7 +164,8 @@ impl Served {
         });
         let file = settings.file.as_deref().unwrap_or_else(|| "".as_ref());
         let told = |message| Diagnostic { severity: Severity::Warning, ..Diagnostic::of_file(file, message) };
-        let told = merged.warnings.into_iter().map(told).collect();
+        // Nobody counts the serial of a catalog but us.
+        let told = merged.warnings.into_iter().filter(|_| settings.catalog.is_none()).map(told).collect();
         let (overlay, drift) = (Arc::new(overlay.clone()), Arc::new(merged.drift));
         (Self { zone, overlay, drift, digest, loaded_at: now }, merged.step, told)
     }

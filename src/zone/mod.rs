@@ -5,6 +5,7 @@
 //! and nothing of steering: a compiled zone knows only that some types at some owner names are *overlaid* by a slot number.
 
 pub mod access;
+pub mod catalog;
 pub mod compiled;
 pub mod contents;
 pub mod diff;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub name: Name,
     /// The master file; `None`: it is transferred from its primaries.
     pub file: Option<PathBuf>,
+    /// What it lists, where it is a catalog of other zones: then its file is none on disk.
+    pub catalog: Option<Arc<[Name]>>,
     /// Whether it is read again when its file changes.
     pub watch: bool,
     /// The servers that it is transferred from, in the order in which they are asked.
