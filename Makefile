@@ -2,7 +2,9 @@
 
 CARGO ?= cargo
 
-.PHONY: help run build test check fmt soak bench figures peers fuzz
+STATIC = x86_64-unknown-linux-musl
+
+.PHONY: help run build static test check fmt soak bench figures peers fuzz
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -15,6 +17,13 @@ run:
 ## make build    the shipped binary, target/release/waypost
 build:
 	$(CARGO) build --release
+
+## make static   one binary without libraries, for hosts of any age: target/x86_64-unknown-linux-musl/release/waypost
+##               (a C compiler for musl: on Debian the package musl-tools; and rustup target add x86_64-unknown-linux-musl)
+static:
+	$(CARGO) build --release --target $(STATIC)
+	printf '127.0.0.1 8080 127.0.0.1 8081\n' >target/static-check.conf
+	target/$(STATIC)/release/waypost forward --config target/static-check.conf --check
 
 ## make test     install what the tests need (Debian packages, as root or with sudo) and run them all
 test:

@@ -89,7 +89,8 @@ impl WayBack {
         header.msg_name = (&raw mut self.peer).cast();
         header.msg_namelen = self.peer_octets;
         header.msg_control = self.control.0.as_mut_ptr().cast();
-        header.msg_controllen = self.control_octets;
+        // Of another width with other C libraries.
+        header.msg_controllen = self.control_octets as _;
         // SAFETY: the header points at octets, peer and ancillary data that outlive the call, with their true sizes; the
         // kernel only reads them.
         let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
@@ -143,7 +144,7 @@ impl Batch {
                 header.msg_name = (&raw mut batch.peers[i]).cast();
                 header.msg_control = batch.controls[i].0.as_mut_ptr().cast();
                 header.msg_namelen = size_of::<Peer>() as libc::socklen_t;
-                header.msg_controllen = CONTROL_OCTETS;
+                header.msg_controllen = CONTROL_OCTETS as _;
             }
         }
         batch
@@ -156,7 +157,7 @@ impl Batch {
         // The kernel has written only those of the last batch.
         for header in &mut self.received[..used] {
             header.msg_hdr.msg_namelen = size_of::<Peer>() as libc::socklen_t;
-            header.msg_hdr.msg_controllen = CONTROL_OCTETS;
+            header.msg_hdr.msg_controllen = CONTROL_OCTETS as _;
             header.msg_hdr.msg_flags = 0;
         }
         // SAFETY: each of the BATCH headers points at buffers of the stated sizes, owned by `self` and borrowed by nobody
@@ -194,10 +195,11 @@ impl Batch {
                 peer: &self.peers[i],
                 peer_octets: received.msg_hdr.msg_namelen,
                 control: &self.controls[i],
-                control_octets: received.msg_hdr.msg_controllen,
+                control_octets: received.msg_hdr.msg_controllen as _,
             };
             let Some(octets) = answer(&packet, &mut self.answers[i]) else { continue };
-            let (name_octets, control_octets) = (received.msg_hdr.msg_namelen, received.msg_hdr.msg_controllen);
+            let name_octets = received.msg_hdr.msg_namelen;
+            let control_octets: usize = received.msg_hdr.msg_controllen as _;
             forget_interface(&mut self.controls[i], control_octets);
             self.answer_slices[i].iov_len = octets.min(EDNS_UDP_OCTETS as usize);
             let header = &mut self.outgoing[self.outgoing_count].msg_hdr;
@@ -205,7 +207,7 @@ impl Batch {
             header.msg_name = (&raw mut self.peers[i]).cast();
             header.msg_namelen = name_octets;
             header.msg_control = self.controls[i].0.as_mut_ptr().cast();
-            header.msg_controllen = control_octets;
+            header.msg_controllen = control_octets as _;
             self.outgoing_count += 1;
         }
     }
