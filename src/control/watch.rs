@@ -13,9 +13,13 @@ use tokio_util::sync::CancellationToken;
 use crate::control::Handle;
 use crate::control::message::{Origin, ReloadWish};
 use crate::dns::Name;
+use crate::time::Timestamp;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// What was written longer ago than that was read as it is.
+const RECENT_SECS: u64 = 10;
 
 /// What tells one content of a file from another: device, inode, octets, when it was written in seconds and nanoseconds.
 type Stamp = [u64; 5];
@@ -23,8 +27,8 @@ type Stamp = [u64; 5];
 /// What is known of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
-    /// As it was when it was read.
-    read: Stamp,
+    /// As it was when it was read; `None`: it may have been written since.
+    read: Option<Stamp>,
     /// As it was at the last look.
     last: Stamp,
 }
@@ -33,9 +37,9 @@ impl Seen {
     /// Takes in a look; gives whether the file is to be read.
     fn look(&mut self, now: Stamp) -> bool {
         let is_settled = std::mem::replace(&mut self.last, now) == now;
-        let is_new = is_settled && self.read != now;
+        let is_new = is_settled && self.read != Some(now);
         if is_new {
-            self.read = now;
+            self.read = Some(now);
         }
         is_new
     }
@@ -63,7 +67,10 @@ pub async fn watch(control: Handle, stop: CancellationToken) {
         };
         let Ok(stamps) = tokio::task::spawn_blocking(watched).await else { continue };
         for (zone, now) in stamps {
-            if seen.entry(zone.clone()).or_insert(Seen { read: now, last: now }).look(now) {
+            // One that was written about when the server read it is read once more.
+            let is_old = || Timestamp(now[3]).after(RECENT_SECS) < Timestamp::now();
+            let first = || Seen { read: is_old().then_some(now), last: now };
+            if seen.entry(zone.clone()).or_insert_with(first).look(now) {
                 let origin = Origin { author: "watch".to_owned(), ..Origin::default() };
                 // What comes of it, the writer tells the log.
                 _ = control.reload(origin, ReloadWish { zone: Some(zone), ..ReloadWish::default() }).await;
@@ -79,7 +86,7 @@ mod tests {
     #[test]
     fn a_file_is_read_once_it_stays_as_it_is() {
         let stamp = |n| [1, 2, n, 3, 4];
-        let mut seen = Seen { read: stamp(0), last: stamp(0) };
+        let mut seen = Seen { read: Some(stamp(0)), last: stamp(0) };
         let looks = [0, 1, 2, 2, 2, 3, 0, 0, 0].map(|n| seen.look(stamp(n)));
         assert_eq!(looks, [false, false, false, true, false, false, false, true, false]);
     }
