@@ -7,6 +7,9 @@ use std::sync::{Arc, LazyLock};
 use waypost::dns::Name;
 use waypost::dns::tsig::{Algorithm, Key, KeyRing};
 use waypost::dns::wire::TCP_OCTETS;
+use waypost::forward::names::{Lookup, Services};
+use waypost::forward::peek::{Peeked, peek};
+use waypost::forward::{proxy, rinetd};
 use waypost::query::{Context, Counters, Snapshot, Tally, Transport, answer};
 use waypost::time::Timestamp;
 use waypost::zone::compiled::{Overlay, compile};
@@ -18,8 +21,17 @@ use waypost::zone::{Edit, Zone, ZoneSet, master};
 pub type Target = fn(&[u8]) -> bool;
 
 /// Names and functions; the corpus of each is in the folder of its name.
-pub const TARGETS: [(&str, Target); 5] =
-    [("message", message), ("master", master_file), ("tsig", tsig), ("update", update), ("ixfr", ixfr)];
+pub const TARGETS: [(&str, Target); 9] = [
+    ("message", message),
+    ("master", master_file),
+    ("tsig", tsig),
+    ("update", update),
+    ("ixfr", ixfr),
+    ("rinetd", rinetd_conf),
+    ("proxy", proxy_header),
+    ("hello", first_octets),
+    ("http", first_octets),
+];
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const ZONE: &str = "$TTL 1h\n@ SOA ns host 7 1h 15m 4w 5m\n@ NS ns\nns A 192.0.2.1\nwww A 192.0.2.2\n*.w TXT \"x\"\n\
@@ -101,4 +113,40 @@ pub fn ixfr(octets: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// A rinetd.conf; names and services are not those of this host.
+pub fn rinetd_conf(octets: &[u8]) -> bool {
+    let services = Services::parse("http 80/tcp www\nhttps 443/tcp\n");
+    let resolve = |_: &str| Ok([127, 0, 0, 1].into());
+    let lookup = Lookup { services: &services, resolve: &resolve, is_ours: &|_| false };
+    match rinetd::parse(&String::from_utf8_lossy(octets), Path::new("rinetd.conf"), &lookup) {
+        Ok(settings) => !settings.rules.is_empty(),
+        Err(mistakes) => {
+            assert!(!mistakes.is_empty(), "what is refused has a reason");
+            false
+        }
+    }
+}
+
+/// A header of the PROXY protocol, of either version.
+pub fn proxy_header(octets: &[u8]) -> bool {
+    match proxy::read(octets) {
+        Ok(Some(header)) => {
+            assert!(header.length <= octets.len(), "no more is taken off than there is");
+            true
+        }
+        _ => false,
+    }
+}
+
+/// A client's first octets: TLS or HTTP.
+pub fn first_octets(octets: &[u8]) -> bool {
+    match peek(octets) {
+        Peeked::Host(host) => {
+            assert!(!host.is_empty() && host.len() <= 255 && host.is_ascii(), "a host that can be shown");
+            true
+        }
+        _ => false,
+    }
 }
