@@ -13,6 +13,7 @@
 //!
 //! Reading goes on after a mistake with the next entry; a zone with a mistake is not loaded.
 
+mod ahead;
 mod checks;
 mod generate;
 mod lexer;
@@ -37,8 +38,9 @@ use crate::dns::rdata::{self, Token};
 use crate::dns::{Name, Rtype, Ttl, name};
 use crate::zone::gathered::{Added, Spot};
 use crate::zone::{Contents, Gathered};
+use ahead::Ahead;
 use lexer::{Entry, Lexer};
-use plain::Plain;
+use plain::{Plain, PlainLine};
 use report::{Report, Source};
 
 /// A zone as read from its master file, to be compiled.
@@ -230,43 +232,56 @@ impl Reader<'_> {
 
     fn read(&mut self, source: u32, mut scope: Scope) {
         let text = Arc::clone(&self.report.sources[source as usize].text);
-        let mut lexer = Lexer::new(&text);
-        let mut entry = Entry::default();
         self.including.push(source);
-        while !self.report.is_full() {
-            if let Some(next) = self.plain_line(source, &text, lexer.position(), &mut scope) {
-                lexer.go_on_at(next);
-                continue;
+        std::thread::scope(|threads| {
+            let mut ahead = Ahead::begin(threads, &text, &scope.origin);
+            let mut lexer = Lexer::new(&text);
+            let mut entry = Entry::default();
+            while !self.report.is_full() {
+                let at = lexer.position();
+                let next = match ahead.as_mut().and_then(|ahead| ahead.line(at, &scope.origin)) {
+                    Some(line) => self.plain_line(source, line, &mut scope),
+                    None => self.plain_line_at(source, &text, at, &mut scope),
+                };
+                if let Some(next) = next {
+                    lexer.go_on_at(next);
+                    continue;
+                }
+                match lexer.next(&mut entry) {
+                    Ok(true) => self.entry(source, &entry, &mut scope),
+                    Ok(false) => break,
+                    Err(error) => self.report.error(source, error.span, error.message),
+                }
             }
-            match lexer.next(&mut entry) {
-                Ok(true) => self.entry(source, &entry, &mut scope),
-                Ok(false) => break,
-                Err(error) => self.report.error(source, error.span, error.message),
-            }
-        }
+        });
         self.including.pop();
     }
 
-    /// Takes in a line that is read the short way; gives where the next begins.
-    fn plain_line(&mut self, source: u32, text: &[u8], at: usize, scope: &mut Scope) -> Option<usize> {
+    /// Reads a line the short way and takes it in; gives where the next begins.
+    fn plain_line_at(&mut self, source: u32, text: &[u8], at: usize, scope: &mut Scope) -> Option<usize> {
         let mut plain = std::mem::take(&mut self.plain);
-        let next = plain.read(text, at, &scope.origin).filter(|_| {
-            let owner = if plain.owner.is_empty() { &scope.owner } else { &plain.owner };
-            let ttl = plain.ttl.or(self.default_ttl).or(self.last_ttl).or(self.soa_minimum);
-            let (Some(rtype), Some(ttl)) = (plain.rtype, ttl) else { return false };
-            if owner.is_empty() || !name::is_at_or_below(owner, self.apex.wire()) {
-                return false;
-            }
-            self.last_ttl = plain.ttl.or(self.last_ttl);
-            if !plain.owner.is_empty() {
-                std::mem::swap(&mut scope.owner, &mut plain.owner);
-            }
-            let spot = Spot { source, start: plain.span.start as u32 };
-            self.put(&scope.owner, (rtype, ttl), &plain.rdata, spot, plain.span.clone());
-            true
-        });
+        let next =
+            plain.read(text, at, &scope.origin).and_then(|next| self.plain_line(source, plain.line(next), scope));
         self.plain = plain;
         next
+    }
+
+    /// Takes in a line that was read the short way; gives where the next begins.
+    #[inline]
+    fn plain_line(&mut self, source: u32, line: PlainLine<'_>, scope: &mut Scope) -> Option<usize> {
+        let owner = if line.owner.is_empty() { &scope.owner } else { line.owner };
+        let ttl = line.ttl.or(self.default_ttl).or(self.last_ttl).or(self.soa_minimum)?;
+        if owner.is_empty() || !name::is_at_or_below(owner, self.apex.wire()) {
+            return None;
+        }
+        self.last_ttl = line.ttl.or(self.last_ttl);
+        if !line.owner.is_empty() {
+            scope.owner.clear();
+            scope.owner.extend_from_slice(line.owner);
+        }
+        let spot = Spot { source, start: line.span.start as u32 };
+        self.put(&scope.owner, (line.rtype, ttl), line.rdata, spot, line.span);
+        Some(line.next)
     }
 
     fn entry(&mut self, source: u32, entry: &Entry<'_>, scope: &mut Scope) {

@@ -11,21 +11,45 @@ use crate::dns::name::{MAX_LABEL_OCTETS, MAX_NAME_OCTETS};
 use crate::dns::{Name, Rtype, Ttl};
 
 /// A record on one line. Filled again and again.
-#[derive(Default)]
 pub(super) struct Plain {
     /// The owner name in wire form; empty where the line gives none.
     pub owner: Vec<u8>,
     pub ttl: Option<Ttl>,
-    pub rtype: Option<Rtype>,
+    pub rtype: Rtype,
     pub rdata: Vec<u8>,
     /// From the first word to the last, in the text.
     pub span: Range<usize>,
+}
+
+impl Default for Plain {
+    fn default() -> Self {
+        Self { owner: Vec::new(), ttl: None, rtype: Rtype::A, rdata: Vec::new(), span: 0..0 }
+    }
+}
+
+/// The same to look at.
+pub(super) struct PlainLine<'p> {
+    /// The owner name in wire form; empty where the line gives none.
+    pub owner: &'p [u8],
+    pub ttl: Option<Ttl>,
+    pub rtype: Rtype,
+    pub rdata: &'p [u8],
+    /// From the first word to the last, in the text.
+    pub span: Range<usize>,
+    /// Where the next line begins.
+    pub next: usize,
 }
 
 /// The most words of a line: owner, TTL, class, type, and two of RDATA.
 const MOST_WORDS: usize = 6;
 
 impl Plain {
+    /// What was read, the line behind which the next one begins at `next`.
+    pub(super) fn line(&self, next: usize) -> PlainLine<'_> {
+        let Self { owner, ttl, rtype, rdata, span } = self;
+        PlainLine { owner, ttl: *ttl, rtype: *rtype, rdata, span: span.clone(), next }
+    }
+
     /// Reads the line that begins at `start` of `text`. Gives where the next one begins; `None` leaves it to the general way.
     pub(super) fn read(&mut self, text: &[u8], start: usize, origin: &Name) -> Option<usize> {
         let mut words = [(0, 0); MOST_WORDS];
@@ -69,7 +93,7 @@ impl Plain {
             b"MX" => Rtype::MX,
             _ => return None,
         };
-        self.rtype = Some(rtype);
+        self.rtype = rtype;
         self.rdata.clear();
         let first = words.next()?;
         match rtype {
