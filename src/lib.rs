@@ -6,6 +6,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`time`] | instants in UTC seconds, durations as written |
+//! | [`background`] | work that must not delay answers, on a thread that gives way |
 //! | [`diagnostic`] | what is wrong with a file that somebody wrote, and where |
 //! | [`pairing`] | what a forwarder and its authority say to each other: plain data for `control` and `forward` |
 //! | [`dns`] | names, types, TTLs, messages on the wire; the one place that meets the DNS library's types |
@@ -28,6 +29,7 @@
 //! read it. No part knows the configuration file: each owns a plain settings struct that `config` fills.
 
 pub mod api;
+pub mod background;
 pub mod cli;
 pub mod config;
 pub mod control;

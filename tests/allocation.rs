@@ -120,7 +120,7 @@ fn snapshot() -> Snapshot {
     let secret = Secret::parse("e5e973e5a6b2a43f48e7dc849e37bfcf").unwrap();
     Snapshot {
         zones: Arc::new(ZoneSet::new(zones)),
-        pools: [Arc::new(pool())].into(),
+        pools: [Arc::new(pool())].into_iter().collect(),
         nsid: Arc::from(&b"ns1"[..]),
         cookies: Some(Cookies::new(&[secret])),
         ..Snapshot::default()

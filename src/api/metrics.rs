@@ -199,6 +199,11 @@ impl Page {
             [(vec![], sum(Counters::silent_count))],
         );
         self.counter(
+            "waypost_panics_total",
+            "Panics while answering, each a mistake in this program: the packets in hand got no answer, all others do.",
+            [(vec![], sum(Counters::panic_count))],
+        );
+        self.counter(
             "waypost_requests_turned_away_total",
             "Transfers, updates, NOTIFY and signed queries that found too many waiting before them: TCP gets SERVFAIL, UDP \
              nothing.",

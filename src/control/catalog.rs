@@ -177,6 +177,15 @@ impl Catalog {
         })
     }
 
+    /// Prints the copies that the store is to have of files that were edited. It takes a while.
+    pub fn print_copies(&mut self) {
+        for (zone, reading) in self.zones.iter().zip(&mut self.readings) {
+            if let (Some(served), Some(edit)) = (&zone.served, &mut reading.edit) {
+                edit.copy = Some(zones::copy_of(&edit.file, served.loaded_at));
+            }
+        }
+    }
+
     /// The zone whose apex is `name`.
     pub fn zone(&self, name: &Name) -> Option<&ServedZone> {
         self.zones.iter().find(|z| z.name == *name)

@@ -4,7 +4,7 @@
 //! brings what the state before it allowed, and a clean stop what was recorded. So nothing is written per answer, and a
 //! horizon after a crash is never too early.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::control::catalog::Catalog;
@@ -27,6 +27,8 @@ pub const STALL_SECS: u64 = 60;
 pub struct Horizons {
     /// In the order of the catalog's pools.
     current: Vec<Tracked>,
+    /// Where each pool stands there.
+    places: HashMap<Name, usize>,
     /// Recorders that a worker may still write, since it has not left the snapshot of this serial's predecessor.
     retiring: Vec<(u64, Tracked)>,
     /// Of endpoints and pools that the configuration no longer has.
@@ -76,6 +78,7 @@ impl Horizons {
     pub fn new(workers: usize) -> Self {
         Self {
             current: Vec::new(),
+            places: HashMap::new(),
             retiring: Vec::new(),
             departed: BTreeMap::new(),
             workers,
@@ -87,10 +90,11 @@ impl Horizons {
     /// Follows a configuration that `serial` publishes. Recorders stay where a pool's endpoints and types stay.
     pub fn follow(&mut self, catalog: &Catalog, serial: u64) {
         let old = std::mem::take(&mut self.current);
+        let places = std::mem::take(&mut self.places);
         for (pool, records) in catalog.settings.pools.iter().zip(&catalog.records) {
             let sites: Vec<SiteName> = pool.endpoints.iter().map(|e| e.site.clone()).collect();
-            let same =
-                old.iter().find(|o| o.pool == pool.name && o.sites == sites && o.records.types() == records.types());
+            let same = places.get(&pool.name).map(|place| &old[*place]);
+            let same = same.filter(|old| old.sites == sites && old.records.types() == records.types());
             let recorder = same.map_or_else(
                 || {
                     self.number += 1;
@@ -98,11 +102,12 @@ impl Horizons {
                 },
                 |same| same.recorder.clone(),
             );
+            self.places.insert(pool.name.clone(), self.current.len());
             self.current.push(Tracked { pool: pool.name.clone(), sites, records: records.clone(), recorder });
         }
         self.types = self.current.iter().map(|t| (t.recorder.number(), t.records.types().len())).collect();
         for tracked in old {
-            if !self.current.iter().any(|c| Arc::ptr_eq(&c.recorder, &tracked.recorder)) {
+            if !self.types.contains_key(&tracked.recorder.number()) {
                 self.add(&tracked.pool, &tracked.known());
                 self.retiring.push((serial, tracked));
             }
@@ -127,13 +132,17 @@ impl Horizons {
     pub fn add(&mut self, pool: &Name, known: &Known) {
         for (site, types) in known {
             for (rtype, at) in types {
-                let tracked = self.current.iter().find(|t| t.pool == *pool);
+                let tracked = self.tracked(pool);
                 match tracked.and_then(|t| Some((t, t.slot_of(site, *rtype)?))) {
                     Some((tracked, slot)) => tracked.recorder.raise(slot, *at),
                     None => raise(self.departed.entry(pool.clone()).or_default(), site, *rtype, *at),
                 }
             }
         }
+    }
+
+    fn tracked(&self, pool: &Name) -> Option<&Tracked> {
+        self.places.get(pool).map(|place| &self.current[*place])
     }
 
     /// Which endpoint and type a slot of the recorder with this number is for; the type by its place in the pool's.
@@ -150,7 +159,8 @@ impl Horizons {
     /// All that is known of a pool, by site and type.
     pub fn known(&self, pool: &Name) -> Known {
         let mut known = self.departed.get(pool).cloned().unwrap_or_default();
-        for tracked in self.current.iter().chain(self.retiring.iter().map(|(_, t)| t)).filter(|t| t.pool == *pool) {
+        let retiring = self.retiring.iter().map(|(_, tracked)| tracked).filter(|tracked| tracked.pool == *pool);
+        for tracked in self.tracked(pool).into_iter().chain(retiring) {
             merge(&mut known, &tracked.known());
         }
         known
@@ -173,7 +183,7 @@ impl Horizons {
 
     /// Pools that the configuration no longer has, but caches may.
     pub fn departed_pools(&self) -> impl Iterator<Item = &Name> {
-        self.departed.keys().filter(|name| !self.current.iter().any(|t| t.pool == **name))
+        self.departed.keys().filter(|name| !self.places.contains_key(*name))
     }
 
     /// The wall clock was set forward by `by_secs`: what was still to come at `past`, by the clock as it was, comes so much later

@@ -6,6 +6,7 @@
 mod carry;
 mod changes;
 mod clock;
+mod copies;
 mod effective;
 mod follow;
 mod forecast;
@@ -21,7 +22,7 @@ mod taking;
 mod view;
 mod zones;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::background::Background;
 use crate::control::catalog::Catalog;
 use crate::control::clock::Clock;
 use crate::control::error::ControlError;
@@ -46,7 +48,7 @@ use crate::control::state::{EndpointState, State};
 use crate::control::zones::ZoneEvent;
 use crate::dns::{Name, Ttl};
 use crate::probe::{self, Kind, Probes, Report};
-use crate::query::{Cookies, Pool, RateLimit, Readers, Snapshot, Union};
+use crate::query::{Cookies, Pool, Pools, RateLimit, Readers, Snapshot, Union};
 use crate::server::secondaries::Secondaries;
 use crate::steering::health::Health;
 use crate::steering::pool::{Endpoint, Family, Override, Policy, Settings, SiteName};
@@ -106,6 +108,10 @@ pub struct Writer {
     /// Whether a configuration is being made. One at a time, so that an older reading never follows a newer one.
     making: bool,
     waiting: VecDeque<taking::Wanted>,
+    /// Of files in the store that are not there yet.
+    copies: copies::Copies,
+    /// Where zones are read, copied and freed.
+    background: Background,
     /// Snapshots that workers may still hold: the last reference is dropped here, not between a query and its answer.
     retired: Vec<Arc<Snapshot>>,
     /// The last reload, if it was refused: when and why.
@@ -139,6 +145,7 @@ impl Writer {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.begin_copies();
         loop {
             tokio::select! {
                 biased; // who asks most must not keep deadlines and health from their turn
@@ -146,6 +153,7 @@ impl Writer {
                 _ = ticks.tick() => self.tick(Timestamp::now()).await,
                 Some(report) = self.reports.recv() => self.report(&report, Timestamp::now()),
                 Some(made) = self.makings.recv() => self.made(made).await,
+                Some(copy) = self.copies.made() => self.keep_copy(copy).await,
                 Some(reading) = self.override_readings.recv() => self.override_file_read(reading, Timestamp::now()).await,
                 Some(command) = self.commands.recv() => self.command(command).await,
             }
@@ -232,16 +240,22 @@ impl Writer {
         self.publish_pools(pools);
     }
 
-    /// Publishes anew only the pools of one group; all else is shared with the snapshot before.
+    /// Publishes anew only these pools, each with its group; all else is shared with the snapshot before.
+    fn publish_some(&mut self, names: impl Iterator<Item = Name>) {
+        let catalog = self.catalog.clone();
+        let places = names.filter_map(|name| catalog.pool_index(&name));
+        let places: BTreeSet<usize> = places.flat_map(|place| catalog.groups[place].iter().copied()).collect();
+        self.publish_group(&places.into_iter().collect::<Vec<_>>());
+    }
+
+    /// Publishes anew only the pools of one group.
     fn publish_group(&mut self, group: &[usize]) {
-        let mut pools = self.published.load().pools.clone();
-        for &index in group {
-            pools[index] = Arc::new(self.pool(index));
-        }
+        let anew = group.iter().map(|&index| (index, Arc::new(self.pool(index))));
+        let pools = self.published.load().pools.with(anew);
         self.publish_pools(pools);
     }
 
-    fn publish_pools(&mut self, pools: Box<[Arc<Pool>]>) {
+    fn publish_pools(&mut self, pools: Pools) {
         self.serial += 1;
         let before = self.published.swap(Arc::new(Snapshot {
             serial: self.serial,
@@ -280,7 +294,7 @@ impl Writer {
         };
         let union = (settings.policy == Policy::All).then(|| {
             let given: Vec<usize> = (0..settings.endpoints.len()).filter(|i| selector.answers(*i)).collect();
-            Union::new(&records, &given)
+            Box::new(Union::new(&records, &given))
         });
         Pool {
             name: settings.name.clone(),

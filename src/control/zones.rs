@@ -62,6 +62,8 @@ pub struct FileEdit {
     pub changed: Vec<Changed>,
     /// What leads from the zone that was served to the one to serve.
     pub step: Diff,
+    /// The copy of it for the store, where that was printed already.
+    pub copy: Option<Vec<u8>>,
 }
 
 /// Zones to fall back on, by apex, with nothing over them.
@@ -120,16 +122,21 @@ pub fn read(
                 let whole = Some(file.clone());
                 let (served, step, told) = old.edited(settings, &changed, (whole, digest), &overlay, now);
                 warnings.extend(told);
-                (served, Some(FileEdit { file, digest, changed, step }))
+                (served, Some(FileEdit { file, digest, changed, step, copy: None }))
             }
         }
         None => {
             let served = Served::of(read, overlay, now);
             let file = served.zone.clone();
-            (served, Some(FileEdit { file, digest, changed: Vec::new(), step: Diff::default() }))
+            (served, Some(FileEdit { file, digest, changed: Vec::new(), step: Diff::default(), copy: None }))
         }
     };
     (ServedZone { name, served: Some(served), state: ZoneState::Current, problem: Vec::new() }, Reading { base, edit })
+}
+
+/// What the store keeps of a zone's file, which was read at `at`.
+pub fn copy_of(file: &Zone, at: Timestamp) -> Vec<u8> {
+    format!("{at}\n{}", master::print_zone(file)).into_bytes()
 }
 
 impl Served {

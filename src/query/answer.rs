@@ -399,7 +399,7 @@ impl<'a> Answer<'a, '_> {
         };
         let client = if pool.is_by_client() { self.client() } else { self.resolver() };
         let Some(choice) = pool.choose(&client, self.context.draw, self.context.now) else { return Ok(None) };
-        if let Some(union) = pool.union.as_ref().filter(|_| !choice.previewed) {
+        if let Some(union) = pool.union.as_deref().filter(|_| !choice.previewed) {
             return self.united(zone, pool, union, asked, choice.ttl, owner).map(Some);
         }
         let qtype = if asked == Rtype::ANY { pool.records.first_type(choice.endpoint) } else { Some(asked) };

@@ -5,13 +5,18 @@
 //! summary of its own (Metwally, Agrawal, El Abbadi 2005): a key that finds no place takes that of the smallest, and its count
 //! with it. Counts are halved every [`HALF_LIFE_SECS`], each line for itself when it is next written.
 //!
+//! A sketch begins with [`FEW_LINES`], which stay in the processor's cache. Whoever looks at the sketches now and then gives
+//! those that have many keys more room ([`Sketch::make_room`]); the worker counts there from then on, and what it counted
+//! before is still read.
+//!
 //! What always holds, for what was counted and not yet halved away:
 //! - the counts of a line add up to the queries of its keys, so the total is exact;
-//! - a key's count is never too small, and too large by at most the smallest of its line, which is at most a fifth of the
-//!   line's queries: in the mean 1/80,000 of all, as a sketch has [`LINES`] lines.
+//! - a key's count in its line is never too small, and too large by at most the smallest there, which is at most a fifth of
+//!   the line's queries: in the mean 1/80,000 of all, as a sketch of many keys has [`LINES`] lines.
 //!
 //! All sketches together take at most [`MOST_OCTETS`], however many workers and keys there are.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use hashbrown::HashMap;
@@ -24,6 +29,8 @@ use crate::time::Timestamp;
 pub const HALF_LIFE_SECS: u64 = 3600;
 /// Lines of a sketch, where there are no more than [`MOST_OCTETS`] allow: 1 MiB for each worker.
 pub const LINES: usize = 1 << 14;
+/// Lines that it begins with: 16 KiB.
+pub const FEW_LINES: usize = 1 << 8;
 /// What all sketches may take.
 pub const MOST_OCTETS: usize = 64 << 20;
 
@@ -32,10 +39,19 @@ const PLACES: usize = 5;
 /// What one query adds: counts are halved as whole numbers.
 const QUERY: u32 = 16;
 
-/// One worker's sketch. Only that worker may write it.
+/// So many keys in the lines that it begins with are too many: of 1,280 places an eighth.
+const MANY_KEYS: u32 = (FEW_LINES * PLACES / 8) as u32;
+
+/// One worker's sketch. Only that worker may count.
 #[derive(Debug)]
 pub struct Sketch {
-    lines: Box<[Line]>,
+    few: Box<[Line]>,
+    /// What is counted in from when it is there.
+    many: OnceLock<Box<[Line]>>,
+    /// How many lines that may have.
+    most: usize,
+    /// Places taken, where counting goes on; written by the worker.
+    taken: AtomicU32,
     /// Random, so that nobody can choose keys that share a line.
     seed: u64,
 }
@@ -56,9 +72,16 @@ impl Sketch {
     /// An empty one, of as many as there are `workers`. Sketches that shall be merged have one `seed`.
     pub fn new(workers: usize, seed: u64) -> Self {
         let fitting = MOST_OCTETS / size_of::<Line>() / workers.max(1);
-        let lines = LINES.min(fitting.max(1).next_power_of_two());
-        let lines = if lines > fitting { lines / 2 } else { lines }.max(1);
-        Self { lines: (0..lines).map(|_| Line::default()).collect(), seed }
+        let few = power_of_two_within(FEW_LINES.min(fitting));
+        let most = power_of_two_within(LINES.min(fitting.saturating_sub(few)));
+        Self { few: lines(few), many: OnceLock::new(), most, taken: AtomicU32::new(0), seed }
+    }
+
+    /// Gives it all the room that it may have, if it has many keys. For anybody but its worker, now and then.
+    pub fn make_room(&self) {
+        if self.taken.load(Relaxed) > MANY_KEYS && self.most > self.few.len() {
+            self.many.get_or_init(|| lines(self.most));
+        }
     }
 
     /// Counts a query of `key`. Gives the key, packed, and its hash; one that can't be packed is nobody's (see
@@ -73,7 +96,8 @@ impl Sketch {
 
     #[inline]
     fn count_packed(&self, packed: u64, hash: u64, now: Timestamp) {
-        let line = &self.lines[hash as usize & (self.lines.len() - 1)];
+        let lines = self.many.get().unwrap_or(&self.few);
+        let line = &lines[hash as usize & (lines.len() - 1)];
         let half_life = half_life(now);
         if line.halved.load(Relaxed) < half_life {
             line.halve(half_life);
@@ -89,9 +113,32 @@ impl Sketch {
                 least = (place, count);
             }
         }
+        if line.keys[least.0].load(Relaxed) == 0 {
+            self.taken.store(self.taken.load(Relaxed) + 1, Relaxed);
+        }
         line.keys[least.0].store(packed, Relaxed);
         line.counts[least.0].store(least.1.saturating_add(QUERY), Relaxed);
     }
+
+    /// The memory that its worker writes beside the sketch itself.
+    #[cfg(test)]
+    pub(super) fn written(&self) -> Vec<std::ops::Range<usize>> {
+        let all = [Some(&self.few), self.many.get()].into_iter().flatten().map(|lines| lines.as_ptr_range());
+        all.map(|octets| octets.start.addr()..octets.end.addr()).collect()
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.few.iter().chain(self.many.get().into_iter().flatten())
+    }
+}
+
+fn lines(count: usize) -> Box<[Line]> {
+    (0..count).map(|_| Line::default()).collect()
+}
+
+/// The largest power of two that is not above `most`; 1 at least.
+fn power_of_two_within(most: usize) -> usize {
+    1 << most.max(1).ilog2()
 }
 
 impl Line {
@@ -123,7 +170,7 @@ fn half_life(now: Timestamp) -> u32 {
 pub fn merged<'a>(sketches: impl Iterator<Item = &'a Sketch>, since: Timestamp, now: Timestamp) -> Demand {
     let mut keys: HashMap<u64, (f64, f64), foldhash::quality::RandomState> = HashMap::default();
     let half_life = half_life(now);
-    for line in sketches.flat_map(|sketch| &sketch.lines) {
+    for line in sketches.flat_map(Sketch::lines) {
         let shift = line.halvings(half_life);
         let of = |count: &AtomicU32| f64::from(count.load(Relaxed).checked_shr(shift).unwrap_or(0)) / f64::from(QUERY);
         let counts: [f64; PLACES] = std::array::from_fn(|place| of(&line.counts[place]));
@@ -172,11 +219,27 @@ mod tests {
     #[test]
     fn a_line_is_a_cache_line_and_all_are_bounded() {
         assert_eq!((size_of::<Line>(), align_of::<Line>()), (64, 64));
-        assert_eq!(Sketch::new(4, 0).lines.len(), LINES);
-        for workers in [1, 3, 64, 65, 100, 1000] {
-            let octets = Sketch::new(workers, 0).lines.len() * size_of::<Line>() * workers;
+        assert_eq!((Sketch::new(4, 0).few.len(), Sketch::new(4, 0).most), (FEW_LINES, LINES));
+        for workers in [1, 3, 63, 64, 65, 100, 1000, 10_000] {
+            let sketch = Sketch::new(workers, 0);
+            let octets = (sketch.few.len() + sketch.most) * size_of::<Line>() * workers;
             assert!(octets <= MOST_OCTETS, "{workers}: {octets}");
         }
+    }
+
+    #[test]
+    fn room_is_made_for_many_keys_and_what_was_counted_stays() {
+        let sketch = Sketch::new(1, 7);
+        (0..100).for_each(|number| _ = sketch.count(&key(number), NOW));
+        sketch.make_room();
+        assert!(sketch.many.get().is_none(), "they have room");
+        (0..200).for_each(|number| _ = sketch.count(&key(number), NOW));
+        sketch.make_room();
+        assert_eq!(sketch.lines().count(), FEW_LINES + LINES);
+        (0..300).for_each(|number| _ = sketch.count(&key(number), NOW));
+        let demand = merged([&sketch].into_iter(), NOW, NOW);
+        assert!((demand.queries() - 600.0).abs() < 1e-9);
+        assert_eq!([0, 150, 250].map(|number| queries(&demand, number)), [3, 2, 1]);
     }
 
     #[test]
@@ -220,6 +283,9 @@ mod tests {
         let mut count = 0u32;
         for round in 0..4u32 {
             for number in 0..250_000 {
+                if number % 10_000 == 0 {
+                    sketch.make_room();
+                }
                 sketch.count(&key(1000 + number * 4 + round), NOW);
                 if number % 100 == 0 {
                     sketch.count(&key(number % 1000 / 100), NOW); // ten keys of 1,000 queries each
@@ -239,7 +305,7 @@ mod tests {
         #[test]
         fn never_too_small_and_too_large_by_no_more_than_told(asked in prop::collection::vec(0u32..40, 0..400)) {
             // Two lines, so that places are fought for.
-            let sketch = Sketch { lines: [Line::default(), Line::default()].into(), seed: 7 };
+            let sketch = Sketch { few: lines(2), ..Sketch::new(1, 7) };
             let mut truth = BTreeMap::<u32, f64>::new();
             for number in &asked {
                 sketch.count(&key(*number), NOW);

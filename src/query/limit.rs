@@ -63,6 +63,13 @@ impl Buckets {
         Self { lines, seed: getrandom::u64().unwrap_or(0) }
     }
 
+    /// The memory that its worker writes.
+    #[cfg(test)]
+    pub(super) fn written(&self) -> std::ops::Range<usize> {
+        let octets = self.lines.as_ptr_range();
+        octets.start.addr()..octets.end.addr()
+    }
+
     /// Takes a token for a response to `client`. `rate` is this worker's; `draw` decides which of those held back slip.
     pub(super) fn take(&self, limit: &RateLimit, rate: u16, client: IpAddr, now: Timestamp, draw: u64) -> Verdict {
         let hash = mix(prefix(limit, client) ^ self.seed);

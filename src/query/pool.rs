@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
 use crate::dns::rdata::{IPV4_HINT, IPV6_HINT, without_parameter};
 use crate::dns::wire::CLASS_IN;
 use crate::dns::{Name, Rtype, Ttl};
@@ -16,41 +18,43 @@ use crate::steering::ttl::{Change, Cutover, TtlPolicy, served_ttl};
 use crate::time::Timestamp;
 use crate::zone::Rrset;
 
-/// A pool in a [`crate::query::Snapshot`].
+/// A pool in a [`crate::query::Snapshot`]. What each answer reads comes first, on three cache lines: of many pools that are
+/// asked in turn few lines are at hand.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Pool {
+    /// Of its group: pools of one salt send one client key to one point.
+    pub salt: Salt,
+    /// What each endpoint answers.
+    pub records: Arc<Records>,
+    /// Where answers given are noted, for the horizon.
+    pub recorder: Arc<Recorder>,
+    /// Normal and low TTL.
+    pub ttl: TtlPolicy,
+    /// The last change of what is answered.
+    pub change: Option<Change>,
+    /// The change that is planned.
+    pub cutover: Option<Cutover>,
+    /// The time in which health could change what is answered, where the TTL goes by it.
+    pub until_flip: Option<Ttl>,
+    /// Who sees which endpoint before all others.
+    pub preview: Option<Arc<ByClient>>,
+    /// Which endpoints which clients are to have, where that is the policy.
+    pub preference: Option<Preference>,
+    /// What all of them answer together, where that is the policy.
+    pub union: Option<Box<Union>>,
+    /// Which endpoint a point is given.
+    pub selector: Selector,
     /// Its owner name.
     pub name: Name,
     /// Where its endpoints are, in their order.
     pub sites: Arc<[SiteName]>,
     /// The group that it belongs to, for `explain`.
     pub group: Option<Arc<str>>,
-    /// Of its group: pools of one salt send one client key to one point.
-    pub salt: Salt,
-    /// Which endpoint a point is given.
-    pub selector: Selector,
-    /// Normal and low TTL.
-    pub ttl: TtlPolicy,
-    /// The change that is planned.
-    pub cutover: Option<Cutover>,
-    /// The last change of what is answered.
-    pub change: Option<Change>,
-    /// The time in which health could change what is answered, where the TTL goes by it.
-    pub until_flip: Option<Ttl>,
-    /// What each endpoint answers.
-    pub records: Arc<Records>,
-    /// Who sees which endpoint before all others.
-    pub preview: Option<Arc<ByClient>>,
-    /// Which endpoints which clients are to have, where that is the policy.
-    pub preference: Option<Preference>,
-    /// What all of them answer together, where that is the policy.
-    pub union: Option<Union>,
     /// The families that are not answered for each endpoint, for `explain`.
     pub withdrawn: Box<[Option<Family>]>,
     /// What operators say of each endpoint, for `explain`.
     pub words: Box<[Word]>,
-    /// Where answers given are noted, for the horizon.
-    pub recorder: Arc<Recorder>,
 }
 
 /// What a client is given.
@@ -105,14 +109,19 @@ impl Pool {
 
 /// The records of all endpoints of a pool. They change with the configuration, and where a family is withdrawn.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub struct Records {
     /// The types that at least one endpoint gives.
-    types: Box<[Rtype]>,
-    /// By slot: endpoint times types, plus the type's place.
-    variants: Box<[Option<Variant>]>,
+    types: ArrayVec<Rtype, MOST_TYPES>,
+    /// For each slot (endpoint times types, plus the type's place) a [`Place`], then the records of all: as one run of
+    /// memory they are mostly on one or two cache lines.
+    run: Box<[u8]>,
     /// By type, where an endpoint lacks it: the proof that there is none, with its signatures; owner names uncompressed.
     denials: Box<[Option<Denial>]>,
 }
+
+/// The types that can be steered: A, AAAA, HTTPS, SVCB and SRV, or CNAME.
+const MOST_TYPES: usize = 6;
 
 /// Records of AUTHORITY, each with the place of its TTL.
 #[derive(Clone, Debug)]
@@ -124,22 +133,37 @@ struct Denial {
 /// The RRset of one endpoint and type, as for an owner name at octet 12.
 #[derive(Clone, Debug)]
 struct Variant {
-    octets: Box<[u8]>,
+    octets: Vec<u8>,
     records: u16,
-    /// The same with the signatures behind it.
-    signed: Option<(Box<[u8]>, u16)>,
+    /// Of them signatures, which come last.
+    signatures: u16,
+    signature_octets: usize,
 }
+
+/// Where the records of a slot are in the run.
+struct Place {
+    start: usize,
+    /// With signatures, and those alone; no octets where the endpoint lacks the type.
+    octets: usize,
+    signature_octets: usize,
+    records: u16,
+    signatures: u16,
+}
+
+/// Octets of a [`Place`].
+const PLACE: usize = 16;
 
 /// Signs an RRset of the pool's owner name: RDATA of the RRSIGs.
 pub type SignRrset<'s, E> = dyn Fn(&Name, &Rrset) -> Result<Vec<Box<[u8]>>, E> + 's;
 
 impl Records {
     /// Of a pool as configured.
+    ///
+    /// # Panics
+    /// With types that can't be steered: the configuration gives none.
     pub fn new(settings: &Settings) -> Self {
-        let (types, endpoints) = (settings.types(), &settings.endpoints);
-        let of = |e: &Endpoint, t: Rtype| e.rdata.iter().find(|(u, _)| *u == t).map(|(_, d)| Variant::new(t, d));
-        let variants = endpoints.iter().flat_map(|e| types.iter().map(move |t| of(e, *t))).collect();
-        Self { types: types.into(), variants, denials: Box::default() }
+        let types = settings.types();
+        Self::of(&types, &variants(settings, &types), Box::default())
     }
 
     /// The same with signatures. `denial` gives the owner name and the NSEC or NSEC3 RRset which proves that the pool's name
@@ -147,45 +171,60 @@ impl Records {
     ///
     /// # Errors
     /// What `sign` gives.
+    ///
+    /// # Panics
+    /// As [`Records::new`].
     pub fn signed<E>(
         settings: &Settings,
         denial: impl Fn(Rtype) -> Option<(Name, Rrset)>,
         sign: &SignRrset<'_, E>,
     ) -> Result<Self, E> {
-        let mut records = Self::new(settings);
         let types = settings.types();
-        for (slot, variant) in records.variants.iter_mut().enumerate() {
+        let mut variants = variants(settings, &types);
+        for (slot, variant) in variants.iter_mut().enumerate() {
             let (endpoint, rtype) = (&settings.endpoints[slot / types.len()], types[slot % types.len()]);
             let Some(variant) = variant else { continue };
             let rdatas = endpoint.rdata.iter().find(|(t, _)| *t == rtype).map(|(_, rdatas)| rdatas.clone());
             let set = Rrset { rtype, ttl: settings.ttl.normal, rdatas: rdatas.unwrap_or_default() };
-            let signatures = sign(&settings.name, &set)?;
-            let behind = Variant::new(Rtype::RRSIG, &signatures);
-            variant.signed =
-                Some(([&*variant.octets, &*behind.octets].concat().into(), variant.records + behind.records));
+            variant.sign(&sign(&settings.name, &set)?);
         }
         let mut denials = Vec::new();
         for (place, rtype) in types.iter().enumerate() {
             // An address type may be withdrawn while the other one stays.
             let may_be = [Rtype::A, Rtype::AAAA];
             let may_be = may_be.contains(rtype) && may_be.iter().all(|t| types.contains(t));
-            let is_lacked = records.variants.iter().skip(place).step_by(types.len()).any(Option::is_none);
+            let is_lacked = variants.iter().skip(place).step_by(types.len()).any(Option::is_none);
             denials.push(match denial(*rtype).filter(|_| is_lacked || may_be) {
                 Some((owner, set)) => Some(Denial::new(&owner, &set, &sign(&owner, &set)?)),
                 None => None,
             });
         }
-        records.denials = denials.into();
-        Ok(records)
+        Ok(Self::of(&types, &variants, denials.into()))
+    }
+
+    fn of(types: &[Rtype], variants: &[Option<Variant>], denials: Box<[Option<Denial>]>) -> Self {
+        let mut run = Vec::new();
+        let mut start = variants.len() * PLACE;
+        for variant in variants {
+            let mut place = Place { start, octets: 0, signature_octets: 0, records: 0, signatures: 0 };
+            if let Some(Variant { octets, records, signatures, signature_octets }) = variant {
+                (place.octets, place.signature_octets) = (octets.len(), *signature_octets);
+                (place.records, place.signatures) = (*records, *signatures);
+            }
+            start += place.octets;
+            run.extend(place.written());
+        }
+        run.extend(variants.iter().flatten().flat_map(|variant| &variant.octets));
+        Self { types: types.iter().copied().collect(), run: run.into(), denials }
     }
 
     /// The same where some endpoints are not answered with their addresses of one family: neither in A and AAAA, nor in the
     /// hints of HTTPS and SVCB, but where these are signed: hints give way to what A and AAAA say (RFC 9460, 7.3).
     #[must_use]
     pub fn without(&self, settings: &Settings, withdrawn: impl Fn(usize, Family) -> bool) -> Self {
-        let mut records = self.clone();
         let types = self.types.len();
-        for (slot, variant) in records.variants.iter_mut().enumerate() {
+        let mut variants: Vec<Option<Variant>> = (0..self.slots()).map(|slot| self.variant(slot)).collect();
+        for (slot, variant) in variants.iter_mut().enumerate() {
             let (endpoint, rtype) = (slot / types, self.types[slot % types]);
             let gone = |family| withdrawn(endpoint, family);
             let hint = match rtype {
@@ -202,11 +241,11 @@ impl Records {
                 _ => continue,
             };
             let rdatas = settings.endpoints[endpoint].rdata.iter().find(|(t, _)| *t == rtype);
-            if let (Some(Variant { signed: None, .. }), Some((_, rdatas))) = (&variant, rdatas) {
+            if let (Some(Variant { signatures: 0, .. }), Some((_, rdatas))) = (&variant, rdatas) {
                 *variant = Some(Variant::new(rtype, &unhinted(rdatas, hint)));
             }
         }
-        records
+        Self::of(&self.types, &variants, self.denials.clone())
     }
 
     /// The types steered.
@@ -216,7 +255,8 @@ impl Records {
 
     /// How many slots there are: endpoints times types.
     pub fn slots(&self) -> usize {
-        self.variants.len()
+        // The places end where the records of the first slot begin.
+        self.run.first_chunk().map_or(0, |place| Place::read(place).start / PLACE)
     }
 
     /// The slot of an endpoint's RRset; `None` when the pool does not steer `rtype`.
@@ -233,23 +273,23 @@ impl Records {
 
     /// The first type that the endpoint has, which is enough for ANY (RFC 8482, 4.1).
     pub(super) fn first_type(&self, endpoint: usize) -> Option<Rtype> {
-        let has = |t: &Rtype| self.slot(endpoint, *t).is_some_and(|slot| self.variants[slot].is_some());
+        let has = |t: &Rtype| self.slot(endpoint, *t).is_some_and(|slot| self.get(slot).is_some());
         self.types.iter().copied().find(has)
     }
 
     /// Octets and number of the records in `slot`, owner name at octet 12; `None` when the endpoint lacks the type.
     #[inline]
     pub(super) fn get(&self, slot: usize) -> Option<(&[u8], u16)> {
-        self.variants[slot].as_ref().map(|v| (&*v.octets, v.records))
+        let place = self.place_of(slot)?;
+        let end = place.start + place.octets - place.signature_octets;
+        Some((&self.run[place.start..end], place.records - place.signatures))
     }
 
     /// The same with signatures, where the zone has them.
     #[inline]
     pub(super) fn get_signed(&self, slot: usize) -> Option<(&[u8], u16)> {
-        let variant = self.variants[slot].as_ref()?;
-        Some(
-            variant.signed.as_ref().map_or((&*variant.octets, variant.records), |(octets, records)| (octets, *records)),
-        )
+        let place = self.place_of(slot)?;
+        Some((&self.run[place.start..place.start + place.octets], place.records))
     }
 
     /// The proof that the type of `slot` is not there: octets, and the places of the TTLs in them.
@@ -260,8 +300,43 @@ impl Records {
 
     /// The target of the CNAME in `slot`, in wire form.
     pub(super) fn target(&self, slot: usize) -> Option<&[u8]> {
-        self.variants[slot].as_ref().map(|v| &v.octets[12..])
+        self.get(slot).map(|(octets, _)| &octets[12..])
     }
+
+    #[inline]
+    fn place_of(&self, slot: usize) -> Option<Place> {
+        let place = self.run[slot * PLACE..].first_chunk()?;
+        Some(Place::read(place)).filter(|place| place.octets > 0)
+    }
+
+    fn variant(&self, slot: usize) -> Option<Variant> {
+        let Place { start, octets, signature_octets, records, signatures } = self.place_of(slot)?;
+        Some(Variant { octets: self.run[start..start + octets].to_vec(), records, signatures, signature_octets })
+    }
+}
+
+impl Place {
+    fn written(&self) -> [u8; PLACE] {
+        let number =
+            |octets: usize| u32::try_from(octets).expect("RRsets of a configuration are smaller").to_le_bytes();
+        let ([a, b], [c, d]) = (self.records.to_le_bytes(), self.signatures.to_le_bytes());
+        let numbers = [number(self.start), number(self.octets), number(self.signature_octets), [a, b, c, d]];
+        std::array::from_fn(|at| numbers[at / 4][at % 4])
+    }
+
+    #[inline]
+    fn read(octets: &[u8; PLACE]) -> Self {
+        let number = |at: usize| u32::from_le_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]]);
+        let (start, all, signature_octets) = (number(0) as usize, number(4) as usize, number(8) as usize);
+        let (records, signatures) = (number(12) as u16, (number(12) >> 16) as u16);
+        Self { start, octets: all, signature_octets, records, signatures }
+    }
+}
+
+/// The RRsets of a pool as configured, by slot.
+fn variants(settings: &Settings, types: &[Rtype]) -> Vec<Option<Variant>> {
+    let of = |e: &Endpoint, t: Rtype| e.rdata.iter().find(|(u, _)| *u == t).map(|(_, d)| Variant::new(t, d));
+    settings.endpoints.iter().flat_map(|e| types.iter().map(move |t| of(e, *t))).collect()
 }
 
 /// SVCB records without the hint `key`.
@@ -280,7 +355,15 @@ impl Variant {
             octets.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
             octets.extend_from_slice(rdata);
         }
-        Self { octets: octets.into(), records: rdatas.len() as u16, signed: None }
+        Self { octets, records: rdatas.len() as u16, signatures: 0, signature_octets: 0 }
+    }
+
+    /// Adds these RRSIGs.
+    fn sign(&mut self, signatures: &[Box<[u8]>]) {
+        let behind = Self::new(Rtype::RRSIG, signatures);
+        (self.signatures, self.signature_octets) = (behind.records, behind.octets.len());
+        self.records += behind.records;
+        self.octets.extend(behind.octets);
     }
 }
 
@@ -309,5 +392,18 @@ pub(super) fn patch(records: &mut [u8], owner_at: usize, ttl: Ttl) {
         head[..2].copy_from_slice(&(0xc000 | owner_at as u16).to_be_bytes());
         head[6..10].copy_from_slice(&ttl.secs().to_be_bytes());
         rest = &mut tail[u16::from_be_bytes([head[10], head[11]]) as usize..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::offset_of;
+
+    #[test]
+    fn what_each_answer_reads_lies_on_few_cache_lines() {
+        assert_eq!((align_of::<Pool>(), size_of::<Records>()), (64, 64));
+        let of_selector = Selector::HOT_OCTETS;
+        assert!(offset_of!(Pool, selector) + of_selector <= 192, "{}", offset_of!(Pool, selector));
     }
 }

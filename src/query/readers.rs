@@ -61,6 +61,11 @@ impl Readers {
         merged(self.counters().filter_map(Counters::demand), since, now)
     }
 
+    /// Gives workers who hear of many clients more room to count them.
+    pub fn make_room(&self) {
+        self.counters().filter_map(Counters::demand).for_each(Sketch::make_room);
+    }
+
     /// Hands the sample of what was answered since to `take`. Gives how many did not fit into it, since the start.
     pub fn sampled(&self, mut take: impl FnMut(Sampled)) -> u64 {
         self.counters().filter_map(Counters::sample).map(|ring| ring.read(&mut take)).sum()
@@ -98,6 +103,11 @@ impl Reader {
         Self { readers, worker, cache: Cache::new(published) }
     }
 
+    /// What this worker counts.
+    pub fn counters(&self) -> &Counters {
+        &self.readers.rows[self.worker].counters
+    }
+
     /// Reads the newest snapshot. What is answered from it is recorded before `read` returns, and sent then or right after.
     pub fn read<T>(&mut self, with: impl FnOnce(&Snapshot, Tally<'_>) -> T) -> T {
         struct Leave<'a>(&'a AtomicU64);
@@ -119,6 +129,10 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::demand::LINES;
+    use crate::steering::horizon::Recorder;
+    use crate::steering::key::ClientKey;
+    use std::collections::BTreeSet;
 
     #[test]
     fn a_snapshot_is_left_when_no_reader_uses_it() {
@@ -136,9 +150,31 @@ mod tests {
         reader.read(|new, _| assert_eq!(new.serial, 2));
     }
 
+    /// All that a worker writes when it answers: its row, counters, sketch, sample, buckets, and its rows of the horizons.
     #[test]
     fn no_two_workers_write_one_cache_line() {
-        assert_eq!(align_of::<Row>(), 128);
-        assert_eq!(size_of::<Row>() % 128, 0);
+        const WORKERS: usize = 5;
+        assert_eq!((align_of::<Row>(), size_of::<Row>() % 128), (128, 0));
+        let readers = Readers::new(WORKERS);
+        let recorders: Vec<Recorder> = (1..20).map(|slots| Recorder::new(WORKERS, slots)).collect();
+        for number in 0..1000u32 {
+            let key = ClientKey::of_resolver(std::net::Ipv4Addr::from_bits(number << 8).into());
+            readers.counters().for_each(|counters| _ = counters.demand().unwrap().count(&key, Timestamp(7)));
+        }
+        readers.make_room();
+        let lines = |worker: usize| -> BTreeSet<usize> {
+            let row = &readers.rows[worker];
+            row.counters.buckets();
+            let serial = std::ptr::from_ref(&row.serial).addr();
+            let mut written = row.counters.written();
+            written.push(serial..serial + size_of::<AtomicU64>());
+            written.extend(recorders.iter().map(|recorder| recorder.written(worker)));
+            written.into_iter().flat_map(|octets| octets.start / 64..octets.end.div_ceil(64)).collect()
+        };
+        let all: Vec<BTreeSet<usize>> = (0..WORKERS).map(lines).collect();
+        assert!(all[0].len() > LINES, "the large sketch is among them: {}", all[0].len());
+        for (worker, own) in all.iter().enumerate() {
+            assert!(all[worker + 1..].iter().all(|other| own.is_disjoint(other)));
+        }
     }
 }

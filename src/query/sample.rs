@@ -31,7 +31,7 @@ pub struct Sampled {
 /// One worker's ring: it alone writes, and one reader reads.
 #[derive(Debug)]
 pub struct Ring {
-    places: Box<[[AtomicU64; 3]]>,
+    places: Box<[Line]>,
     /// Answers written, by the worker.
     written: AtomicU64,
     /// Answers read, by the reader.
@@ -41,11 +41,17 @@ pub struct Ring {
     bits: AtomicU32,
 }
 
+/// Places that are three cache lines of their own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Line([[AtomicU64; 3]; PLACES_IN_LINE]);
+
+const PLACES_IN_LINE: usize = 8;
+
 impl Default for Ring {
     fn default() -> Self {
-        let place = |_| [const { AtomicU64::new(0) }; 3];
         Self {
-            places: (0..PLACES).map(place).collect(),
+            places: (0..PLACES / PLACES_IN_LINE).map(|_| Line::default()).collect(),
             written: AtomicU64::new(0),
             read: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -71,7 +77,7 @@ impl Ring {
         let Sampled { client, recorder, slot, ttl, at } = *sampled;
         let words =
             [client, u64::from(recorder) << 32 | u64::from(slot), at.0 << 24 | u64::from(ttl.secs()).min(MOST_SECS)];
-        for (place, word) in self.places[written as usize % PLACES].iter().zip(words) {
+        for (place, word) in self.place(written).iter().zip(words) {
             place.store(word, Ordering::Relaxed);
         }
         self.written.store(written.wrapping_add(1), Ordering::Release);
@@ -82,7 +88,7 @@ impl Ring {
         let mut read = self.read.load(Ordering::Relaxed);
         let written = self.written.load(Ordering::Acquire);
         while read != written {
-            let [client, place, when] = &self.places[read as usize % PLACES];
+            let [client, place, when] = self.place(read);
             let (place, when) = (place.load(Ordering::Relaxed), when.load(Ordering::Relaxed));
             take(Sampled {
                 client: client.load(Ordering::Relaxed),
@@ -95,6 +101,19 @@ impl Ring {
         }
         self.read.store(read, Ordering::Release);
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn place(&self, number: u64) -> &[AtomicU64; 3] {
+        let place = number as usize % PLACES;
+        &self.places[place / PLACES_IN_LINE].0[place % PLACES_IN_LINE]
+    }
+
+    /// The memory that its worker writes beside the ring itself.
+    #[cfg(test)]
+    pub(super) fn written(&self) -> std::ops::Range<usize> {
+        let octets = self.places.as_ptr_range();
+        octets.start.addr()..octets.end.addr()
     }
 
     /// From now on only one client in 2^`bits`.

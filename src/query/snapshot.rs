@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::dns::tsig::KeyRing;
-use crate::query::{Cookies, Pool, RateLimit};
+use crate::query::{Cookies, Pools, RateLimit};
 use crate::steering::client::ClientRules;
 use crate::zone::{self, ZoneSet};
 
@@ -27,7 +27,7 @@ pub struct Snapshot {
     /// Whom answers are for.
     pub clients: Arc<ClientRules>,
     /// By slot.
-    pub pools: Box<[Arc<Pool>]>,
+    pub pools: Pools,
     /// The server's identity (RFC 5001).
     pub nsid: Arc<[u8]>,
     /// Server cookies (RFC 7873); `None`: cookies are passed over.

@@ -39,8 +39,17 @@ pub struct Counters {
     steered: AtomicU64,
     held_back: AtomicU64,
     slipped: AtomicU64,
+    panics: AtomicU64,
     buckets: OnceLock<Buckets>,
-    demand: Option<Box<(Sketch, Ring)>>,
+    demand: Option<Box<Observed>>,
+}
+
+/// What a worker notes of who asks. On cache lines of its own, as the counters are.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Observed {
+    sketch: Sketch,
+    sample: Ring,
 }
 
 /// One worker's place to count: its counters, and its row in the horizon recorders.
@@ -83,6 +92,10 @@ impl Counters {
     pub(super) fn slipped(&self) {
         bump(&self.slipped);
     }
+    /// Counts a panic while answering.
+    pub fn panicked(&self) {
+        bump(&self.panics);
+    }
     /// The worker's token buckets, made when they are first needed.
     pub(super) fn buckets(&self) -> &Buckets {
         self.buckets.get_or_init(Buckets::new)
@@ -94,24 +107,40 @@ impl Counters {
     #[inline]
     pub(super) fn steered(&self, client: Option<&ClientKey>, now: Timestamp) -> Option<(&Ring, u64)> {
         bump(&self.steered);
-        let (sketch, ring) = &**self.demand.as_ref()?;
+        let Observed { sketch, sample } = &**self.demand.as_ref()?;
         let (packed, hash) = sketch.count(client?, now)?;
-        ring.samples(hash).then_some((ring, packed))
+        sample.samples(hash).then_some((sample, packed))
     }
 
     /// Counters that keep a sketch of demand and a sample of answers too.
     pub fn with_demand(sketch: Sketch) -> Self {
-        Self { demand: Some(Box::new((sketch, Ring::default()))), ..Self::default() }
+        Self { demand: Some(Box::new(Observed { sketch, sample: Ring::default() })), ..Self::default() }
     }
 
     /// Who asks how much.
     pub fn demand(&self) -> Option<&Sketch> {
-        self.demand.as_ref().map(|demand| &demand.0)
+        self.demand.as_ref().map(|demand| &demand.sketch)
     }
 
     /// The sample of what was answered.
     pub fn sample(&self) -> Option<&Ring> {
-        self.demand.as_ref().map(|demand| &demand.1)
+        self.demand.as_ref().map(|demand| &demand.sample)
+    }
+
+    /// All the memory that its worker writes.
+    #[cfg(test)]
+    pub(super) fn written(&self) -> Vec<std::ops::Range<usize>> {
+        fn of<T>(it: &T) -> std::ops::Range<usize> {
+            let start = std::ptr::from_ref(it).addr();
+            start..start + size_of::<T>()
+        }
+        let mut all = vec![of(self)];
+        if let Some(demand) = &self.demand {
+            all.extend([of::<Observed>(demand), demand.sample.written()]);
+            all.extend(demand.sketch.written());
+        }
+        all.extend(self.buckets.get().map(Buckets::written));
+        all
     }
 
     /// Queries by QTYPE (`other` for those not named), in the order of the alphabet but `other` last.
@@ -148,6 +177,11 @@ impl Counters {
     /// Responses over the rate limit that were sent truncated.
     pub fn slipped_count(&self) -> u64 {
         self.slipped.load(Ordering::Relaxed)
+    }
+
+    /// Panics while answering: each is a mistake in this program, and cost the packets in hand.
+    pub fn panic_count(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 
     /// Responses that a pool decided.

@@ -6,4 +6,5 @@
 
 pub(super) mod clock;
 pub(super) mod mmsg;
+pub(super) mod priority;
 pub(super) mod xdp;

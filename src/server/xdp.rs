@@ -22,6 +22,7 @@ use crate::dns::wire::{EDNS_UDP_OCTETS, is_request};
 use crate::query::{Context, Reader, Transport, answer};
 use crate::server::draws::Draws;
 use crate::server::kernel::mmsg::WayBack;
+use crate::server::kernel::priority::take_short_turns;
 use crate::server::kernel::xdp::{Mode, Program, Queue, index_of, receive_queues};
 use crate::server::requests::{self, Datagram, Request, Way};
 use crate::server::udp::STOP_CHECK;
@@ -78,11 +79,13 @@ impl Beside {
 
 /// Answers what comes to one queue, until `stop`. A panic costs the packets in hand, not the worker.
 pub(super) fn serve(mut queue: Queue, mut reader: Reader, beside: &Beside, stop: &CancellationToken) {
+    take_short_turns();
     let mut draws = Draws::new();
     let mut out = [0; EDNS_UDP_OCTETS as usize];
     while !stop.is_cancelled() {
         let some = || serve_some(&mut queue, &mut reader, beside, &mut draws, &mut out);
         if catch_unwind(AssertUnwindSafe(some)).is_err() {
+            reader.counters().panicked();
             tracing::error!("a panic while answering at an interface; the packets in hand are lost, answering goes on");
         }
     }

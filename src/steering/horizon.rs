@@ -32,13 +32,12 @@ pub const fn expires(sent: Timestamp, ttl: Ttl) -> Timestamp {
 /// The latest expiry and the number of answers for each slot, by worker. One for each pool, shared between snapshots.
 #[derive(Debug)]
 pub struct Recorder {
-    /// One for each worker, and one more that everybody may write.
-    rows: Box<[Row]>,
+    /// A row for each worker, one behind the other, and one more that everybody may write.
+    lines: Box<[Line]>,
+    /// Lines of a row.
+    row_lines: usize,
     number: u32,
 }
-
-/// The slots of one writer.
-type Row = Box<[Line]>;
 
 /// What fits into a pair of cache lines, which processors fetch together. Its alignment keeps other rows out of it.
 #[derive(Debug, Default)]
@@ -57,8 +56,8 @@ struct Slot {
 impl Recorder {
     /// Nothing recorded, for `workers` rows of `slots`.
     pub fn new(workers: usize, slots: usize) -> Self {
-        let row = || (0..slots.div_ceil(SLOTS_IN_LINE)).map(|_| Line::default()).collect();
-        Self { rows: (0..=workers).map(|_| row()).collect(), number: 0 }
+        let row_lines = slots.div_ceil(SLOTS_IN_LINE);
+        Self { lines: (0..row_lines * (workers + 1)).map(|_| Line::default()).collect(), row_lines, number: 0 }
     }
 
     /// The same with a number by which answers on record here are told from others.
@@ -76,9 +75,10 @@ impl Recorder {
     ///
     /// # Panics
     /// If the recorder was made for fewer workers or slots, as all functions here.
+    #[inline]
     pub fn record(&self, worker: usize, slot: usize, expires: Timestamp) {
-        assert!(worker < self.rows.len() - 1, "worker {worker} of {}", self.rows.len() - 1);
-        let slot = at(&self.rows[worker], slot);
+        assert!((worker + 1) * self.row_lines < self.lines.len(), "no row for worker {worker}");
+        let slot = self.at(worker, slot);
         if slot.latest.load(Relaxed) < expires.0 {
             slot.latest.store(expires.0, Relaxed);
         }
@@ -87,34 +87,45 @@ impl Recorder {
 
     /// Takes in one answer from any thread, at the price of a contended cache line: for TCP.
     pub fn record_shared(&self, slot: usize, expires: Timestamp) {
-        let slot = at(self.shared(), slot);
+        let slot = self.at(self.workers(), slot);
         slot.latest.fetch_max(expires.0, Relaxed);
         slot.answers.fetch_add(1, Relaxed);
     }
 
     /// Makes the slot's latest expiry at least `expires`, known from elsewhere: an earlier run, another recorder.
     pub fn raise(&self, slot: usize, expires: Timestamp) {
-        at(self.shared(), slot).latest.fetch_max(expires.0, Relaxed);
+        self.at(self.workers(), slot).latest.fetch_max(expires.0, Relaxed);
     }
 
     /// The latest expiry over all workers; `None` = no answer was recorded.
     pub fn latest(&self, slot: usize) -> Option<Timestamp> {
-        let latest = self.rows.iter().map(|row| at(row, slot).latest.load(Relaxed)).max();
+        let latest = (0..=self.workers()).map(|row| self.at(row, slot).latest.load(Relaxed)).max();
         latest.filter(|&seconds| seconds > 0).map(Timestamp)
     }
 
     /// How many answers were recorded, over all workers.
     pub fn answers(&self, slot: usize) -> u64 {
-        self.rows.iter().fold(0, |sum, row| sum.wrapping_add(at(row, slot).answers.load(Relaxed)))
+        (0..=self.workers()).fold(0, |sum, row| sum.wrapping_add(self.at(row, slot).answers.load(Relaxed)))
     }
 
-    fn shared(&self) -> &Row {
-        self.rows.last().expect("one row more than workers")
+    /// The memory of a worker's row.
+    #[cfg(test)]
+    pub(crate) fn written(&self, worker: usize) -> std::ops::Range<usize> {
+        let row = self.lines[worker * self.row_lines..(worker + 1) * self.row_lines].as_ptr_range();
+        row.start.addr()..row.end.addr()
     }
-}
 
-fn at(row: &Row, slot: usize) -> &Slot {
-    &row[slot / SLOTS_IN_LINE].0[slot % SLOTS_IN_LINE]
+    /// How many workers have a row; the row of everybody comes behind theirs.
+    fn workers(&self) -> usize {
+        (self.lines.len() / self.row_lines.max(1)).saturating_sub(1)
+    }
+
+    #[inline]
+    fn at(&self, row: usize, slot: usize) -> &Slot {
+        let line = slot / SLOTS_IN_LINE;
+        assert!(line < self.row_lines, "no slot {slot} in {} lines", self.row_lines);
+        &self.lines[row * self.row_lines + line].0[slot % SLOTS_IN_LINE]
+    }
 }
 
 /// The horizon of one endpoint and type after an unclean stop.
@@ -179,7 +190,12 @@ mod tests {
     fn rows_share_no_cache_line() {
         assert_eq!((size_of::<Line>(), align_of::<Line>()), (128, 128));
         let r = Recorder::new(3, 9);
-        assert!(r.rows.iter().all(|row| row.len() == 2 && row.as_ptr().addr() % 128 == 0));
+        let row_of = |row, slot| std::ptr::from_ref(r.at(row, slot)).addr() / 128;
+        let rows: Vec<Vec<usize>> = (0..=3).map(|row| (0..9).map(|slot| row_of(row, slot)).collect()).collect();
+        for (row, lines) in rows.iter().enumerate() {
+            assert_eq!(lines.iter().collect::<std::collections::BTreeSet<_>>().len(), 2);
+            assert!(rows[row + 1..].iter().flatten().all(|line| !lines.contains(line)), "{rows:?}");
+        }
     }
 
     #[test]

@@ -96,11 +96,17 @@ impl From<Policy> for Rules {
     }
 }
 
-/// A pool's selection, compiled for one state of weights, health and overrides.
+/// A pool's selection, compiled for one state of weights, health and overrides. What most picks need comes first: it shall lie
+/// on one cache line.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Selector {
+    /// The intervals of the table, with what is known of their endpoints.
+    intervals: Box<[Interval]>,
     policy: Policy,
     mode: Mode,
+    /// Whether some points stay behind with another endpoint than that of their interval.
+    some_stay: bool,
     table: Arc<ShareTable>,
     /// By endpoint.
     eligible: Box<[bool]>,
@@ -110,6 +116,15 @@ pub struct Selector {
     rivals: Box<[Rival]>,
     /// Who is given the points whose hash is below that.
     trickle: Option<(u64, usize)>,
+}
+
+/// The points from `first` to the next one's.
+#[derive(Clone, Copy, Debug)]
+struct Interval {
+    first: u64,
+    endpoint: u32,
+    /// Whether the endpoint is.
+    eligible: bool,
 }
 
 /// One that takes part when a point is handed over.
@@ -122,6 +137,10 @@ struct Rival {
 }
 
 impl Selector {
+    /// Octets at its beginning that most picks need.
+    #[cfg(test)]
+    pub(crate) const HOT_OCTETS: usize = std::mem::offset_of!(Self, table);
+
     /// Compiles the selection over `candidates`, which are the endpoints in the order of `table`'s indices.
     pub fn new(rules: impl Into<Rules>, table: Arc<ShareTable>, candidates: &[Candidate]) -> Self {
         let Rules { policy, min_healthy, trickle } = rules.into();
@@ -140,12 +159,20 @@ impl Selector {
         let below = (u128::from(u64::MAX) * u128::from(trickle.units()) / u128::from(Percent::ALL.units())) as u64;
         let trickle = next.filter(|_| policy == Policy::Failover && below > 0).map(|next| (below, next));
         let up = candidates.iter().map(Candidate::counts_as_up).collect();
-        Self { policy, mode, table, eligible, up, rivals, trickle }
+        let interval = |(first, _, endpoint): (u64, u64, usize)| Interval {
+            first,
+            endpoint: endpoint as u32, // a table has less than 2^16
+            eligible: eligible.get(endpoint) == Some(&true),
+        };
+        let intervals = table.intervals().map(interval).collect();
+        let some_stay = table.behind().next().is_some();
+        Self { intervals, policy, mode, some_stay, table, eligible, up, rivals, trickle }
     }
 
     /// The endpoint for a client key that falls on `point`. `draw` is uniform over `u64`, anew for each query; only
     /// [`Policy::Random`] uses it. By [`Policy::All`] it is the first of those that are given. `None` only when the pool has
     /// no endpoint that may be answered at all.
+    #[inline]
     pub fn pick(&self, point: u64, draw: u64) -> Option<usize> {
         let point = match self.policy {
             Policy::Sticky | Policy::Geo => point,
@@ -158,8 +185,15 @@ impl Selector {
             }
             Policy::All => return self.rivals.first().map(|rival| rival.endpoint),
         };
-        match self.table.pick(point) {
-            Some(endpoint) if self.eligible.get(endpoint) == Some(&true) => Some(endpoint),
+        if self.some_stay
+            && let Some(endpoint) = self.table.stays_behind(point)
+        {
+            let eligible = self.eligible.get(endpoint) == Some(&true);
+            return if eligible { Some(endpoint) } else { self.hand_over(point) };
+        }
+        let after = self.intervals.partition_point(|interval| interval.first <= point);
+        match after.checked_sub(1).map(|at| self.intervals[at]) {
+            Some(Interval { endpoint, eligible: true, .. }) => Some(endpoint as usize),
             _ => self.hand_over(point),
         }
     }

@@ -307,7 +307,7 @@ impl Writer {
         proposal: Proposal,
         now: Timestamp,
     ) -> Result<FlipAnswer, ControlError> {
-        let before = self.state.clone();
+        let before = self.state.of(proposal.touched.keys());
         let mut answer = self.flip_answer(&proposal, &before, false, now);
         answer.generation += 1;
         let published_at =
@@ -331,7 +331,7 @@ impl Writer {
         mut writes: Vec<Write>,
     ) -> Result<Timestamp, ControlError> {
         let catalog = self.catalog.clone();
-        let mut next = self.state.clone();
+        let mut next = self.state.of([]); // the pools are stored each for itself, and only those that are touched
         next.generation += 1;
         next.pending = proposal.pending;
         next.sites.extend(proposal.site);
@@ -345,10 +345,13 @@ impl Writer {
         };
         writes.extend(self.writes_of(&next, &proposal.touched, &catalog, entry.clone(), now));
         self.commit(writes).await?;
-        let before = std::mem::replace(&mut self.state, next);
-        self.unsettled.extend(proposal.touched.keys().cloned());
-        self.state.pools.extend(proposal.touched);
-        self.publish();
+        let names: Vec<Name> = proposal.touched.keys().cloned().collect();
+        let before = self.state.of(&names);
+        next.pools = std::mem::take(&mut self.state.pools);
+        next.pools.extend(proposal.touched);
+        self.state = next;
+        self.unsettled.extend(names.iter().cloned());
+        self.publish_some(names.into_iter());
         self.tell(&entry);
         Ok(self.bound_again(&before, now).await)
     }

@@ -23,8 +23,9 @@ pub(super) struct Sampling {
 }
 
 impl Writer {
-    /// Takes in what workers have sampled; makes the sample thinner where it is too large.
+    /// Takes in what workers have sampled; makes the sample thinner where it is too large, and room for many clients.
     pub(super) fn take_samples(&mut self, now: Timestamp) {
+        self.readers.make_room();
         let sampling = &mut self.effective;
         let horizons = &self.horizons;
         let dropped = self.readers.sampled(|sampled| {

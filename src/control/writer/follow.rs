@@ -11,7 +11,7 @@ use crate::control::catalog::Catalog;
 use crate::control::message::ZoneState;
 use crate::control::writer::Writer;
 use crate::control::writer::restore::write_copy;
-use crate::control::zones::{FirstZone, Served, ServedZone, ZoneChanged, ZoneError};
+use crate::control::zones::{FirstZone, Served, ServedZone, ZoneChanged, ZoneError, copy_of};
 use crate::diagnostic::Diagnostic;
 use crate::dns::Name;
 use crate::store::{StateStore, StoreError, Write};
@@ -89,7 +89,7 @@ impl Writer {
         let serial = served.zone.serial();
         let journal = self.journals.entry(apex.clone()).or_default();
         let (addition, mut writes) = journal.add(&apex, None, Diff::default, true, now);
-        writes.extend(write_copy(&apex, now, &served.zone, served.digest));
+        writes.extend(write_copy(&apex, copy_of(&served.zone, now), served.digest));
         writes.push(Write::Put { key: key(&apex), value: now.to_string().into_bytes() });
         self.commit(writes).await.map_err(|error| ZoneError::Store(error.to_string()))?;
         self.added(vec![(apex.clone(), addition)]);

@@ -8,6 +8,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, mpsc};
 
+use crate::background::Background;
 use crate::control::catalog::Catalog;
 use crate::control::clock::Clock;
 use crate::control::decide;
@@ -21,6 +22,7 @@ use crate::control::numbers::StoreNumbers;
 use crate::control::reconcile::{Answered, Removal, reconcile};
 use crate::control::records::{self, Past, RecordError, Repeat, Run, audit_key, horizon_key, pool_key};
 use crate::control::state::PoolState;
+use crate::control::writer::copies::Copies;
 use crate::control::writer::effective::Sampling;
 use crate::control::writer::override_file::OverrideFile;
 use crate::control::writer::restore::{last_good, restore};
@@ -93,6 +95,9 @@ pub enum StartError {
         .0.join("\n")
     )]
     Amendments(Vec<String>),
+    /// The system refused a thread.
+    #[error("can't start a thread: {0}")]
+    Thread(std::io::Error),
     /// The configuration lacks what is being answered.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Removal(Vec<Removal>),
@@ -134,7 +139,8 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
             }
         }
     }
-    let (journals, zone_writes) = restore(&*store, &mut catalog, now).await?;
+    let background = Background::start().map_err(StartError::Thread)?;
+    let (journals, zone_writes, uncopied) = restore(&*store, &mut catalog, now).await?;
     let amendments = records::amendments(&*store).await?;
     if !amendments.0.is_empty() {
         let told = |mistakes: Vec<Diagnostic>| mistakes.into_iter().map(|mistake| mistake.message).collect();
@@ -260,6 +266,8 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         override_sender,
         making: false,
         waiting: VecDeque::new(),
+        copies: Copies::of(uncopied),
+        background,
         retired: Vec::new(),
         refused_reload: None,
         reloads: 0,
@@ -365,11 +373,11 @@ impl Writer {
         _ = self.commit(writes).await;
     }
 
-    /// Drops snapshots that no worker holds any more, beside the runtime: a large zone takes a while.
+    /// Drops snapshots that no worker holds any more, in the background: a large zone takes a while.
     fn drop_retired(&mut self) {
         let unused: Vec<_> = self.retired.extract_if(.., |old| Arc::strong_count(old) == 1).collect();
         if !unused.is_empty() {
-            tokio::task::spawn_blocking(move || drop(unused));
+            self.background.run(move || drop(unused));
         }
     }
 

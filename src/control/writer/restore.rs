@@ -8,13 +8,17 @@ use crate::control::catalog::Catalog;
 use crate::control::journal::{Entry, Journal};
 use crate::control::message::ZoneState;
 use crate::control::records::{zone_digest_key, zone_key};
+use crate::control::writer::copies::Uncopied;
 use crate::control::writer::{SELF, StartError};
-use crate::control::zones::{Fallback, Served};
+use crate::control::zones::{Fallback, FileEdit, Served};
 use crate::dns::Name;
 use crate::store::{StateStore, StoreError, Write};
 use crate::time::Timestamp;
 use crate::zone::compiled::Overlay;
-use crate::zone::{Edit, Zone, master};
+use crate::zone::{Edit, master};
+
+/// A zone of more names is copied into the store once answering has begun.
+const MOST_NAMES_AT_ONCE: usize = 10_000;
 
 /// The last good contents of zones that can't be read.
 pub(super) async fn last_good(store: &dyn StateStore, catalog: &Catalog) -> Result<Fallback, StoreError> {
@@ -30,14 +34,14 @@ pub(super) async fn last_good(store: &dyn StateStore, catalog: &Catalog) -> Resu
     Ok(fallback)
 }
 
-/// Brings what the journals say into the zones of `catalog`, which are as their files say. Gives the journals and what to
-/// commit.
+/// Brings what the journals say into the zones of `catalog`, which are as their files say. Gives the journals, what to commit,
+/// and the large zones whose copy can wait until answering has begun.
 pub(super) async fn restore(
     store: &dyn StateStore,
     catalog: &mut Catalog,
     now: Timestamp,
-) -> Result<(BTreeMap<Name, Journal>, Vec<Write>), StartError> {
-    let (mut journals, mut writes) = (BTreeMap::new(), Vec::new());
+) -> Result<(BTreeMap<Name, Journal>, Vec<Write>, BTreeMap<Name, Uncopied>), StartError> {
+    let (mut journals, mut writes, mut uncopied) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     for (index, reading) in std::mem::take(&mut catalog.readings).into_iter().enumerate() {
         let zone = &catalog.zones[index];
         let name = zone.name.clone();
@@ -78,21 +82,25 @@ pub(super) async fn restore(
             catalog.warnings.extend(told);
             served = next;
         }
-        if let Some(file) = file {
-            writes.extend(write_copy(&name, in_file.loaded_at, &file.file, file.digest));
+        if let Some(FileEdit { file, digest, .. }) = file {
+            let first = Uncopied { file, digest, at: in_file.loaded_at };
+            if is_as_it_was && known.is_none() && steps.is_empty() && first.file.name_count() > MOST_NAMES_AT_ONCE {
+                uncopied.insert(name.clone(), first);
+            } else {
+                writes.extend(first.writes(&name));
+            }
         }
         let Served { digest, loaded_at, .. } = in_file;
         catalog.serve(index, Served { digest, loaded_at, ..served });
         journals.insert(name, journal);
     }
-    Ok((journals, writes))
+    Ok((journals, writes, uncopied))
 }
 
 /// Keeps what a zone's file holds.
-pub(super) fn write_copy(zone: &Name, at: Timestamp, file: &Zone, digest: u128) -> [Write; 2] {
-    let text = format!("{at}\n{}", master::print_zone(file));
+pub(super) fn write_copy(zone: &Name, copy: Vec<u8>, digest: u128) -> [Write; 2] {
     [
-        Write::Put { key: zone_key(zone), value: text.into_bytes() },
+        Write::Put { key: zone_key(zone), value: copy },
         Write::Put { key: zone_digest_key(zone), value: digest_text(digest) },
     ]
 }

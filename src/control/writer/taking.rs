@@ -132,8 +132,8 @@ impl Writer {
         let Some(wanted) = self.waiting.pop_front() else { return };
         self.making = true;
         let (file, catalog, sender) = (self.config_file.clone(), self.catalog.clone(), self.made_sender.clone());
-        tokio::task::spawn_blocking(move || {
-            let made = match &wanted.what {
+        self.background.run(move || {
+            let mut made = match &wanted.what {
                 What::Reload(_) => {
                     let read = Catalog::read(&file, Some(&catalog), &BTreeMap::new(), wanted.force, Timestamp::now());
                     read.map_err(|mistakes| {
@@ -143,6 +143,9 @@ impl Writer {
                 What::Zone(zone, _) => read_zone(&catalog, zone),
                 What::Amend(wishes, _) => amended(&catalog, wishes),
             };
+            if let Ok(made) = &mut made {
+                made.print_copies();
+            }
             drop(catalog); // so that the writer may change it in place
             // The writer is gone when the server stops: then nobody wants it.
             _ = sender.blocking_send(Made { wanted, made });
@@ -278,7 +281,7 @@ impl Writer {
         self.tell_serials(&old);
         self.bound_again(&before, now).await;
         self.follow_override_file(now).await;
-        tokio::task::spawn_blocking(move || drop(old)); // a large zone takes a while
+        self.background.run(move || drop(old)); // a large zone takes a while
         Ok(answer)
     }
 

@@ -7,7 +7,7 @@ use crate::control::journal::{Addition, Entry};
 use crate::control::message::{Origin, ZoneState};
 use crate::control::writer::Writer;
 use crate::control::writer::restore::write_copy;
-use crate::control::zones::{FileEdit, Served, ZoneChange, ZoneChanged, ZoneError, ZoneEvent};
+use crate::control::zones::{FileEdit, Served, ZoneChange, ZoneChanged, ZoneError, ZoneEvent, copy_of};
 use crate::dns::{Name, Rtype};
 use crate::store::Write;
 use crate::time::Timestamp;
@@ -96,6 +96,7 @@ impl Writer {
         };
         let (addition, mut writes) = journal.add(&apex, Some(&entry), drift, false, now);
         writes.extend(beside);
+        writes.extend(self.copies.before_journal(&apex));
         self.commit(writes).await.map_err(|error| ZoneError::Store(error.to_string()))?;
         self.added(vec![(apex.clone(), addition)]);
 
@@ -145,7 +146,7 @@ impl Writer {
                 };
                 catalog.serve(index, next);
             }
-            let Some(FileEdit { file, digest, step, .. }) = reading.edit else { continue };
+            let Some(FileEdit { file, digest, step, copy, .. }) = reading.edit else { continue };
             let Some(served) = &catalog.zones[index].served else { continue };
             let reason = "its file was edited".to_owned();
             let entry = Entry { at: now, author: origin.author.clone(), reason, diff: step };
@@ -153,7 +154,8 @@ impl Writer {
             let drift = || served.drift.diff(&served.zone);
             let journal = self.journals.get(&name).cloned().unwrap_or_default();
             let (addition, added) = journal.add(&name, entry, drift, true, now);
-            writes.extend(write_copy(&name, served.loaded_at, &file, digest));
+            let copy = copy.unwrap_or_else(|| copy_of(&file, served.loaded_at));
+            writes.extend(write_copy(&name, copy, digest));
             writes.extend(added);
             additions.push((name, addition));
         }
@@ -163,6 +165,7 @@ impl Writer {
     /// What was to be added to journals is durable.
     pub(super) fn added(&mut self, additions: Additions) {
         for (name, addition) in additions {
+            self.copies.is_kept(&name); // no journal is without the copy that it begins with
             self.journals.entry(name).or_default().added(addition);
         }
     }
