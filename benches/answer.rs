@@ -1,122 +1,122 @@
-//! What one answer costs, without sockets: parse, look-up, pick, write.
+//! What one answer costs, and a change of what is answered: nanoseconds, without sockets.
 //!
-//! `cargo bench` prints nanoseconds for each kind of question, against a zone of 10,000 names and a pool of two endpoints.
+//! `cargo bench --bench answer` prints them; `benches/instructions.sh` the instructions of the same.
 
-use std::fmt::Write as _;
-use std::net::IpAddr;
-use std::path::Path;
+mod worlds;
+
 use std::sync::Arc;
 
+use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use waypost::dns::{Name, Rtype, Ttl};
-use waypost::query::demand::Sketch;
-use waypost::query::{Context, Counters, Pool, Records, Snapshot, Tally, Transport, answer};
-use waypost::steering::horizon::Recorder;
-use waypost::steering::key::{Salt, endpoint_id};
-use waypost::steering::pool::{Endpoint, Override, Policy, Role, Selection, Settings, Weight};
-use waypost::steering::select::{Candidate, Selector};
-use waypost::steering::share::ShareTable;
-use waypost::steering::ttl::{Approach, Cutover, TtlPolicy};
-use waypost::time::Timestamp;
-use waypost::zone::compiled::{Overlay, compile};
-use waypost::zone::{ZoneSet, master};
-
-const NAMES: usize = 10_000;
-const NOW: Timestamp = Timestamp(1_800_000_000);
+use waypost::dns::Rtype;
+use waypost::dns::wire::{NAME_BUFFER, Query};
+use waypost::query::Pools;
+use waypost::steering::client::Client;
+use waypost::steering::key::ClientKey;
+use waypost::zone::compiled::Overlay;
+use waypost::zone::{Diff, Record};
+use worlds::{Asking, NOW, pool, pools, queries, query, snapshot, zone};
 
 fn main() {
     divan::main();
 }
 
-/// A zone of [`NAMES`] names, and the pool `www` with a countdown under way.
-fn snapshot() -> Snapshot {
-    let apex: Name = "example.org".parse().unwrap();
-    let mut text =
-        "$TTL 3600\n@ SOA ns hostmaster 1 2 3 4 300\n@ NS ns\nns A 192.0.2.1\nalias CNAME host7\n".to_owned();
-    for i in 0..NAMES {
-        writeln!(text, "host{i} A 10.0.{}.{}", i / 250, i % 250).unwrap();
-    }
-    let settings = pool_settings();
-    let contents = master::parse(text.as_bytes(), Path::new("bench.zone"), &apex).unwrap().contents;
-    let overlay = Overlay::from_iter([(settings.name.clone(), 0)]);
-    let zone = Arc::new(compile(Arc::new(contents), &overlay));
-    let zones = Arc::new(ZoneSet::new([(apex, Some(zone))]));
-    Snapshot { serial: 1, generation: 1, zones, pools: [Arc::new(pool(&settings))].into(), ..Snapshot::default() }
-}
-
-fn pool_settings() -> Settings {
-    let endpoint = |site: &str, last: u8, weight: u32| Endpoint {
-        site: site.to_owned(),
-        weight: Weight::new(weight).unwrap(),
-        role: Role::Never,
-        rdata: vec![(Rtype::A, vec![Box::from([127, 0, 0, last])])],
-    };
-    let (normal, low) = (Ttl::from_secs(3600), Ttl::from_secs(60));
-    Settings {
-        name: "www.example.org".parse().unwrap(),
-        policy: Policy::Sticky,
-        selection: Selection::default(),
-        ttl: TtlPolicy { normal, low, spread_secs: 120, mode: Approach::Countdown, max_wait: None, by_health: false },
-        probe: None,
-        transfer: waypost::steering::pool::Transfer::default(),
-        handling: waypost::steering::pool::Handling::default(),
-        endpoints: vec![endpoint("ec2", 11, 95), endpoint("dc1", 12, 5)],
+/// What is asked in turn, without end.
+fn in_turn<'p>(packets: &'p [Vec<u8>]) -> impl FnMut() -> &'p [u8] {
+    let mut at = 0;
+    move || {
+        at = (at + 1) & (packets.len() - 1);
+        &packets[at]
     }
 }
 
-fn pool(settings: &Settings) -> Pool {
-    let weights: Vec<Weight> = settings.endpoints.iter().map(|e| e.weight).collect();
-    let candidates: Vec<Candidate> = (settings.endpoints.iter())
-        .map(|e| Candidate {
-            id: endpoint_id(&e.site),
-            weight: e.weight,
-            role: e.role,
-            healthy: true,
-            forced: Override::Obey,
-        })
-        .collect();
-    let records = Arc::new(Records::new(settings));
-    Pool {
-        name: settings.name.clone(),
-        sites: settings.endpoints.iter().map(|e| e.site.clone()).collect(),
-        group: None,
-        salt: Salt::of("www.example.org"),
-        selector: Selector::new(settings.policy, Arc::new(ShareTable::from_weights(&weights)), &candidates),
-        ttl: settings.ttl,
-        cutover: Some(Cutover { at: NOW.after(1800) }),
-        change: None,
-        preview: None,
-        union: None,
-        until_flip: None,
-        preference: None,
-        withdrawn: Box::default(),
-        words: Box::default(),
-        recorder: Arc::new(Recorder::new(1, records.slots())),
-        records,
-    }
-}
-
-fn query(name: &str, rtype: Rtype) -> Vec<u8> {
-    let mut packet = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
-    packet.extend_from_slice(name.parse::<Name>().unwrap().wire());
-    packet.extend_from_slice(&rtype.0.to_be_bytes());
-    packet.extend_from_slice(&[0, 1]);
-    packet.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]); // EDNS, 1,232 octets
-    packet
-}
-
-#[divan::bench(args = ["host7777.example.org A", "www.example.org A", "nothing.example.org A", "host7.example.org AAAA", "alias.example.org A", "example.net A"])]
+#[divan::bench(args = ["host7777.example.org A", "pool0.example.org A", "nothing.example.org A", "host7.example.org AAAA", "alias.example.org A", "example.net A"])]
 fn one(bencher: Bencher<'_, '_>, question: &str) {
     let (name, rtype) = question.split_once(' ').unwrap();
-    let (snapshot, packet) = (snapshot(), query(name, Rtype::parse(rtype).unwrap()));
-    let counters = Counters::with_demand(Sketch::new(1, 7));
-    let tally = Tally { worker: Some(0), counters: &counters };
-    let mut out = [0u8; 1232];
+    let packet = query(name, Rtype::parse(rtype).unwrap());
+    let mut asking = Asking::new(snapshot(10_000, 1));
+    bencher.bench_local(|| asking.answer(black_box(&packet)));
+}
+
+/// One answer out of a zone of so many names.
+#[divan::bench(args = [1, 100, 10_000, 1_000_000])]
+fn names(bencher: Bencher<'_, '_>, names: usize) {
+    let packets = queries("host", names);
+    let mut asking = Asking::new(snapshot(names, 0));
+    let mut next = in_turn(&packets);
+    bencher.bench_local(|| asking.answer(next()));
+}
+
+/// One answer out of so many pools.
+#[divan::bench(args = [1, 100, 1000, 10_000])]
+fn pools_in_turn(bencher: Bencher<'_, '_>, count: usize) {
+    let packets = queries("pool", count);
+    let mut asking = Asking::new(snapshot(1, count));
+    let mut next = in_turn(&packets);
+    bencher.bench_local(|| asking.answer(next()));
+}
+
+/// A batch of answers out of so many pools, after the kernel has had the nearest caches for itself.
+#[divan::bench(args = [1, 100, 1000, 10_000], sample_size = 1, sample_count = 5000)]
+fn pools_after_the_kernel(bencher: Bencher<'_, '_>, count: usize) {
+    const BATCH: usize = 32;
+    let packets = queries("pool", count);
+    let mut asking = Asking::new(snapshot(1, count));
+    let mut next = in_turn(&packets);
+    let mut others = vec![0u8; 384 << 10];
+    bencher
+        .counter(ItemsCount::new(BATCH))
+        .with_inputs(|| others.iter_mut().step_by(64).for_each(|octet| *octet = octet.wrapping_add(1)))
+        .bench_local_values(|()| (0..BATCH).map(|_| asking.answer(next()).unwrap_or(0)).sum::<usize>());
+}
+
+#[divan::bench]
+fn parse(bencher: Bencher<'_, '_>) {
+    let packet = query("host7777.example.org", Rtype::A);
+    bencher.bench_local(|| {
+        let mut lower = [0; NAME_BUFFER];
+        Query::parse(black_box(&packet), &mut lower).map(|query| query.qname.len())
+    });
+}
+
+#[divan::bench(args = [1, 10_000, 1_000_000])]
+fn look_up(bencher: Bencher<'_, '_>, names: usize) {
+    let zone = zone(names, &Overlay::default());
+    let packets = queries("host", names);
+    let mut next = in_turn(&packets);
+    bencher.bench_local(|| {
+        let packet = next();
+        black_box(zone.find(&packet[12..packet.len() - 15], false));
+    });
+}
+
+#[divan::bench]
+fn pick(bencher: Bencher<'_, '_>) {
+    let pool = pool(0);
     let mut client = 0u32;
     bencher.bench_local(|| {
-        client = client.wrapping_add(0x9e37); // another resolver each time
-        let context =
-            Context { client: IpAddr::from(client.to_be_bytes()), now: NOW, draw: 0, transport: Transport::Udp };
-        answer(&snapshot, &context, tally, black_box(&packet), &mut out)
+        client = client.wrapping_add(0x9e37);
+        let client = Client::from(ClientKey::of_resolver(client.to_be_bytes().into()));
+        black_box(&pool).choose(&client, 0, NOW)
     });
+}
+
+/// What publishing a change of one of so many pools costs.
+#[divan::bench(args = [1, 100, 10_000])]
+fn change_a_pool(bencher: Bencher<'_, '_>, count: usize) {
+    let all: Pools = pools(count).into_iter().collect();
+    let changed = Arc::new(pool(count / 2));
+    bencher.bench_local(|| all.with([(count / 2, changed.clone())]));
+}
+
+/// What a change of one name costs in a zone of so many.
+#[divan::bench(args = [1, 10_000, 1_000_000])]
+fn change_a_name(bencher: Bencher<'_, '_>, names: usize) {
+    let zone = zone(names, &Overlay::default());
+    let record = |last| {
+        let owner = format!("host{}.example.org", names / 2).parse().unwrap();
+        Record { owner, rtype: Rtype::TXT, ttl: waypost::dns::Ttl::from_secs(300), rdata: Box::from([1, last]) }
+    };
+    let diff = Diff { removed: Vec::new(), added: vec![record(7)] };
+    bencher.bench_local(|| zone.with(black_box(&diff), &Overlay::default()).unwrap());
 }

@@ -3,10 +3,11 @@
 
 One Waypost with the zone of 1,000,000 names and a pool of two sites answers 20,000 queries/s (and then as many as it
 can), while flips, changes of health, reloads of the whole zone, or scrapes of the metrics go on. Lost queries and p99 are
-printed for each beside a quiet run just before it, paired; medians of the rounds.
+printed for each beside the mean of quiet runs just before and just after it; of the rounds the median, and how far the
+middle half of them lies apart. A change that is smaller than that says nothing.
 
     cargo build --release
-    benches/peers/disturb.py --rounds 5
+    benches/peers/disturb.py                  five rounds: about six minutes for each rate
 """
 import argparse
 import json
@@ -111,19 +112,23 @@ def main():
         run.work = base
         operator = Operator(run)
         operator.zone_file = zone_file
-        print("| what | queries/s asked | times | lost | p99 us, quiet | p99 us | change |\n|" + "---|" * 7)
+        print("| what | queries/s asked | times | lost | p99 us, quiet | p99 us | change | middle half |\n|" + "---|" * 8)
         for rate in map(int, args.rates.split(",")):
             for what in args.what.split(","):
                 quiet, busy, lost, times = [], [], 0, 0
                 for _ in range(args.rounds):
                     words = load_command(args.made, "udp", queries, args.port, args.seconds, 70, rate)
-                    quiet.append(measure(words, None, 0)[0]["lat_p99_us"])
+                    first = measure(words, None, 0)[0]["lat_p99_us"]
                     said, done = measure(words, getattr(operator, what), 0.2)
+                    last = measure(words, None, 0)[0]["lat_p99_us"]
+                    quiet.append((first + last) / 2)  # what drifts meanwhile counts for half
                     busy.append(said["lat_p99_us"])
                     lost, times = lost + said["lost"], times + done
                 before, after = statistics.median(quiet), statistics.median(busy)
-                change = statistics.median(b / q - 1 for b, q in zip(busy, quiet))
-                print(f"| {what} | {rate or 'all'} | {times} | {lost} | {before:.0f} | {after:.0f} | {change:+.1%} |", flush=True)
+                changes = [b / q - 1 for b, q in zip(busy, quiet)]
+                low, change, high = statistics.quantiles(changes, n=4) if len(changes) > 1 else changes * 3
+                print(f"| {what} | {rate or 'all'} | {times} | {lost} | {before:.0f} | {after:.0f} | {change:+.1%} | "
+                      f"{low:+.1%} to {high:+.1%} |", flush=True)
     finally:
         run.stop()
         shutil.rmtree(base, ignore_errors=True)

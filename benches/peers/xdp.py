@@ -56,10 +56,10 @@ def commands(args, work):
     knot = lambda name, listen: write(f"{work}/{name}.conf", f"""
 server:
   rundir: "{work}"
-  {listen}
   udp-workers: 1
   tcp-workers: 1
   background-workers: 1
+  {listen}
 log:
   - target: stderr
     any: error
@@ -121,7 +121,8 @@ def main():
                         print(f"{name:16} {rate:9,} asked {int(replies) / args.seconds:10,.0f} answered ({share} %) "
                               f"{used / max(int(replies), 1) * 1e6:6.2f} us of the core each", file=sys.stderr, flush=True)
                 except (RuntimeError, subprocess.CalledProcessError, AttributeError) as why:
-                    print(f"!! {name}: {why}", file=sys.stderr)
+                    with open(f"{work}/log", errors="replace") as f:
+                        print(f"!! {name}: {why}: {f.read()[-400:]}", file=sys.stderr)
                 finally:
                     process.send_signal(signal.SIGTERM)
                     process.wait(10)
