@@ -221,7 +221,7 @@ pub fn is_at_or_below(name: &[u8], other: &[u8]) -> bool {
     let mut rest = Some(name);
     while let Some(here) = rest {
         if here.len() <= other.len() {
-            return here.eq_ignore_ascii_case(other);
+            return here == other || here.eq_ignore_ascii_case(other); // mostly as written, and then compared at once
         }
         rest = parent(here);
     }

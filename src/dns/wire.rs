@@ -23,6 +23,9 @@ pub const TCP_OCTETS: usize = 65_535;
 /// Octets of a lower-cased QNAME's buffer: the longest name, rounded up.
 pub const NAME_BUFFER: usize = 256;
 
+/// Octets that are lowered by one instruction.
+const LOWERED_AT_ONCE: usize = 16;
+
 /// CLASS IN.
 pub const CLASS_IN: u16 = 1;
 /// QCLASS ANY.
@@ -135,20 +138,16 @@ impl<'a> Query<'a> {
             if n > 63 || length + n + 1 > 255 {
                 return Err(BAD); // a QNAME is not compressed: nothing stands before it
             }
-            lower[length] = n as u8;
-            at += 1;
-            length += 1;
+            at += 1 + n;
+            length += 1 + n;
             if n == 0 {
                 break;
             }
-            let label = packet.get(at..at + n).ok_or(BAD)?;
-            for (to, from) in lower[length..length + n].iter_mut().zip(label) {
-                *to = from.to_ascii_lowercase();
-            }
-            at += n;
-            length += n;
             labels += 1;
         }
+        // The octets before labels are less than any letter, so all is lowered at once; in whole chunks, as the buffer has room.
+        lower[..length].copy_from_slice(packet.get(HEADER_OCTETS..at).ok_or(BAD)?);
+        lower[..length.next_multiple_of(LOWERED_AT_ONCE)].make_ascii_lowercase();
         let [t0, t1, c0, c1] = *packet.get(at..).and_then(|r| r.first_chunk::<4>()).ok_or(BAD)?;
         at += 4;
         let records = [6, 8, 10].map(|i| u16::from_be_bytes([header[i], header[i + 1]]) as usize);

@@ -370,17 +370,17 @@ pub(in crate::zone) struct Writer {
 impl Writer {
     /// Writes what stands before the RRsets.
     pub(in crate::zone) fn node(out: &mut Vec<u8>, owner: &[u8], marks: &Marks, sets: usize) {
-        let written = owner.iter().any(u8::is_ascii_uppercase);
         let mut flags = marks.flags;
-        for (flag, is_set) in [(WRITTEN, written), (PARENT, marks.children > 0), (SLOT, marks.slot.is_some())] {
+        for (flag, is_set) in [(PARENT, marks.children > 0), (SLOT, marks.slot.is_some())] {
             flags |= if is_set { flag } else { 0 };
         }
-        out.extend([flags, owner.len() as u8]);
-        out.extend((sets as u16).to_le_bytes());
+        let [low, high] = (sets as u16).to_le_bytes();
         let start = out.len();
+        out.extend_from_slice(&[flags, owner.len() as u8, low, high]);
         out.extend_from_slice(owner);
-        out[start..].make_ascii_lowercase();
-        if written {
+        out[start + NODE_HEAD..].make_ascii_lowercase();
+        if out[start + NODE_HEAD..] != *owner {
+            out[start] |= WRITTEN;
             out.extend_from_slice(owner);
         }
         if marks.children > 0 {

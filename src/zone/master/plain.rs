@@ -3,7 +3,7 @@
 //!
 //! What is read here the general way reads just so; what is not, for whatever reason, is left to it, and so are all mistakes.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::ops::Range;
 use std::str::FromStr;
 
@@ -97,7 +97,7 @@ impl Plain {
         self.rdata.clear();
         let first = words.next()?;
         match rtype {
-            Rtype::A => self.rdata.extend(address::<Ipv4Addr>(first)?.octets()),
+            Rtype::A => self.rdata.extend_from_slice(&dotted(first)?),
             Rtype::AAAA => self.rdata.extend(address::<Ipv6Addr>(first)?.octets()),
             Rtype::MX => {
                 let preference = std::str::from_utf8(first).ok().filter(|text| !text.starts_with('+'))?;
@@ -121,6 +121,27 @@ static ENDS_WORD: [bool; 256] = {
     }
     ends
 };
+
+/// Four numbers up to 255, written without zeros before them.
+fn dotted(word: &[u8]) -> Option<[u8; 4]> {
+    let (mut octets, mut at) = ([0; 4], 0);
+    let (mut number, mut digits) = (0u32, 0);
+    for octet in word {
+        match octet {
+            b'0'..=b'9' if digits < 3 && (digits == 0 || number > 0) => {
+                number = number * 10 + u32::from(octet - b'0');
+                digits += 1;
+            }
+            b'.' if digits > 0 && at < 3 => {
+                octets[at] = u8::try_from(number).ok()?;
+                (at, number, digits) = (at + 1, 0, 0);
+            }
+            _ => return None,
+        }
+    }
+    octets[at] = u8::try_from(number).ok()?;
+    (at == 3 && digits > 0).then_some(octets)
+}
 
 fn address<A: FromStr>(word: &[u8]) -> Option<A> {
     std::str::from_utf8(word).ok()?.parse().ok()
@@ -156,4 +177,18 @@ fn put_name(word: &[u8], origin: &Name, out: &mut Vec<u8>) -> Option<()> {
     }
     out.extend_from_slice(if absolute { &[0] } else { origin.wire() });
     (out.len() - start <= MAX_NAME_OCTETS).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::Ipv4Addr;
+
+    proptest! {
+        #[test]
+        fn an_address_is_read_as_the_library_does(word in "(25[0-6]|[0-9]{0,4}|[01a])(\\.(25[0-6]|[0-9]{0,3})){2,4}|[0-9.]{0,16}") {
+            prop_assert_eq!(dotted(word.as_bytes()), word.parse::<Ipv4Addr>().ok().map(|address| address.octets()));
+        }
+    }
 }
