@@ -49,6 +49,7 @@ use crate::control::zones::ZoneEvent;
 use crate::dns::{Name, Ttl};
 use crate::probe::{self, Kind, Probes, Report};
 use crate::query::{Cookies, Pool, Pools, RateLimit, Readers, Snapshot, Union};
+use crate::server::gather_pages;
 use crate::server::secondaries::Secondaries;
 use crate::steering::health::Health;
 use crate::steering::pool::{Endpoint, Family, Override, Policy, Settings, SiteName};
@@ -57,6 +58,7 @@ use crate::steering::ttl::{Change, until_flip};
 use crate::store::{Revision, StateStore, Write};
 use crate::time::Timestamp;
 use crate::webhook::Hooks;
+use crate::zone::Zone;
 use follow::Followed;
 
 pub use life::{Start, StartError, start};
@@ -145,6 +147,7 @@ impl Writer {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.gather_zones();
         self.begin_copies();
         loop {
             tokio::select! {
@@ -240,8 +243,18 @@ impl Writer {
         self.publish_pools(pools);
     }
 
+    /// Has the memory of large zones gathered, so that answers from them take less time.
+    fn gather_zones(&self) {
+        let served = self.catalog.zones.iter().filter_map(|zone| zone.served.as_ref());
+        let zones: Vec<Arc<Zone>> = served.map(|served| served.zone.clone()).collect();
+        self.background.run(move || zones.iter().flat_map(|zone| zone.addresses()).for_each(gather_pages));
+    }
+
     /// Publishes anew only these pools, each with its group; all else is shared with the snapshot before.
     fn publish_some(&mut self, names: impl Iterator<Item = Name>) {
+        if self.serial == 0 {
+            return self.publish(); // there is none before
+        }
         let catalog = self.catalog.clone();
         let places = names.filter_map(|name| catalog.pool_index(&name));
         let places: BTreeSet<usize> = places.flat_map(|place| catalog.groups[place].iter().copied()).collect();

@@ -5,6 +5,7 @@
 )]
 
 pub(super) mod clock;
+pub mod memory;
 pub(super) mod mmsg;
 pub(super) mod priority;
 pub(super) mod xdp;

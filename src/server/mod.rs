@@ -46,6 +46,8 @@ pub fn clock_is_synchronised() -> io::Result<bool> {
     kernel::clock::is_synchronised()
 }
 
+pub use kernel::memory::gather_pages;
+
 /// What the data plane listens on, and its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

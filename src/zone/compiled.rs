@@ -188,6 +188,12 @@ impl Zone {
         self.base.nodes.capacity() + self.base.table.memory_octets() + self.base.proofs_octets() + changed
     }
 
+    /// The addresses of its large parts: of the table, and of what it leads to.
+    pub fn addresses(&self) -> [std::ops::Range<usize>; 2] {
+        let nodes = self.base.nodes.as_ptr_range();
+        [self.base.table.addresses(), nodes.start.addr()..nodes.end.addr()]
+    }
+
     /// Finds `qname`, in lower case, at or below the apex. `at_cut` answers from above the cut: for QTYPE DS (RFC 4035, 3.1.4.1).
     #[inline]
     pub fn find(&self, qname: &[u8], at_cut: bool) -> Place<'_> {

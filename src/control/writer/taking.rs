@@ -281,6 +281,7 @@ impl Writer {
         self.tell_serials(&old);
         self.bound_again(&before, now).await;
         self.follow_override_file(now).await;
+        self.gather_zones();
         self.background.run(move || drop(old)); // a large zone takes a while
         Ok(answer)
     }

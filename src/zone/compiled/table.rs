@@ -76,6 +76,12 @@ impl Table {
         self.entries.capacity() * size_of::<Entry>()
     }
 
+    /// Where it lies.
+    pub(in crate::zone) fn addresses(&self) -> std::ops::Range<usize> {
+        let entries = self.entries.as_ptr_range();
+        entries.start.addr()..entries.end.addr()
+    }
+
     #[inline]
     fn home(&self, tag: u32) -> usize {
         ((u64::from(tag) * self.entries.len() as u64) >> 32) as usize
