@@ -98,7 +98,7 @@ fn exact_while_running_final_after_a_flip_exact_over_a_clean_restart() {
 }
 
 /// What a flip stores for workers that are still on their way when it is made durable, until they have settled.
-const STALL: u64 = 60;
+const STALL: u64 = 10;
 
 /// After a kill: not before the truth, and at most one `normal` (and the stall that a flip provides for) after what the
 /// restart could know.

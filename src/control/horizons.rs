@@ -21,7 +21,7 @@ pub type Known = BTreeMap<SiteName, BTreeMap<Rtype, Timestamp>>;
 
 /// How long a commit may take, and a kill follow right then, before the bounds of horizons that it stored are too early.
 /// They last until the workers have left the snapshot before: then what was recorded takes their place.
-pub const STALL_SECS: u64 = 60;
+pub const STALL_SECS: u64 = 10;
 
 /// The horizons of all pools.
 pub struct Horizons {
