@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 
-from measure import HERE, Running, generate, load_command, make, memory_mb, sample
+from measure import HERE, Running, cpu_seconds, generate, load_command, make, memory_mb, sample
 from servers import all_servers
 
 # Name: zone, queries, kind of load, queries a second (0: as many as are answered), what it shows.
@@ -75,6 +75,16 @@ def machine():
     return f"{cpu}, {os.cpu_count()} cores, Linux {platform.release()}, {time.strftime('%Y-%m-%d')}"
 
 
+def rest(run, at_most_s=15):
+    """Waits until the server has done what it does behind its first answer, such as storing a copy of the zone."""
+    until = time.monotonic() + at_most_s
+    while time.monotonic() < until:
+        before = sum(cpu_seconds(run.pids))
+        time.sleep(0.25)
+        if sum(cpu_seconds(run.pids)) - before <= 0.01:
+            return
+
+
 def measure_one(server, zone, scenarios, results, start, args, port, base):
     """Starts one server, runs all scenarios of one zone, stops it."""
     run = Running(server, zone, port, base)
@@ -82,6 +92,7 @@ def measure_one(server, zone, scenarios, results, start, args, port, base):
     try:
         seen["load_s"].append(run.load_s)
         seen["memory_mb"].append(memory_mb(run.pids))
+        rest(run)
         for name in scenarios:
             _, queries, kind, rate, _ = SCENARIOS[name]
             words = lambda s: load_command(args.made, kind, f"{args.made}/zones/{zone}/{queries}", port, s, args.edns, rate)
