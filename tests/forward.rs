@@ -315,6 +315,41 @@ async fn the_proxy_header_comes_first() {
 }
 
 #[tokio::test]
+async fn a_thousand_busy_connections_get_each_octet_in_order() {
+    const CONNECTIONS: usize = 1_000;
+    const OCTETS: usize = 100_000;
+    let path = path(|_| {}).await;
+    let mut connected = Vec::new();
+    for _ in 0..CONNECTIONS {
+        connected.push(path.connect().await); // one by one, as the target's queue is short
+    }
+    let pattern = std::sync::Arc::new(pattern());
+    let mut clients = tokio::task::JoinSet::new();
+    for (number, (mut client, mut server)) in connected.into_iter().enumerate() {
+        tokio::spawn(async move {
+            let (mut from, mut to) = server.split();
+            tokio::io::copy(&mut from, &mut to).await.unwrap();
+            to.shutdown().await.unwrap();
+        });
+        let pattern = pattern.clone();
+        clients.spawn(async move {
+            let own = &pattern[number * 100..][..OCTETS];
+            let (mut from, mut to) = client.split();
+            let send = async {
+                to.write_all(own).await.unwrap();
+                to.shutdown().await.unwrap();
+            };
+            let mut got = Vec::new();
+            let ((), received) = tokio::join!(send, from.read_to_end(&mut got));
+            received.unwrap();
+            assert!(got == own, "connection {number}: {} octets came back", got.len());
+        });
+    }
+    timeout(6 * SOON, clients.join_all()).await.expect("all come to their end");
+    eventually("all are counted", || path.forwarder.counts().ended(Outcome::ClientClosed) == CONNECTIONS as u64).await;
+}
+
+#[tokio::test]
 async fn an_idle_connection_ends() {
     let path = path(|s| s.rules[0].idle_timeout = Duration::from_millis(200)).await;
     let (mut client, mut server) = path.connect().await;

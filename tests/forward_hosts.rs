@@ -298,7 +298,7 @@ fn a_successor_takes_over_among_idle_and_busy_connections() {
     let limit = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
     // Each has two ends in this process.
-    let idle = limit.map_or(2_000, |limit| (limit as usize / 2).saturating_sub(500)).min(2_000);
+    let idle = limit.map_or(2_000, |limit| (limit as usize / 2).saturating_sub(500)).min(10_000);
     let (hosts, folder) = (Hosts::new("life"), TempDir::new().unwrap());
     let accepted = Arc::new(AtomicUsize::new(0));
     let kept = Arc::new(std::sync::Mutex::new(Vec::new()));
