@@ -1,4 +1,4 @@
-//! Zones that are transferred from primaries: when those are asked ([`timers`]), how ([`exchange`]), and what is made of what
+//! Zones that are transferred from primaries: when those are asked ([`timers`]), how ([`mod@exchange`]), and what is made of what
 //! comes. What comes is given to `control` as the first contents of a zone or as a change of it: it is made durable and
 //! published there, as any change, and so transferred on.
 //!
