@@ -259,6 +259,9 @@ impl<'a> Answer<'a, '_> {
         if query.edns.is_some_and(|edns| edns.version != 0) {
             return Ok(plain(Rcode::BadVers));
         }
+        if query.edns.is_some_and(|edns| edns.malformed) {
+            return Ok(plain(Rcode::FormErr));
+        }
         if (query.qclass != CLASS_IN && query.qclass != CLASS_ANY) || matches!(query.qtype, Rtype::AXFR | Rtype::IXFR) {
             self.error = Some(ExtendedError::NotSupported);
             let no_such_thing = query.qtype == Rtype::AXFR && self.context.transport == Transport::Udp; // RFC 5936, 4.2

@@ -39,7 +39,7 @@ enum Broken {
 /// Whether `query` is for a transfer that can be had at all that way.
 pub(super) fn is_transfer(query: &Query<'_>, over_udp: bool) -> bool {
     let wanted = query.qtype == Rtype::IXFR || (query.qtype == Rtype::AXFR && !over_udp);
-    wanted && query.qclass == CLASS_IN && query.edns.is_none_or(|edns| edns.version == 0)
+    wanted && query.qclass == CLASS_IN && query.edns.is_none_or(|edns| edns.version == 0 && !edns.malformed)
 }
 
 /// The zone that `query` asks for whole, if `request` may have it.

@@ -27,6 +27,8 @@ pub struct Edns {
     pub cookie: Option<Cookie>,
     /// Whether the client asks how long its connection may be idle (RFC 7828).
     pub keepalive: bool,
+    /// Whether an option can't be read: FORMERR, with an OPT record (7).
+    pub malformed: bool,
 }
 
 /// DNS cookies of a query (RFC 7873, 4).
@@ -60,8 +62,14 @@ impl Edns {
             let data = options.get(4..4 + u16::from_be_bytes([l0, l1]) as usize)?;
             match u16::from_be_bytes([c0, c1]) {
                 OPTION_NSID => edns.nsid = true,
-                OPTION_CLIENT_SUBNET if version == 0 => edns.client_subnet = Some(ClientSubnet::parse(data)?),
-                OPTION_COOKIE if version == 0 && edns.cookie.is_none() => edns.cookie = Some(Cookie::parse(data)?),
+                OPTION_CLIENT_SUBNET if version == 0 => {
+                    edns.client_subnet = ClientSubnet::parse(data);
+                    edns.malformed |= edns.client_subnet.is_none();
+                }
+                OPTION_COOKIE if version == 0 && edns.cookie.is_none() => {
+                    edns.cookie = Cookie::parse(data);
+                    edns.malformed |= edns.cookie.is_none();
+                }
                 OPTION_KEEPALIVE => edns.keepalive = true,
                 _ => {}
             }
