@@ -3,8 +3,7 @@
 #[path = "differential/queries.rs"]
 #[allow(dead_code, reason = "the differential test uses the rest of it")]
 mod queries;
-#[path = "differential/zones.rs"]
-mod zones;
+mod references;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -12,7 +11,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use queries::{Mode, oddities, opt, packet, questions};
+use queries::{oddities, questions};
+use references::packets::{Mode, opt, packet};
+use references::zones::ZONES;
 use waypost::dns::wire::TCP_OCTETS;
 use waypost::dns::{Name, Rtype, Ttl};
 use waypost::query::cookies::Secret;
@@ -27,7 +28,6 @@ use waypost::steering::ttl::{Approach, Cutover, TtlPolicy};
 use waypost::time::Timestamp;
 use waypost::zone::compiled::{Overlay, compile};
 use waypost::zone::{ZoneSet, master};
-use zones::ZONES;
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 

@@ -8,17 +8,17 @@ mod answers;
 #[path = "differential/queries.rs"]
 #[allow(dead_code, reason = "the differential test uses the rest of it")]
 mod queries;
-#[path = "differential/zones.rs"]
-mod zones;
+mod references;
 
 use std::sync::LazyLock;
 
 use hickory_proto::op::Message;
 use proptest::prelude::*;
-use queries::{Mode, Question, oddities, packet, questions};
+use queries::{Question, oddities, questions};
+use references::packets::{Mode, opt, packet};
+use references::zones::ZONES;
 use waypost::query::cookies::Secret;
 use waypost::query::{Cookies, Snapshot, Transport};
-use zones::ZONES;
 
 static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     let secret = Secret::parse("e5e973e5a6b2a43f48e7dc849e37bfcf").unwrap();
@@ -118,7 +118,7 @@ proptest! {
         let mut packet = packet(&question.name, question.rtype.0, Mode::Plain);
         ask(&packet, Transport::Udp, 512)?;
         packet[11] = 1;
-        packet.extend_from_slice(&queries::opt(size, 0, 0, &[]));
+        packet.extend_from_slice(&opt(size, 0, 0, &[]));
         ask(&packet, Transport::Udp, size.clamp(512, 1232) as usize)?;
     }
 }

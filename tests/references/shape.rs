@@ -1,7 +1,7 @@
-//! A response in the form that is compared: RCODE, flags, and the sections as sets.
+//! A response in the form that is compared: RCODE, flags, and the sections as sets; and as text, for people.
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use waypost::dns::{Name, Rtype, rdata};
 
@@ -28,6 +28,10 @@ pub struct Response {
     pub answers: BTreeSet<String>,
     pub authorities: BTreeSet<String>,
     pub additionals: BTreeSet<String>,
+    /// Octets of the whole message.
+    pub octets: usize,
+    /// The records in the order sent, each as master files have it, and options: what is not compared with others.
+    pub text: String,
 }
 
 impl Shape {
@@ -45,6 +49,50 @@ impl Shape {
     }
 }
 
+/// Whether two responses are the same but for additional data.
+pub fn alike(a: &Shape, b: &Shape) -> bool {
+    match (a, b) {
+        (Shape::Silent, Shape::Silent) => true,
+        (Shape::Response(a), Shape::Response(b)) => parts(a, b).next().is_none(),
+        _ => false,
+    }
+}
+
+/// What differs.
+pub fn parts<'a>(a: &'a Response, b: &'a Response) -> impl Iterator<Item = &'static str> + use<> {
+    [
+        ("rcode", a.rcode == b.rcode),
+        ("aa", a.authoritative == b.authoritative),
+        ("tc", a.truncated == b.truncated),
+        ("flags", a.other_flags == b.other_flags),
+        ("question", a.question == b.question || !matches!(a.rcode, 0 | 3)),
+        ("edns", a.edns == b.edns),
+        ("answer", a.answers == b.answers),
+        ("authority", a.authorities == b.authorities),
+    ]
+    .into_iter()
+    .filter(|(_, same)| !same)
+    .map(|(part, _)| part)
+}
+
+/// Whether the additional data of `ours` has all that those send which answer alike, and nothing that none of them sends.
+pub fn additional_is_right(ours: &Shape, theirs: &[Shape]) -> bool {
+    let Shape::Response(response) = ours else { return true };
+    let theirs: Vec<&Response> = (theirs.iter())
+        .filter_map(|shape| match shape {
+            Shape::Response(response) if alike(ours, shape) => Some(&**response),
+            _ => None,
+        })
+        .collect();
+    let everywhere = |record: &String| theirs.iter().all(|r| r.additionals.contains(record));
+    response.additionals.iter().all(|record| theirs.iter().any(|r| r.additionals.contains(record)))
+        && theirs
+            .iter()
+            .flat_map(|r| &r.additionals)
+            .filter(|r| everywhere(r))
+            .all(|r| response.additionals.contains(r))
+}
+
 fn read(octets: &[u8]) -> Option<Response> {
     let word = |at: usize| Some(u16::from_be_bytes(*octets.get(at..)?.first_chunk()?));
     let flags = word(2)?;
@@ -59,13 +107,15 @@ fn read(octets: &[u8]) -> Option<Response> {
         answers: BTreeSet::new(),
         authorities: BTreeSet::new(),
         additionals: BTreeSet::new(),
+        octets: octets.len(),
+        text: String::new(),
     };
     let mut at = 12;
     for _ in 0..word(4)? {
         name(octets, &mut at)?;
         at += 4;
     }
-    for section in 0..3 {
+    for (section, label) in ["an", "au", "ad"].into_iter().enumerate() {
         for _ in 0..word(6 + 2 * section)? {
             let owner = name(octets, &mut at)?;
             let (rtype, class, ttl) =
@@ -75,6 +125,7 @@ fn read(octets: &[u8]) -> Option<Response> {
             if rtype == Rtype::OPT {
                 response.rcode |= (ttl >> 24 << 4) as u16;
                 response.edns = Some(((ttl >> 16) as u8, ttl & 0x8000 != 0));
+                response.text += &opt_text(class, ttl, octets.get(at..end)?)?;
                 at = end;
                 continue;
             }
@@ -93,7 +144,9 @@ fn read(octets: &[u8]) -> Option<Response> {
             data.extend(octets.get(at..end)?);
             at = end;
             let owner = Name::from_wire(&owner).ok()?;
-            let line = format!("{owner} {ttl} {class} {rtype} {}", rdata::to_text(rtype, &data)).to_lowercase();
+            let data = rdata::to_text(rtype, &data);
+            let line = format!("{owner} {ttl} {class} {rtype} {data}").to_lowercase();
+            writeln!(response.text, "{label} {owner} {ttl} {rtype} {}", short(rtype, &data)).unwrap();
             let lines = match section {
                 0 => &mut response.answers,
                 1 => &mut response.authorities,
@@ -106,6 +159,36 @@ fn read(octets: &[u8]) -> Option<Response> {
         }
     }
     (at == octets.len()).then_some(response)
+}
+
+/// RDATA as far as people look at it: of a signature the type that it covers, of what is long its beginning.
+fn short(rtype: Rtype, data: &str) -> String {
+    match data.split_once(' ') {
+        Some((covered, _)) if rtype == Rtype::RRSIG => covered.to_owned(),
+        _ if data.len() > 90 => format!("{}...", &data[..80]),
+        _ => data.to_owned(),
+    }
+}
+
+/// The OPT record: size, version and flags where they are not the usual ones, options as code and hexadecimal digits.
+fn opt_text(size: u16, ttl: u32, mut options: &[u8]) -> Option<String> {
+    let (version, flags) = (ttl >> 16 & 255, ttl & 0xffff);
+    let mut text = format!("edns {size}");
+    if version > 0 {
+        write!(text, " version {version}").unwrap();
+    }
+    text += if flags & 0x8000 > 0 { " do" } else { "" };
+    if flags & 0x7fff > 0 {
+        write!(text, " flags {:04x}", flags & 0x7fff).unwrap();
+    }
+    while !options.is_empty() {
+        let (code, length) = (u16::from_be_bytes(*options.first_chunk()?), options.get(2..4)?);
+        let end = 4 + u16::from_be_bytes([length[0], length[1]]) as usize;
+        write!(text, " {code}:").unwrap();
+        options.get(4..end)?.iter().for_each(|octet| write!(text, "{octet:02x}").unwrap());
+        options = &options[end..];
+    }
+    Some(text + "\n")
 }
 
 /// The name at `at`, uncompressed; moves `at` behind it.
@@ -135,6 +218,31 @@ fn name(octets: &[u8], at: &mut usize) -> Option<Vec<u8>> {
         }
     }
 }
+
+impl Response {
+    /// RCODE, flags and all records in the order sent.
+    pub fn shown(&self) -> String {
+        let mut head =
+            RCODES.get(self.rcode as usize).map_or_else(|| self.rcode.to_string(), |name| (*name).to_owned());
+        let opcode = self.other_flags >> 11 & 15;
+        if opcode > 0 {
+            write!(head, " opcode {opcode}").unwrap();
+        }
+        let flags = u16::from(self.authoritative) << 10 | u16::from(self.truncated) << 9 | self.other_flags;
+        for (bit, name) in [(10, "aa"), (9, "tc"), (8, "rd"), (7, "ra"), (6, "z"), (5, "ad"), (4, "cd")] {
+            if flags >> bit & 1 > 0 {
+                head = head + " " + name;
+            }
+        }
+        head += if self.question { "\n" } else { " no question\n" };
+        head + &self.text
+    }
+}
+
+const RCODES: [&str; 17] = [
+    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH",
+    "NOTZONE", "11", "12", "13", "14", "15", "BADVERS",
+];
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

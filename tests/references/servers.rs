@@ -1,4 +1,5 @@
-//! NSD, Knot DNS and BIND as installed, each in the foreground with a folder and ports of its own, ended with the test.
+//! NSD, Knot DNS and BIND as installed, each in the foreground with a folder and ports of its own. They end with the process that
+//! started them, however that ends: a shell ends them when its standard input does.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::packets::{Mode, packet};
 use super::zones::Zone;
 
 /// A server that runs.
@@ -45,20 +47,30 @@ impl Server {
             fs::write(folder.path().join(format!("{apex}.zone")), text).unwrap();
         }
         let address = super::ports::free_address(Ipv4Addr::LOCALHOST);
-        let mut command = configure(folder.path(), address.port(), zones);
+        let program = configure(folder.path(), address.port(), zones);
         let log = fs::File::create(folder.path().join("log")).unwrap();
-        command.current_dir(folder.path()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let process = command.spawn().unwrap_or_else(|e| panic!("{name}: {e}; sh tests/setup.sh installs it"));
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "\"$@\" & read _; kill $!; wait", "sh"])
+            .arg(program.get_program())
+            .args(program.get_args());
+        command.current_dir(folder.path()).stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log);
+        let process = command.spawn().unwrap();
         Self { name, address, process, folder }
     }
 
     fn wait_for(&self, zones: &[Zone]) {
         let started = Instant::now();
         for (apex, _) in zones {
-            let soa = super::queries::packet(&format!("{apex}."), 6, super::queries::Mode::Plain);
+            let soa = packet(&format!("{apex}."), 6, Mode::Plain);
             while !matches!(self.ask_one(&soa), Some(response) if response[2] & 4 != 0) {
                 let log = || fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-                assert!(started.elapsed() < STARTUP, "{} does not answer for {apex}:\n{}", self.name, log());
+                assert!(
+                    started.elapsed() < STARTUP,
+                    "{} does not answer for {apex} (sh tests/setup.sh installs it):\n{}",
+                    self.name,
+                    log()
+                );
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
@@ -133,9 +145,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Each forks or threads as it likes; TERM to the process that was started ends all of it.
-        let id = self.process.id().to_string();
-        let _ = Command::new("kill").args(["-TERM", &id]).status();
+        drop(self.process.stdin.take());
         let asked = Instant::now();
         while asked.elapsed() < Duration::from_secs(5) {
             if matches!(self.process.try_wait(), Ok(Some(_))) {
