@@ -14,9 +14,9 @@ use waypost::steering::client::Client;
 use waypost::steering::key::ClientKey;
 use waypost::zone::compiled::Overlay;
 use waypost::zone::{Diff, Record};
-use worlds::{Asking, NOW, pool, pools, queries, query, snapshot, zone};
+use worlds::{Asking, NOW, pool, pools, queries, query, signed_zone, snapshot, zone};
 
-const OPERATIONS: [&str; 17] = [
+const OPERATIONS: [&str; 19] = [
     "parse",
     "pick",
     "look-up/1",
@@ -34,6 +34,8 @@ const OPERATIONS: [&str; 17] = [
     "change-a-name/1",
     "change-a-name/10000",
     "change-a-name/1000000",
+    "change-a-signed-name/1",
+    "change-a-signed-name/10000",
 ];
 
 fn main() {
@@ -52,6 +54,13 @@ fn measured(times: usize, mut operation: impl FnMut(usize)) {
     for time in 0..times {
         operation(time);
     }
+}
+
+/// A TXT record more at one of the hosts.
+fn text_added(host: usize) -> Diff {
+    let owner = format!("host{host}.example.org").parse().expect("it is a name");
+    let added = vec![Record { owner, rtype: Rtype::TXT, ttl: Ttl::from_secs(300), rdata: Box::from([1, 7]) }];
+    Diff { removed: Vec::new(), added }
 }
 
 fn run(what: &str, size: usize, times: usize) {
@@ -90,9 +99,11 @@ fn run(what: &str, size: usize, times: usize) {
         }
         "change-a-name" => {
             let zone = zone(size, &Overlay::default());
-            let owner = format!("host{}.example.org", size / 2).parse().expect("it is a name");
-            let added = vec![Record { owner, rtype: Rtype::TXT, ttl: Ttl::from_secs(300), rdata: Box::from([1, 7]) }];
-            let diff = Diff { removed: Vec::new(), added };
+            measured(times, |_| _ = black_box(zone.with(&text_added(size / 2), &Overlay::default())));
+        }
+        // What the signer adds to the change is part of it, the signing is not.
+        "change-a-signed-name" => {
+            let (zone, diff) = signed_zone(size, &text_added(size / 2));
             measured(times, |_| _ = black_box(zone.with(&diff, &Overlay::default())));
         }
         _ => panic!("{what} is no operation"),

@@ -16,7 +16,11 @@ use waypost::steering::share::ShareTable;
 use waypost::steering::ttl::{Approach, Cutover, TtlPolicy};
 use waypost::time::Timestamp;
 use waypost::zone::compiled::{Overlay, compile_gathered};
-use waypost::zone::{Zone, ZoneSet, master};
+use waypost::zone::signing::keys::{Algorithm, ENTRY_POINT, SigningKey};
+use waypost::zone::signing::nsec::{Chain, Denial};
+use waypost::zone::signing::sign::Validity;
+use waypost::zone::signing::zone::{How, Keys, Steered, sign};
+use waypost::zone::{Diff, Zone, ZoneSet, master};
 
 pub const NOW: Timestamp = Timestamp(1_800_000_000);
 
@@ -38,6 +42,22 @@ pub fn text(names: usize) -> String {
 pub fn zone(names: usize, overlay: &Overlay) -> Zone {
     let read = master::read_text(text(names).into_bytes(), Path::new("bench.zone"), &apex()).unwrap();
     compile_gathered(read.records, overlay)
+}
+
+/// The same, signed with NSEC, and what `change` of it is with signatures.
+#[allow(dead_code, reason = "each bench takes what it measures")]
+pub fn signed_zone(names: usize, change: &Diff) -> (Zone, Diff) {
+    let key = Arc::new(SigningKey::generate(Algorithm::Ed25519, ENTRY_POINT).unwrap());
+    let (published, signers) = (vec![key.dnskey().clone()], vec![key]);
+    let keys = Keys { published, key_signers: signers.clone(), zone_signers: signers, ..Keys::default() };
+    let (dnskey_ttl, validity, steered) = (Ttl::from_secs(3600), Validity::default(), Steered::default());
+    let how = How { keys: &keys, dnskey_ttl, validity, steered: &steered, now: NOW, draw: 1, renew: false, threads: 2 };
+    let mut chain = Chain::new(apex(), Denial::Nsec);
+    let plain = zone(names, &Overlay::default());
+    let signatures = sign(&plain, &Diff::default(), &mut chain, &how).unwrap();
+    let signed = plain.with(&signatures, &Overlay::default()).unwrap();
+    let change = sign(&signed, change, &mut chain, &how).unwrap();
+    (signed.merged(&Overlay::default()), change)
 }
 
 /// The pools `pool0`, `pool1`, ... of two endpoints each, with a countdown under way.

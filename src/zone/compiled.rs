@@ -9,6 +9,7 @@
 mod build;
 mod change;
 mod hashed;
+mod newer;
 pub(in crate::zone) mod node;
 mod signed;
 pub(in crate::zone) mod table;
@@ -23,6 +24,7 @@ use crate::zone::contents::{Contents, Rrset};
 use crate::zone::gathered::Gathered;
 use crate::zone::prepared::Prepared;
 pub use hashed::MOST_ITERATIONS;
+use newer::Newer;
 use node::{CUT, DNAME, HASHED, Node, OCCLUDED, Set, WILDCARD};
 pub use signed::Proofs;
 use table::{NONE, Table};
@@ -37,6 +39,8 @@ pub struct Zone {
     base: Arc<Base>,
     /// What is newer than the base, by name in lower case; `None`: no such name any more.
     changed: Changed,
+    /// Of `changed`, what owns a record of the chain that proves what is not there.
+    newer: Newer,
     /// Whether zone cuts or DNAMEs came or went above other names, whose mark of it does not count then.
     cuts_moved: bool,
     names: usize,

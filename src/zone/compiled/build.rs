@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::hashed::Hashed;
+use super::newer::Newer;
 use super::node::{CUT, DNAME, HASHED, Marks, Node, OCCLUDED, WILDCARD, Writer};
 use super::signed::{canonical_order, has_signatures};
 use super::table::NONE;
@@ -167,6 +168,7 @@ impl<'o> Builder<'o> {
             names: base.names,
             base: Arc::new(base),
             changed: Changed::new_with_hasher_and_ptr_kind(hasher),
+            newer: Newer::default(),
             cuts_moved: false,
             serial: 0,
             negative: Arc::from([]),

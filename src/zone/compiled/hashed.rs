@@ -1,7 +1,7 @@
 //! Proofs by NSEC3 (RFC 5155, 7.2): which records show that a name or a type is not there. The order by hash is made when the
 //! zone is compiled; a question costs a few hashes, on the stack.
 
-use super::node::RECORD_HEAD;
+use super::node::{RECORD_HEAD, Set};
 use super::signed::Proofs;
 use super::{Base, NodeRef, Zone};
 use crate::dns::{Rtype, name};
@@ -27,12 +27,16 @@ impl Hashed {
         if iterations > MOST_ITERATIONS {
             return None;
         }
-        places.retain(|place| {
-            let set = base.node(*place).set(Rtype::NSEC3);
-            set.and_then(|set| parameters_of(&set.records()[RECORD_HEAD..])) == Some((salt, iterations))
-        });
+        let mut chain = Self { salt: salt.into(), iterations, places: Vec::new() };
+        places.retain(|place| base.node(*place).set(Rtype::NSEC3).is_some_and(|set| chain.has(set)));
         places.sort_unstable_by_key(|place| label_of(base, *place));
-        Some(Self { salt: salt.into(), iterations, places })
+        chain.places = places;
+        Some(chain)
+    }
+
+    /// Whether these NSEC3 records are of the chain.
+    pub(super) fn has(&self, set: Set<'_>) -> bool {
+        parameters_of(&set.records()[RECORD_HEAD..]) == Some((&*self.salt, self.iterations))
     }
 
     pub(super) fn memory_octets(&self) -> usize {
@@ -43,22 +47,37 @@ impl Hashed {
 impl Zone {
     /// The record whose hash is that of `lower`.
     fn matching<'z>(&'z self, hashed: &'z Hashed, lower: &[u8]) -> Option<Prepared<'z>> {
-        let label = nsec3::label(&nsec3::hash(lower, &hashed.salt, hashed.iterations));
-        let at = hashed.places.binary_search_by_key(&&label[..], |place| label_of(&self.base, *place)).ok()?;
-        self.hashed_proof(hashed.places[at])
+        let mut owner = [0; name::MAX_NAME_OCTETS];
+        let node = self.any_node(self.owner_of_hash(hashed, lower, &mut owner)?)?;
+        node.set(Rtype::NSEC3).filter(|set| hashed.has(*set)).map(|set| Prepared::proof(self, node, set))
     }
 
     /// The record that covers the hash of `lower`: the one before it, or the last one for what comes before the first.
     fn covering<'z>(&'z self, hashed: &'z Hashed, lower: &[u8]) -> Option<Prepared<'z>> {
-        let label = nsec3::label(&nsec3::hash(lower, &hashed.salt, hashed.iterations));
-        let after = hashed.places.partition_point(|place| label_of(&self.base, *place) < &label[..]);
-        let place = after.checked_sub(1).map_or_else(|| hashed.places.last(), |at| hashed.places.get(at));
-        self.hashed_proof(*place?)
+        let mut owner = [0; name::MAX_NAME_OCTETS];
+        let owner = self.owner_of_hash(hashed, lower, &mut owner)?;
+        let after = hashed.places.partition_point(|place| label_of(&self.base, *place) < &owner[1..33]);
+        let at = |place: &u32| self.base.node(*place);
+        let old = after.checked_sub(1).map(|before| at(&hashed.places[before]));
+        let node = self
+            .later(old, self.newer.at_or_before(owner))
+            .or_else(|| self.later(hashed.places.last().map(at), self.newer.last()))?;
+        Some(Prepared::proof(self, node, node.set(Rtype::NSEC3)?))
     }
 
-    fn hashed_proof(&self, place: u32) -> Option<Prepared<'_>> {
-        let node = self.base.node(place);
-        Some(Prepared::proof(self, node, node.set(Rtype::NSEC3)?))
+    /// The owner name of the record that the hash of `lower` would have.
+    fn owner_of_hash<'o>(
+        &self,
+        hashed: &Hashed,
+        lower: &[u8],
+        out: &'o mut [u8; name::MAX_NAME_OCTETS],
+    ) -> Option<&'o [u8]> {
+        let apex = self.apex.wire();
+        let owner = out.get_mut(..33 + apex.len())?;
+        owner[0] = 32;
+        owner[1..33].copy_from_slice(&nsec3::label(&nsec3::hash(lower, &hashed.salt, hashed.iterations)));
+        owner[33..].copy_from_slice(apex);
+        Some(owner)
     }
 
     /// The closest encloser of `lower` that has a record, with the one that covers the name next closer (RFC 5155, 7.2.1);

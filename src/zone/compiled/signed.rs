@@ -62,8 +62,19 @@ impl Zone {
         let proofs = &self.base.proofs;
         let name_of = |place: u32| self.base.node(place).name();
         let after = proofs.partition_point(|place| canonical_order(name_of(*place), lower) != Ordering::Greater);
-        let node = self.base.node(*proofs.get(after.checked_sub(1)?)?);
+        let old = after.checked_sub(1).map(|at| self.base.node(proofs[at]));
+        let node = self.later(old, self.newer.at_or_before(lower))?;
         Some(Prepared::proof(self, node, node.set(Rtype::NSEC)?))
+    }
+
+    /// The later one of two that come before a name in a chain, one as the table has it, the other newer. Where a change
+    /// touched `old`, or took it away, `newer` is the one: the record before one that goes is changed with it.
+    pub(super) fn later<'z>(&self, old: Option<Node<'z>>, newer: Option<Node<'z>>) -> Option<Node<'z>> {
+        let old = old.filter(|old| !self.is_changed() || !self.changed.contains_key(old.name()));
+        match (old, newer) {
+            (Some(old), Some(newer)) if canonical_order(old.name(), newer.name()) == Ordering::Greater => Some(old),
+            (old, newer) => newer.or(old),
+        }
     }
 
     /// The same for the wildcard right below the closest encloser of `lower`, which does not exist in the zone.
