@@ -23,13 +23,17 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts the thread.
+    /// Starts the thread, which does `begin` first: what else makes it give way.
     ///
     /// # Errors
     /// What the system says where it can't be had.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(begin: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let (work, waiting) = mpsc::channel();
-        std::thread::Builder::new().name("background".to_owned()).spawn(move || run(&waiting))?;
+        let thread = move || {
+            begin();
+            run(&waiting);
+        };
+        std::thread::Builder::new().name("background".to_owned()).spawn(thread)?;
         Ok(Self { work })
     }
 
@@ -58,7 +62,7 @@ mod tests {
 
     #[test]
     fn work_is_done_in_order_and_gives_way() {
-        let background = Background::start().unwrap();
+        let background = Background::start(|| ()).unwrap();
         let (told, heard) = mpsc::channel();
         background.run(|| panic!("one that fails"));
         for number in 0..3 {

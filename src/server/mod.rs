@@ -47,6 +47,7 @@ pub fn clock_is_synchronised() -> io::Result<bool> {
 }
 
 pub use kernel::memory::gather_pages;
+pub use kernel::priority::take_short_turns;
 
 /// What the data plane listens on, and its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]

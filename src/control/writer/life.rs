@@ -33,6 +33,7 @@ use crate::dns::Name;
 use crate::probe;
 use crate::query::{Readers, Snapshot};
 use crate::server::secondaries::Secondaries;
+use crate::server::take_short_turns;
 use crate::store::{Scan, StateStore, StoreError, Write};
 use crate::time::Timestamp;
 use crate::webhook::{Board, Hooks};
@@ -139,7 +140,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
             }
         }
     }
-    let background = Background::start().map_err(StartError::Thread)?;
+    let background = Background::start(take_short_turns).map_err(StartError::Thread)?;
     let (journals, zone_writes, uncopied) = restore(&*store, &mut catalog, now).await?;
     let amendments = records::amendments(&*store).await?;
     if !amendments.0.is_empty() {

@@ -5,10 +5,11 @@ use std::mem;
 /// How long a turn of a thread that answers is: about what a full batch takes.
 const TURN_NS: u64 = 100_000;
 
-/// Asks for short turns of the calling thread: when it wakes, one with longer turns gives way at once, not at the end of its
-/// own turn, which may be milliseconds away. Linux offers that from 6.12 on; before, it changes nothing. Threads with a policy
-/// of their own, such as a real-time one, keep it.
-pub(in crate::server) fn take_short_turns() {
+/// Asks for short turns of the calling thread. One that answers is let in at once when it wakes, where others have longer
+/// turns; one that works in the background is looked at anew after so long, where a turn of its own would be milliseconds.
+/// Linux offers that from 6.12 on; before, it changes nothing. Threads with a policy of their own, such as a real-time one,
+/// keep it.
+pub fn take_short_turns() {
     let octets = size_of::<libc::sched_attr>();
     // SAFETY: plain numbers, for which zero is a value.
     let mut attributes: libc::sched_attr = unsafe { mem::zeroed() };
