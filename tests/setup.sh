@@ -21,7 +21,9 @@ need nsd-checkzone nsd
 need knotd knot
 need named bind9
 need dnssec-verify bind9-utils
+need dnssec-keygen bind9-utils
 need ldns-verify-zone ldnsutils
+need keymgr knot
 need prometheus prometheus
 /usr/bin/python3 -c "import grpc" 2>/dev/null || missing="$missing python3-grpcio"
 need pebble pebble

@@ -22,7 +22,7 @@
 //! | `PUT /api/v1/forwarders/{name}/ladder` | a rung, for a rule and a class, or all |
 //! | `PUT`, `DELETE /api/v1/forwarders/{name}/rules/{rule}` | targets, pool and site of a rule |
 //! | `GET /api/v1/stragglers?pool=&most=` | who still comes by forwarders: classes, curve, hosts, sources |
-//! | `GET /api/v1/zones/{name}/dnssec`; `POST .../roll`, `.../confirm-ds`, `.../leave` | the keys of a signed zone; an operator's word on them |
+//! | `GET /api/v1/zones/{name}/dnssec`; `POST .../roll`, `.../confirm-ds`, `.../leave`, `.../import` | the keys of a signed zone; an operator's word on them |
 //! | `GET /api/v1/audit/forwarders?limit=` | past changes of forwarders, newest first |
 //! | `GET /api/v1/forwarders/{name}/stream` | for the forwarder: what is wanted of it, a line of JSON for each change |
 //! | `POST /api/v1/forwarders/{name}/report` | for the forwarder: how it does, and who comes |

@@ -116,6 +116,8 @@ With the header Authorization: Bearer TOKEN:
   POST   /api/v1/zones/NAME/dnssec/roll                {"role": "csk" | "ksk" | "zsk"}
   POST   /api/v1/zones/NAME/dnssec/confirm-ds
   POST   /api/v1/zones/NAME/dnssec/leave
+  POST   /api/v1/zones/NAME/dnssec/import              {"keys": [{"private": "TEXT", "public": "TEXT", "role": "ksk"}],
+                                                        "state": "active" | "published"}
   GET    /api/v1/explain?name=NAME&type=A&client=ADDRESS
 
 Each change takes "reason" in its body, and the headers If-Match: "GENERATION" (flips, reverts and restores must say it;

@@ -203,6 +203,7 @@ mod tests {
             "waypost dnssec ds example.org",
             "waypost dnssec roll example.org --role zsk",
             "waypost dnssec confirm-ds example.org --reason seen",
+            "waypost dnssec import example.org --key Kexample.org.+013+00001 --key zsk=a.pem --state active",
             "waypost forwarder add old-web-1",
             "waypost forwarder hold old-web-1 old-web-2 --secs 10 --rate 200",
             "waypost forwarder release --all",

@@ -29,8 +29,7 @@ pub(super) fn policies(section: Option<Value>, src: &mut Source) -> Policies {
                 .map(|key| table.get(key));
         table.finish(src);
         let mut policy = Policy::default();
-        let made = Algorithm::ALL.map(|(name, algorithm)| (name, algorithm));
-        if let Some(algorithm) = algorithm.and_then(|v| v.one_of(&made[1..], src)) {
+        if let Some(algorithm) = algorithm.and_then(|v| v.one_of(&Algorithm::ALL, src)) {
             policy.algorithm = algorithm;
         }
         if let Some(split) = keys.and_then(|v| v.one_of(&[("csk", false), ("ksk-zsk", true)], src)) {

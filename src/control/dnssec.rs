@@ -1,14 +1,16 @@
 //! What operators ask and are told of the signing of a zone.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::dns::Name;
 use crate::time::Timestamp;
-use crate::zone::signing::rollover::{Life, Role};
+use crate::zone::signing::keys::SigningKey;
+use crate::zone::signing::rollover::{Entering, Life, Role};
 
 /// An operator's word.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug)]
 pub enum DnssecWish {
     /// The keys of this role are to be replaced; of all roles, where none is named.
     Roll(Option<Role>),
@@ -16,6 +18,17 @@ pub enum DnssecWish {
     ConfirmDs,
     /// The zone is to be unsigned.
     Leave,
+    /// These keys, made elsewhere, are the zone's.
+    Import(Vec<Imported>, Entering),
+}
+
+/// A key that was made elsewhere.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// With the flags of a KSK or CSK, or of a ZSK.
+    pub key: Arc<SigningKey>,
+    /// What it is for; `None`: what keys of such flags are for by the zone's policy.
+    pub role: Option<Role>,
 }
 
 /// How a zone is signed.

@@ -11,6 +11,7 @@ mod effective;
 mod follow;
 mod forecast;
 mod forwarders;
+mod keys;
 mod life;
 mod notices;
 mod observe;

@@ -8,6 +8,7 @@ pub mod dns;
 pub mod origin;
 pub mod ports;
 pub mod programs;
+pub mod validators;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

@@ -9,13 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use crate::control::dnssec::{DnssecStatus, DnssecWish, KeyStatus};
-use crate::control::error::ControlError;
 use crate::control::journal::Entry;
-use crate::control::message::Origin;
 use crate::control::writer::{SELF, Writer};
 use crate::control::zones::ZoneError;
-use crate::dns::{Name, Rtype, Ttl, rdata};
+use crate::dns::{Name, Rtype, Ttl};
 use crate::query::Records;
 use crate::steering::pool::Settings as PoolSettings;
 use crate::time::Timestamp;
@@ -24,7 +21,6 @@ use crate::zone::signing::keys::KeyError;
 use crate::zone::signing::nsec::{self, Chain, Denial};
 use crate::zone::signing::nsec3;
 use crate::zone::signing::policy::Policy;
-use crate::zone::signing::rollover::{Life, RollError};
 use crate::zone::signing::sign::rrsig;
 use crate::zone::signing::zone::{How, Source, Steered, is_made, next_refresh, sign};
 use crate::zone::{Diff, Edit, Record, Rrset, Zone, serial};
@@ -34,15 +30,15 @@ const RETRY_SECS: u64 = 300;
 
 /// What signs one zone.
 pub(super) struct Signer {
-    ring: Keyring,
+    pub(super) ring: Keyring,
     chain: Chain,
     /// The zone that the chain is of; none: the next signing looks at everything.
-    of: Option<Arc<Zone>>,
+    pub(super) of: Option<Arc<Zone>>,
     /// What it was signed by.
-    policy: Arc<Policy>,
+    pub(super) policy: Arc<Policy>,
     steered: Steered,
     /// When there is something to do again.
-    next: Timestamp,
+    pub(super) next: Timestamp,
     /// The largest TTL of the zone and its pools.
     data_ttl: Ttl,
 }
@@ -125,6 +121,9 @@ impl Writer {
         }
         signer.of = None; // until what is made now is served
         let leaves = signer.ring.lives().keys.is_empty();
+        if leaves && !policy.algorithm.is_made() {
+            tracing::warn!(zone = %name, "the zone waits for its keys: waypost dnssec import");
+        }
         let mut edit = Edit::new(&zone);
         let diff = if leaves { made_in(&zone) } else { self.signatures(index, &*zone, &Diff::default(), true, now)? };
         if !diff.is_empty() {
@@ -213,58 +212,6 @@ impl Writer {
         self.signatures(index, edit.zone(), &edit.diff(), false, now).map(Some)
     }
 
-    /// How a zone is signed.
-    pub(super) fn dnssec(&self, zone: &Name) -> Result<DnssecStatus, ControlError> {
-        let not_signed = || ControlError::NotFound(format!("no zone \"{zone}\" is signed here"));
-        let signer = self.signers.get(zone).ok_or_else(not_signed)?;
-        let lives = signer.ring.lives();
-        let duties = lives.duties();
-        let status = |life: &Life| {
-            let key = signer.ring.key(life.tag)?;
-            let dnskey = rdata::to_text(Rtype::DNSKEY, key.dnskey().rdata());
-            Some(KeyStatus {
-                life: life.clone(),
-                algorithm: key.algorithm().to_string(),
-                dnskey,
-                ds: life.role.is_entry().then(|| rdata::to_text(Rtype::DS, &key.dnskey().ds(zone))),
-                wanted_at_parent: lives.leaving.is_none() && duties.iter().any(|d| d.tag == life.tag && d.asked),
-            })
-        };
-        let keys: Vec<KeyStatus> = lives.keys.iter().filter_map(status).collect();
-        let is_asked = |key: &KeyStatus| key.wanted_at_parent && key.life.at_parent.is_none();
-        let waits_for_parent = keys.iter().any(is_asked) || (lives.leaving.is_some() && lives.left.is_none());
-        Ok(DnssecStatus { zone: zone.clone(), keys, waits_for_parent, leaving: lives.leaving, next: signer.next })
-    }
-
-    /// Takes an operator's word on the keys of a zone, durably, and does what follows from it at once.
-    pub(super) async fn change_dnssec(
-        &mut self,
-        origin: &Origin,
-        zone: &Name,
-        wish: &DnssecWish,
-        reason: Option<String>,
-        now: Timestamp,
-    ) -> Result<DnssecStatus, ControlError> {
-        self.dnssec(zone)?;
-        let roles = match (wish, self.signers.get(zone)) {
-            (DnssecWish::Roll(Some(role)), _) => vec![*role],
-            (_, Some(signer)) => signer.policy.roles().to_vec(),
-            (_, None) => Vec::new(),
-        };
-        if let Some(signer) = self.signers.get_mut(zone) {
-            let taken = signer.ring.change(zone, |lives| match wish {
-                DnssecWish::Roll(_) => roles.iter().try_for_each(|role| lives.roll(*role)).map_err(Refusal::from),
-                DnssecWish::ConfirmDs => lives.confirm(now).map_err(Refusal::from),
-                DnssecWish::Leave => lives.leave(now).map_err(Refusal::from),
-            });
-            taken.map_err(|Refusal(error)| error)?;
-            (signer.next, signer.of) = (Timestamp(0), None);
-        }
-        tracing::info!(%zone, author = %origin.author, reason, ?wish, "keys of the zone: an operator's word");
-        self.sign_due(now).await;
-        self.dnssec(zone)
-    }
-
     /// After a change that may touch what pools prove: signs them anew where it does.
     pub(super) fn sign_pools_after(
         &mut self,
@@ -325,21 +272,6 @@ impl Writer {
     pub(super) fn pools_of(&self, index: usize) -> impl Iterator<Item = &PoolSettings> {
         let overlay = self.catalog.zones[index].served.as_ref().map(|served| served.overlay.clone());
         self.catalog.settings.pools.iter().filter(move |p| overlay.as_ref().is_some_and(|o| o.contains_key(&p.name)))
-    }
-}
-
-/// Why an operator's word is not taken, as the API tells it.
-struct Refusal(ControlError);
-
-impl From<RollError> for Refusal {
-    fn from(error: RollError) -> Self {
-        Self(ControlError::Conflict(error.to_string()))
-    }
-}
-
-impl From<KeyringError> for Refusal {
-    fn from(error: KeyringError) -> Self {
-        Self(ControlError::Store(error.to_string()))
     }
 }
 

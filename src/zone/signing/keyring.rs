@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{Algorithm, ENTRY_POINT, KeyError, SigningKey, ZONE_KEY};
 use super::policy::Policy;
-use super::rollover::{Duty, Lives, Role, Step};
+use super::rollover::{Duty, Entering, Lives, Role, RollError, Step};
 use super::zone::{Keys, ParentWish};
 use crate::dns::{Name, Ttl, rdata};
 use crate::time::Timestamp;
@@ -59,6 +59,14 @@ pub enum KeyringError {
     /// A key can't be made or used.
     #[error(transparent)]
     Key(#[from] KeyError),
+}
+
+/// A key has the tag of one that is there: validators could not tell which one signed, nor could an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key with tag {tag} is there already")]
+pub struct Taken {
+    /// The tag.
+    pub tag: u16,
 }
 
 /// What is written.
@@ -150,7 +158,7 @@ impl Keyring {
     ) -> Result<Vec<Step>, KeyringError> {
         let mut next = self.clone();
         let mut done = Vec::new();
-        while let Some((at, step)) = next.lives.next(policy.roles(), &policy.timing, data_ttl)
+        while let Some((at, step)) = next.lives.next(policy.made_roles(), &policy.timing, data_ttl)
             && at <= now
         {
             if let Step::Make(role) = step {
@@ -169,22 +177,26 @@ impl Keyring {
         Ok(done)
     }
 
-    /// Takes in a key that was made elsewhere. One that a zone was signed with before is known to its parent and caches.
+    /// Takes in keys that were made elsewhere: all of them or none; they are durable then.
     ///
     /// # Errors
-    /// [`KeyringError`].
-    pub fn import(&mut self, zone: &Name, key: SigningKey, role: Role, now: Timestamp) -> Result<(), KeyringError> {
+    /// What [`Lives::take_in`] gives, [`Taken`] where a key tag is there already, or [`KeyringError`].
+    pub fn import<E: From<KeyringError> + From<RollError> + From<Taken>>(
+        &mut self,
+        zone: &Name,
+        keys: &[(Arc<SigningKey>, Role)],
+        entering: Entering,
+        now: Timestamp,
+    ) -> Result<(), E> {
         let mut next = self.clone();
-        if next.key(key.tag()).is_some() {
-            let reason = format!("a key with tag {} is there already", key.tag());
-            return Err(KeyringError::Malformed { file: self.file.clone(), reason });
+        for (key, _) in keys {
+            if next.key(key.tag()).is_some() {
+                return Err(Taken { tag: key.tag() }.into());
+            }
+            next.keys.push(key.clone());
         }
-        let tag = key.tag();
-        next.add(key, role, now);
-        for life in next.lives.keys.iter_mut().filter(|life| life.tag == tag) {
-            life.signs = role.signs_zone().then_some(now);
-            (life.asked, life.at_parent) = if role.is_entry() { (Some(now), Some(now)) } else { (None, None) };
-        }
+        let lives: Vec<(u16, Role)> = keys.iter().map(|(key, role)| (key.tag(), *role)).collect();
+        next.lives.take_in(&lives, entering, now)?;
         next.save(zone)?;
         *self = next;
         Ok(())
@@ -213,7 +225,7 @@ impl Keyring {
 
     /// When [`Keyring::advance`] has something to do.
     pub fn next(&self, policy: &Policy, data_ttl: Ttl) -> Option<Timestamp> {
-        self.lives.next(policy.roles(), &policy.timing, data_ttl).map(|(at, _)| at)
+        self.lives.next(policy.made_roles(), &policy.timing, data_ttl).map(|(at, _)| at)
     }
 
     /// What has become of the keys.

@@ -40,6 +40,11 @@ impl Algorithm {
         }
     }
 
+    /// Whether keys of it are made here.
+    pub const fn is_made(self) -> bool {
+        !matches!(self, Self::RsaSha256)
+    }
+
     /// The algorithm with that number.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.iter().map(|(_, algorithm)| *algorithm).find(|a| a.number() == number)

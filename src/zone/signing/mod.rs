@@ -4,6 +4,7 @@
 //! rest comes together. [`rollover`] says what keys do when. Nothing here has a clock or a draw of its own, and only [`keyring`]
 //! touches files.
 
+pub mod import;
 pub mod keyring;
 pub mod keys;
 pub mod nsec;

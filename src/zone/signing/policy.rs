@@ -29,6 +29,11 @@ impl Policy {
     pub const fn roles(&self) -> &'static [Role] {
         if self.split { &[Role::Ksk, Role::Zsk] } else { &[Role::Csk] }
     }
+
+    /// The roles that keys are made for: those of RSA are imported.
+    pub const fn made_roles(&self) -> &'static [Role] {
+        if self.algorithm.is_made() { self.roles() } else { &[] }
+    }
 }
 
 impl Default for Policy {

@@ -121,6 +121,16 @@ pub struct Duty {
     pub asked: bool,
 }
 
+/// How a key that was made elsewhere comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Entering {
+    /// The zone is signed with it already, elsewhere: caches and the parent know it.
+    Active,
+    /// Nobody knows it: it is published first, and takes the place of the one before as one made here would.
+    Published,
+}
+
 /// Why an operator's word is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RollError {
@@ -139,6 +149,15 @@ pub enum RollError {
         /// As it is written.
         role: &'static str,
     },
+    /// A key can't be in service at once beside those that are.
+    #[error("key {tag} is in service: one that takes its place is published first")]
+    InService {
+        /// The key that is there.
+        tag: u16,
+    },
+    /// Two keys for one task.
+    #[error("two keys of one role can't be active at once: bring the newer one in as published, later")]
+    Twice,
     /// The zone is on its way to be unsigned.
     #[error("the zone is leaving DNSSEC")]
     Leaving,
@@ -170,7 +189,8 @@ impl Lives {
                 let known = if is_first { known.max(key.published.after(data_gone)) } else { known };
                 steps.push((known, Step::Ask(key.tag)));
             }
-            if let Some(retired) = key.retired {
+            let still_signs = key.signs.is_some() && key.silent.is_none();
+            if let Some(retired) = key.retired.filter(|_| !still_signs) {
                 let mut gone = match key.signs {
                     Some(_) => key.silent.unwrap_or(retired).after(data_gone),
                     None => retired,
@@ -220,6 +240,53 @@ impl Lives {
         let life =
             Life { tag, role, published: now, signs: None, asked: None, at_parent: None, retired: None, silent: None };
         self.keys.push(life);
+    }
+
+    /// Takes in keys that were made elsewhere. Active ones take the places of keys of which the parent does not know; those go
+    /// once caches have let go.
+    ///
+    /// # Errors
+    /// [`RollError`] where one of them has no place.
+    pub fn take_in(&mut self, new: &[(u16, Role)], entering: Entering, now: Timestamp) -> Result<(), RollError> {
+        if self.leaving.is_some() {
+            return Err(RollError::Leaving);
+        }
+        if entering == Entering::Published {
+            for (tag, role) in new {
+                match self.may_follow(*role) {
+                    Ok(_) => self.add(*tag, *role, now),
+                    Err(error) => return Err(error),
+                }
+            }
+            return Ok(());
+        }
+        let [entry, signer] = [Role::is_entry, Role::signs_zone].map(|is| new.iter().filter(|(_, r)| is(*r)).count());
+        if entry > 1 || signer > 1 {
+            return Err(RollError::Twice);
+        }
+        if let Some(known) = self.keys.iter().find(|key| key.asked.is_some() && key.retired.is_none()) {
+            let signing = self.keys.iter().find(|key| key.signs.is_some() && key.silent.is_none());
+            let in_the_way = if entry > 0 { Some(known) } else { signing.filter(|_| signer > 0) };
+            if let Some(Life { tag, .. }) = in_the_way {
+                return Err(RollError::InService { tag: *tag });
+            }
+        }
+        for key in self.keys.iter_mut().filter(|key| key.retired.is_none()) {
+            if key.signs.is_some() && signer > 0 {
+                key.silent.get_or_insert(now);
+            }
+            let replaced = if key.role.is_entry() { entry > 0 } else { signer > 0 };
+            key.retired = replaced.then_some(now);
+        }
+        for (tag, role) in new {
+            self.add(*tag, *role, now);
+            self.wanted.retain(|wanted| wanted != role);
+            self.with(*tag, |key| {
+                key.signs = role.signs_zone().then_some(now);
+                (key.asked, key.at_parent) = if role.is_entry() { (Some(now), Some(now)) } else { (None, None) };
+            });
+        }
+        Ok(())
     }
 
     /// Carries out a step that is due; [`Step::Make`] is [`Lives::add`].
@@ -283,23 +350,27 @@ impl Lives {
         if self.leaving.is_some() {
             return Err(RollError::Leaving);
         }
+        if self.may_follow(role)?.is_none() {
+            let role = match role {
+                Role::Csk => "CSK",
+                Role::Ksk => "KSK",
+                Role::Zsk => "ZSK",
+            };
+            return Err(RollError::NoSuchRole { role });
+        }
+        if !self.wanted.contains(&role) {
+            self.wanted.push(role);
+        }
+        Ok(())
+    }
+
+    /// The key that another one of `role` may follow now, if there is any.
+    fn may_follow(&self, role: Role) -> Result<Option<&Life>, RollError> {
         let in_use: Vec<&Life> = self.keys.iter().filter(|k| k.role == role && k.retired.is_none()).collect();
         match in_use[..] {
-            [] => {
-                let role = match role {
-                    Role::Csk => "CSK",
-                    Role::Ksk => "KSK",
-                    Role::Zsk => "ZSK",
-                };
-                Err(RollError::NoSuchRole { role })
-            }
+            [] => Ok(None),
             [only] if role.is_entry() && only.at_parent.is_none() => Err(RollError::UnderWay { tag: only.tag }),
-            [_] => {
-                if !self.wanted.contains(&role) {
-                    self.wanted.push(role);
-                }
-                Ok(())
-            }
+            [only] => Ok(Some(only)),
             [.., newer] => Err(RollError::UnderWay { tag: newer.tag }),
         }
     }
