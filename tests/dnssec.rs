@@ -4,7 +4,9 @@
 //! - all kinds of answers and proofs validate;
 //! - signatures and keys stay over a restart; an edit of the file is signed with the serial that it brings;
 //! - the same with NSEC3, also in a zone that was signed elsewhere, with salt and iterations;
-//! - steered answers validate for each endpoint, during a countdown, after a flip, and where an endpoint lacks a type.
+//! - steered answers validate for each endpoint, during a countdown, after a flip, and where an endpoint lacks a type;
+//! - what all endpoints answer together validates, whichever of them do;
+//! - a key is replaced, and so is the algorithm, while validators watch that ask for each algorithm (RFC 6840, 5.11).
 
 mod support;
 
@@ -14,6 +16,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use support::origin::Origin;
 use support::validators::{Unbound, dig, verify};
 use support::{HEAD, Server, ZONE, folder, pool};
 
@@ -303,4 +306,146 @@ fn a_key_is_replaced_while_a_validator_watches() {
     post("confirm-ds").done();
     server.wait_for("an unsigned zone", |s| dig(s.dns[0], &["example.org", "DNSKEY", "+short"]).is_empty());
     assert!(!dig(server.dns[0], &["plain.example.org", "A", "+dnssec"]).contains("RRSIG"));
+}
+
+/// The signatures beside an RRset, by algorithm.
+fn algorithms(server: &Server, name: &str, rtype: &str) -> Vec<String> {
+    let answer = dig(server.dns[0], &[name, rtype, "+dnssec", "+noall", "+answer"]);
+    let fields = answer.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut all: Vec<String> = fields.filter(|f| f[3] == "RRSIG").map(|fields| fields[5].to_owned()).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn the_algorithm_is_replaced_while_validators_watch() {
+    let policy = |algorithm: &str| {
+        let quick = "dnskey-ttl = 1\npropagation = 1\nparent-ds-ttl = 1\nparent-propagation = 1";
+        config(
+            &format!("algorithm = \"{algorithm}\"\nkeys = \"ksk-zsk\"\n{quick}"),
+            &pool("www.example.org", 100, 0, "ttl = { normal = \"2s\", low = \"1s\" }"),
+        )
+    };
+    let folder = folder(&policy("ecdsap256sha256"));
+    fs::write(folder.path().join("example.org.zone"), ZONE.replace("$TTL 1h", "$TTL 1")).unwrap();
+    let server = Server::start_in(folder);
+    let path = "/api/v1/zones/example.org/dnssec";
+    let confirm = || server.api("POST", &format!("{path}/confirm-ds"), json!({}), &[]).done();
+    let mut seen: Vec<[Vec<String>; 2]> = Vec::new();
+    let mut watch = |unbound: &Unbound, what: &str, is: &dyn Fn(&Value) -> bool| {
+        let until = Instant::now() + 2 * support::SOON;
+        loop {
+            for (name, rtype, status) in [
+                ("plain.example.org", "A", "NOERROR"),
+                ("www.example.org", "A", "NOERROR"),
+                ("www.example.org", "AAAA", "NOERROR"),
+                ("missing.example.org", "A", "NXDOMAIN"),
+            ] {
+                unbound.validates(name, rtype, status, &server);
+            }
+            let now = [algorithms(&server, "example.org", "DNSKEY"), algorithms(&server, "www.example.org", "A")];
+            if seen.last() != Some(&now) {
+                seen.push(now);
+            }
+            let status = server.get(path);
+            if is(&status) {
+                return;
+            }
+            assert!(Instant::now() < until, "waited in vain for {what}: {status}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    let first = Unbound::start(&server, server.path());
+    watch(&first, "the parent's turn", &|s| s["waits_for_parent"] == true);
+    confirm();
+    server.configure(&policy("ed25519"));
+    server.hang_up();
+    let is_asked =
+        |s: &Value| s["keys"].as_array().unwrap().iter().any(|k| k["algorithm"] == "ed25519" && k["asked"].is_string());
+    watch(&first, "the new key's turn", &is_asked);
+    verify(&server);
+    let keys = dig(server.dns[0], &["example.org", "DNSKEY", "+noall", "+answer"]).replace('\t', " ");
+    let of = |number: &str| -> Vec<String> {
+        keys.lines().filter(|line| line.contains(&format!(" 257 3 {number} "))).map(str::to_owned).collect()
+    };
+    let second = Unbound::trusting(&[&of("15")[0]], &server, server.path());
+    let both = Unbound::trusting(&[&of("13")[0], &of("15")[0]], &server, server.path());
+    both.validates("www.example.org", "A", "NOERROR", &server);
+    watch(&second, "nothing", &|_| true);
+    confirm();
+    watch(&second, "the end", &|s| s["keys"].as_array().unwrap().len() == 2);
+    verify(&server);
+    let one = |number: &str| vec![number.to_owned()];
+    let two = || vec!["13".to_owned(), "15".to_owned()];
+    let wanted = [
+        [one("13"), one("13")],
+        [one("13"), two()], // new signatures first
+        [two(), two()],     // then the new keys
+        [one("15"), two()], // then the old keys are gone
+        [one("15"), one("15")],
+    ];
+    assert_eq!(seen, wanted, "signatures over DNSKEY and over a steered answer");
+}
+
+#[test]
+fn what_all_endpoints_answer_together_validates() {
+    let (port, origins) = Origin::at(&["127.45.1.1", "::1"]);
+    let probe = format!(
+        "[probe.web]\ntype = \"http\"\nport = {port}\ninterval = \"200ms\"\ntimeout = \"200ms\"\nrise = 1\nfall = 2\n"
+    );
+    let https = "https = [\"1 . alpn=h2 ipv4hint=127.45.1.1 ipv6hint=::1\"]";
+    let pools = format!(
+        "[[site]]\nname = \"dc2\"\n{probe}[[pool]]\nname = \"www.example.org\"\npolicy = \"all\"\nendpoint = [\n\
+         {{ site = \"ec2\", address = [\"192.0.2.11\", \"192.0.2.99\", \"192.0.2.3\"], weight = 1 }},\n\
+         {{ site = \"dc1\", address = [\"192.0.2.12\", \"192.0.2.99\", \"2001:db8::12\"], weight = 7 }},\n\
+         {{ site = \"dc2\", address = [\"192.0.2.13\"], weight = 0 }},\n]\n\
+         [[pool]]\nname = \"*.all.example.org\"\npolicy = \"all\"\nprobe = \"web\"\nendpoint = [\n\
+         {{ site = \"ec2\", address = [\"127.45.1.1\", \"::1\"], {https}, weight = 1 }},\n]\n\
+         [[pool]]\nname = \"cn.example.org\"\npolicy = \"all\"\nendpoint = [\n\
+         {{ site = \"ec2\", cname = \"plain.example.org\", weight = 1 }},\n]\n"
+    );
+    let server = Server::start(&config("denial = \"nsec3\"", &pools));
+    let answers = |wanted: &[(&str, &str, usize)]| {
+        let unbound = Unbound::start(&server, server.path());
+        for (name, rtype, records) in wanted {
+            for _ in 0..3 {
+                unbound.validates(name, rtype, "NOERROR", &server);
+            }
+            let answer = dig(server.dns[0], &[name, rtype, "+dnssec", "+noall", "+answer"]);
+            let of_type = answer.lines().filter(|line| is_type(line, rtype)).count();
+            assert_eq!(of_type, *records, "{answer}");
+        }
+    };
+    answers(&[
+        ("www.example.org", "A", 4),
+        ("www.example.org", "AAAA", 1),
+        ("www.example.org", "MX", 0),
+        ("alias.example.org", "A", 4),
+        ("x.all.example.org", "A", 1),
+        ("x.all.example.org", "AAAA", 1),
+        ("x.all.example.org", "HTTPS", 1),
+        ("x.all.example.org", "TXT", 0),
+        ("cn.example.org", "A", 1),
+    ]);
+    // The order is another each time, the signature the same.
+    let whole = || dig(server.dns[0], &["www.example.org", "A", "+dnssec", "+short"]);
+    let addresses = |answer: &str| answer.lines().take(4).map(str::to_owned).collect::<Vec<_>>();
+    let (first, again) = (whole(), (0..40).map(|_| whole()).collect::<Vec<_>>());
+    assert!(again.iter().any(|answer| addresses(answer) != addresses(&first)));
+    assert!(again.iter().all(|answer| answer.lines().last() == first.lines().last()), "{first}");
+
+    server.force("www.example.org", "dc1", "down").done();
+    answers(&[("www.example.org", "A", 3), ("www.example.org", "AAAA", 0)]);
+    server.force("www.example.org", "dc1", "obey").done();
+    server.flip(json!({"weights": {"www.example.org": {"ec2": 0, "dc2": 5}}})).done();
+    answers(&[("www.example.org", "A", 3), ("www.example.org", "AAAA", 1)]);
+    let www = dig(server.dns[0], &["www.example.org", "A", "+dnssec"]);
+    let (served, original) = ttls(&www, "www.example.org");
+    assert!(served.iter().all(|ttl| *ttl == served[0] && ttl != "3600") && original == "3600", "{www}");
+
+    origins[1].fail();
+    server.wait_for("IPv6 to be withdrawn", |s| {
+        s.pool("*.all.example.org")["endpoints"][0]["health"]["withdrawn"] == "ipv6"
+    });
+    answers(&[("x.all.example.org", "A", 1), ("x.all.example.org", "AAAA", 0), ("x.all.example.org", "HTTPS", 1)]);
 }

@@ -232,7 +232,7 @@ fn shown(status: &DnssecStatus) -> String {
             Role::Ksk => "KSK",
             Role::Zsk => "ZSK",
         };
-        _ = writeln!(text, "  {role} {:>5}  {}  {}", key.life.tag, key.algorithm, does(key));
+        _ = writeln!(text, "  {role} {:>5}  {}  {}", key.life.tag, key.life.algorithm, does(key));
     }
     if status.leaving.is_some() {
         text += "The zone leaves DNSSEC: have the registrar remove all DS, then say confirm-ds.\n";
@@ -246,11 +246,15 @@ fn shown(status: &DnssecStatus) -> String {
 fn does(key: &KeyStatus) -> String {
     let life = &key.life;
     let since = |what: &str, at| format!("{what} since {at}");
+    if let Some(at) = life.withdrawn {
+        return since("withdrawn", at);
+    }
     match (life.retired, life.at_parent, life.asked, life.signs) {
         (Some(at), ..) => since("replaced", at),
         (_, Some(at), ..) => since("in use, at the parent", at),
         (_, _, Some(at), _) => since("waits for the parent", at),
+        (_, _, _, Some(at)) if life.published.is_none() => since("signs, before it is published,", at),
         (_, _, _, Some(at)) => since("signs", at),
-        _ => since("published", life.published),
+        _ => life.published.map_or_else(|| "waits to be published".to_owned(), |at| since("published", at)),
     }
 }

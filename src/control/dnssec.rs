@@ -53,8 +53,6 @@ pub struct KeyStatus {
     /// What has become of it.
     #[serde(flatten)]
     pub life: Life,
-    /// The mnemonic of its algorithm.
-    pub algorithm: String,
     /// RDATA of its DNSKEY as text.
     pub dnskey: String,
     /// RDATA of its DS as text, with SHA-256; none for a ZSK.

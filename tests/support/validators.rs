@@ -53,7 +53,7 @@ impl Unbound {
             "server:\n    interface: {}\n    port: {}\n    access-control: 127.0.0.0/8 allow\n    directory: \"{}\"\n    \
              chroot: \"\"\n    username: \"\"\n    pidfile: \"\"\n    use-syslog: no\n    logfile: \"\"\n    \
              module-config: \"validator iterator\"\n    do-not-query-localhost: no\n    do-ip6: no\n    \
-             harden-dnssec-stripped: yes\n    val-log-level: 2\n    cache-min-ttl: 0\n    target-fetch-policy: \"0 0 0 0 0\"\n    \
+             harden-dnssec-stripped: yes\n    harden-algo-downgrade: yes\n    val-log-level: 2\n    cache-min-ttl: 0\n    target-fetch-policy: \"0 0 0 0 0\"\n    \
              aggressive-nsec: no\n    outgoing-port-avoid: 10000-29999\n{anchor}\
              stub-zone:\n    name: \"example.org\"\n    stub-addr: {}@{}\nremote-control:\n    control-enable: no\n",
             at.ip(),

@@ -25,7 +25,6 @@ impl Writer {
             let dnskey = rdata::to_text(Rtype::DNSKEY, key.dnskey().rdata());
             Some(KeyStatus {
                 life: life.clone(),
-                algorithm: key.algorithm().to_string(),
                 dnskey,
                 ds: life.role.is_entry().then(|| rdata::to_text(Rtype::DS, &key.dnskey().ds(zone))),
                 wanted_at_parent: lives.leaving.is_none() && duties.iter().any(|d| d.tag == life.tag && d.asked),

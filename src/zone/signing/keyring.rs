@@ -104,12 +104,13 @@ impl Keyring {
         }
         let malformed = |reason: String| KeyringError::Malformed { file: file.clone(), reason };
         // What serde quotes of the text is not told: it may be part of a key.
-        let written: Written = serde_json::from_str(&text).map_err(|e| {
+        let mut written: Written = serde_json::from_str(&text).map_err(|e| {
             malformed(format!("no keys as Waypost writes them, at line {} column {}", e.line(), e.column()))
         })?;
         for private in written.private {
-            let life = written.lives.keys.iter().find(|life| life.tag == private.tag);
+            let life = written.lives.keys.iter_mut().find(|life| life.tag == private.tag);
             let life = life.ok_or_else(|| malformed(format!("of key {} nothing is known", private.tag)))?;
+            life.algorithm = private.algorithm;
             let pkcs8 =
                 rdata::base64(&private.pkcs8).ok_or_else(|| malformed(format!("key {} is damaged", life.tag)))?;
             let key = SigningKey::from_pkcs8(private.algorithm, flags(life.role), &pkcs8)
@@ -158,11 +159,11 @@ impl Keyring {
     ) -> Result<Vec<Step>, KeyringError> {
         let mut next = self.clone();
         let mut done = Vec::new();
-        while let Some((at, step)) = next.lives.next(policy.made_roles(), &policy.timing, data_ttl)
+        while let Some((at, step)) = next.lives.next(&policy.wanted(), &policy.timing, data_ttl)
             && at <= now
         {
-            if let Step::Make(role) = step {
-                next.add(SigningKey::generate(policy.algorithm, flags(role))?, role, now);
+            if let Step::Make(role, algorithm) = step {
+                next.add(SigningKey::generate(algorithm, flags(role))?, role, now);
             } else {
                 next.lives.take(step, now);
                 let left: Vec<u16> = next.lives.keys.iter().map(|life| life.tag).collect();
@@ -195,7 +196,7 @@ impl Keyring {
             }
             next.keys.push(key.clone());
         }
-        let lives: Vec<(u16, Role)> = keys.iter().map(|(key, role)| (key.tag(), *role)).collect();
+        let lives: Vec<_> = keys.iter().map(|(key, role)| (key.tag(), key.algorithm(), *role)).collect();
         next.lives.take_in(&lives, entering, now)?;
         next.save(zone)?;
         *self = next;
@@ -203,7 +204,7 @@ impl Keyring {
     }
 
     fn add(&mut self, key: SigningKey, role: Role, now: Timestamp) {
-        self.lives.add(key.tag(), role, now);
+        self.lives.add(key.tag(), key.algorithm(), role, now);
         self.keys.push(Arc::new(key));
     }
 
@@ -225,7 +226,7 @@ impl Keyring {
 
     /// When [`Keyring::advance`] has something to do.
     pub fn next(&self, policy: &Policy, data_ttl: Ttl) -> Option<Timestamp> {
-        self.lives.next(policy.made_roles(), &policy.timing, data_ttl).map(|(at, _)| at)
+        self.lives.next(&policy.wanted(), &policy.timing, data_ttl).map(|(at, _)| at)
     }
 
     /// What has become of the keys.
@@ -252,7 +253,7 @@ impl Keyring {
             (None, false) => ParentWish::Keys(asked),
         };
         Keys {
-            published: dnskeys(those(|_| true)),
+            published: dnskeys(those(|duty| duty.published)),
             parent,
             key_signers: those(|duty| duty.signs_keys),
             zone_signers: those(|duty| duty.signs_zone),

@@ -15,12 +15,13 @@ use serde::{Deserialize, Serialize};
 use crate::dns::Name;
 
 /// A signature algorithm. Waypost makes keys of ECDSA and Ed25519, those of RSA can only be imported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Algorithm {
     /// RSA/SHA-256 (RFC 5702).
     RsaSha256,
     /// ECDSA on P-256 with SHA-256 (RFC 6605).
+    #[default]
     EcdsaP256Sha256,
     /// Ed25519 (RFC 8080).
     Ed25519,

@@ -2,7 +2,7 @@
 
 use super::keys::Algorithm;
 use super::nsec::Denial;
-use super::rollover::{Role, Timing};
+use super::rollover::{Role, Timing, Wanted};
 use super::sign::Validity;
 use crate::dns::Ttl;
 
@@ -30,9 +30,9 @@ impl Policy {
         if self.split { &[Role::Ksk, Role::Zsk] } else { &[Role::Csk] }
     }
 
-    /// The roles that keys are made for: those of RSA are imported.
-    pub const fn made_roles(&self) -> &'static [Role] {
-        if self.algorithm.is_made() { self.roles() } else { &[] }
+    /// The keys that a zone has.
+    pub const fn wanted(&self) -> Wanted<'static> {
+        Wanted { roles: self.roles(), algorithm: self.algorithm }
     }
 }
 

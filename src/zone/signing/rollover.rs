@@ -4,11 +4,19 @@
 //! DS is exchanged (3.3.1), a CSK does both. Nothing goes before every cache has let go of what depends on it: at each
 //! instant each DS, DNSKEY RRset and signature that a cache may hold go together. What waits for the parent waits until an
 //! operator, or something that asked the parent, says that its DS RRset is the one that CDS asks for.
+//!
+//! Another algorithm comes in the conservative way of RFC 6781, 4.1.4, since validators may ask for signatures of each algorithm in
+//! the DNSKEY RRset (RFC 4035, 2.2; RFC 6840, 5.11): its signatures come first, then its keys, then its DS; then the old DS goes,
+//! then the old keys, and the old signatures last.
+
+mod words;
 
 use serde::{Deserialize, Serialize};
 
+use super::keys::Algorithm;
 use crate::dns::Ttl;
 use crate::time::Timestamp;
+pub use words::{Entering, RollError};
 
 /// What a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +42,15 @@ impl Role {
     }
 }
 
+/// The keys that a zone is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted<'a> {
+    /// One of each.
+    pub roles: &'a [Role],
+    /// Of this algorithm.
+    pub algorithm: Algorithm,
+}
+
 /// How long things take, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -56,10 +73,14 @@ pub struct Timing {
 pub struct Life {
     /// The key tag: no two keys of a zone have the same.
     pub tag: u16,
+    /// Its algorithm.
+    #[serde(default)]
+    pub algorithm: Algorithm,
     /// What it is for.
     pub role: Role,
     /// Since when it is in DNSKEY.
-    pub published: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub published: Option<Timestamp>,
     /// Since when it signs the zone's data.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signs: Option<Timestamp>,
@@ -75,6 +96,19 @@ pub struct Life {
     /// Since when it signs no data any more.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub silent: Option<Timestamp>,
+    /// Since when it is not in DNSKEY any more, while signatures of its algorithm stay.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub withdrawn: Option<Timestamp>,
+}
+
+impl Life {
+    const fn is_published(&self) -> bool {
+        self.published.is_some() && self.withdrawn.is_none()
+    }
+
+    const fn is_signing(&self) -> bool {
+        self.signs.is_some() && self.silent.is_none()
+    }
 }
 
 /// The keys of a zone.
@@ -96,13 +130,17 @@ pub struct Lives {
 /// What is to happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A key of this role is to be made and published.
-    Make(Role),
+    /// A key of this role and algorithm is to be made; it is published at once, unless it is the first of its algorithm beside another.
+    Make(Role, Algorithm),
+    /// The keys of this algorithm are published.
+    Publish(Algorithm),
     /// This key signs the zone's data, in place of others.
     Sign(u16),
     /// The parent is asked for this key, in place of others.
     Ask(u16),
-    /// This key goes.
+    /// The keys of this algorithm are not published any more.
+    Withdraw(Algorithm),
+    /// This key goes, and with it what it has signed.
     Remove(u16),
     /// All keys and signatures go.
     Unsign,
@@ -113,6 +151,8 @@ pub enum Step {
 pub struct Duty {
     /// The key.
     pub tag: u16,
+    /// It is in DNSKEY.
+    pub published: bool,
     /// It signs DNSKEY, CDS and CDNSKEY.
     pub signs_keys: bool,
     /// It signs everything else.
@@ -121,82 +161,52 @@ pub struct Duty {
     pub asked: bool,
 }
 
-/// How a key that was made elsewhere comes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Entering {
-    /// The zone is signed with it already, elsewhere: caches and the parent know it.
-    Active,
-    /// Nobody knows it: it is published first, and takes the place of the one before as one made here would.
-    Published,
-}
-
-/// Why an operator's word is not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RollError {
-    /// The parent was not asked for anything that it does not have.
-    #[error("nothing waits for the parent's DS")]
-    NothingAsked,
-    /// One is under way.
-    #[error("a key is being replaced already: key {tag} is on its way")]
-    UnderWay {
-        /// The newer key.
-        tag: u16,
-    },
-    /// No such key.
-    #[error("the zone has no {role}")]
-    NoSuchRole {
-        /// As it is written.
-        role: &'static str,
-    },
-    /// A key can't be in service at once beside those that are.
-    #[error("key {tag} is in service: one that takes its place is published first")]
-    InService {
-        /// The key that is there.
-        tag: u16,
-    },
-    /// Two keys for one task.
-    #[error("two keys of one role can't be active at once: bring the newer one in as published, later")]
-    Twice,
-    /// The zone is on its way to be unsigned.
-    #[error("the zone is leaving DNSSEC")]
-    Leaving,
-}
-
 impl Lives {
-    /// The next step, and when it is due. `roles` are those that the policy wants keys of; `data_ttl` is the largest TTL of
-    /// the zone's records, of steered answers and of negative ones.
-    pub fn next(&self, roles: &[Role], timing: &Timing, data_ttl: Ttl) -> Option<(Timestamp, Step)> {
+    /// The next step, and when it is due. `data_ttl` is the largest TTL of the zone's records, of steered answers and of negative
+    /// ones.
+    pub fn next(&self, wanted: &Wanted<'_>, timing: &Timing, data_ttl: Ttl) -> Option<(Timestamp, Step)> {
         let mut steps: Vec<(Timestamp, Step)> = Vec::new();
+        let (dnskey_ttl, parent_ttl) = (timing.dnskey_ttl.secs() as u64, timing.parent_ttl.secs() as u64);
+        let after = Delays {
+            keys_known: dnskey_ttl + timing.propagation_secs,
+            data_gone: data_ttl.secs() as u64 + timing.propagation_secs,
+            parent_gone: parent_ttl + timing.parent_propagation_secs,
+        };
         if self.leaving.is_some() {
-            let gone = self.left?.after(timing.parent_ttl.secs().into()).after(timing.parent_propagation_secs);
+            let gone = self.left?.after(after.parent_gone);
             return (!self.keys.is_empty()).then_some((gone, Step::Unsign));
         }
-        for role in roles {
-            steps.extend(self.replacement(*role, timing).map(|at| (at, Step::Make(*role))));
+        let algorithm = self.algorithm(wanted.algorithm);
+        for role in wanted.roles.iter().filter(|_| algorithm.is_made()) {
+            let at = self.replacement(*role, algorithm, timing);
+            steps.extend(at.map(|at| (at, Step::Make(*role, algorithm))));
         }
-        let keys_known = timing.dnskey_ttl.secs() as u64 + timing.propagation_secs;
-        let data_gone = data_ttl.secs() as u64 + timing.propagation_secs;
-        let parent_gone = timing.parent_ttl.secs() as u64 + timing.parent_propagation_secs;
+        steps.extend(self.publication(wanted.roles, algorithm, &after));
+        steps.extend(self.withdrawal(algorithm, &after));
         for key in &self.keys {
-            let known = key.published.after(keys_known);
-            if key.retired.is_none() && key.role.signs_zone() && key.signs.is_none() {
-                steps.push((self.may_sign(key, known, timing), Step::Sign(key.tag)));
+            let is_old = key.algorithm != algorithm;
+            if let Some(published) = key.published.filter(|_| key.retired.is_none()) {
+                let known = published.after(after.keys_known);
+                if key.role.signs_zone() && key.signs.is_none() {
+                    steps.push((self.may_sign(key, published, known, timing), Step::Sign(key.tag)));
+                }
+                // The parent is asked for one thing at a time: whoever says that it has it must not mean another.
+                if key.role.is_entry() && key.asked.is_none() && !is_old && !self.is_parent_asked() {
+                    // The first of a zone is asked for when no cache has data without signatures any more.
+                    let is_first = !self.keys.iter().any(|k| k.role.is_entry() && k.asked.is_some());
+                    let known = if is_first { known.max(published.after(after.data_gone)) } else { known };
+                    steps.push((known, Step::Ask(key.tag)));
+                }
             }
-            if key.retired.is_none() && key.role.is_entry() && key.asked.is_none() {
-                // The first of a zone is asked for when no cache has data without signatures any more.
-                let is_first = !self.keys.iter().any(|k| k.role.is_entry() && k.asked.is_some());
-                let known = if is_first { known.max(key.published.after(data_gone)) } else { known };
-                steps.push((known, Step::Ask(key.tag)));
-            }
-            let still_signs = key.signs.is_some() && key.silent.is_none();
-            if let Some(retired) = key.retired.filter(|_| !still_signs) {
+            if is_old {
+                steps.extend(key.withdrawn.map(|at| (at.after(after.keys_known), Step::Remove(key.tag))));
+            } else if let Some(retired) = key.retired.filter(|_| !key.is_signing()) {
                 let mut gone = match key.signs {
-                    Some(_) => key.silent.unwrap_or(retired).after(data_gone),
+                    Some(_) => key.silent.unwrap_or(retired).after(after.data_gone),
                     None => retired,
                 };
                 if key.role.is_entry() {
-                    gone = gone.max(retired.after(parent_gone));
+                    gone = gone.max(retired.after(after.parent_gone));
                 }
                 steps.push((gone, Step::Remove(key.tag)));
             }
@@ -204,14 +214,22 @@ impl Lives {
         steps.into_iter().min_by_key(|(at, _)| *at)
     }
 
+    /// The algorithm that the zone's keys are to be of: of two that are there, the one that came later, until its rollover is done.
+    fn algorithm(&self, wanted: Algorithm) -> Algorithm {
+        let newest = self.keys.last().filter(|newest| self.keys.iter().any(|key| key.algorithm != newest.algorithm));
+        newest.map_or(wanted, |newest| newest.algorithm)
+    }
+
     /// When a key of `role` has to be made.
-    fn replacement(&self, role: Role, timing: &Timing) -> Option<Timestamp> {
-        let in_use: Vec<&Life> = self.keys.iter().filter(|k| k.role == role && k.retired.is_none()).collect();
-        match in_use[..] {
-            [] => Some(Timestamp(0)),
-            [only] => {
+    fn replacement(&self, role: Role, algorithm: Algorithm, timing: &Timing) -> Option<Timestamp> {
+        let others = self.keys.iter().any(|key| key.algorithm != algorithm);
+        let of_role = self.keys.iter().filter(|k| k.role == role && k.algorithm == algorithm && k.retired.is_none());
+        match of_role.collect::<Vec<&Life>>()[..] {
+            // Another algorithm does not begin while the parent is asked for a key of the old one.
+            [] => (!others || !self.is_parent_asked()).then_some(Timestamp(0)),
+            [only] if !others => {
                 if self.wanted.contains(&role) {
-                    return Some(only.published); // at once
+                    return only.published; // at once
                 }
                 let lifetime = if role == Role::Zsk { timing.zsk_lifetime_secs } else { timing.entry_lifetime_secs }?;
                 // A key whose own beginning waits for the parent is not replaced.
@@ -224,77 +242,75 @@ impl Lives {
         }
     }
 
+    fn is_parent_asked(&self) -> bool {
+        self.asked().is_some_and(|key| key.at_parent.is_none())
+    }
+
+    /// When the keys of `algorithm` may be published, if they are not: no cache has data any more that it did not sign.
+    fn publication(&self, roles: &[Role], algorithm: Algorithm, after: &Delays) -> Option<(Timestamp, Step)> {
+        let of_it = || self.keys.iter().filter(|key| key.algorithm == algorithm && key.retired.is_none());
+        let is_whole = roles.iter().all(|role| of_it().any(|key| key.role == *role));
+        of_it().find(|key| key.published.is_none()).filter(|_| is_whole)?;
+        let signed = of_it().filter_map(|key| key.signs).max()?;
+        Some((signed.after(after.data_gone), Step::Publish(algorithm)))
+    }
+
+    /// When the keys of the algorithm before `algorithm` may be withdrawn: no cache has their DS any more.
+    fn withdrawal(&self, algorithm: Algorithm, after: &Delays) -> Option<(Timestamp, Step)> {
+        let of_old = || self.keys.iter().filter(|key| key.algorithm != algorithm);
+        let old = of_old().find(|key| key.is_published())?.algorithm;
+        let retired = of_old().map(|key| key.retired).collect::<Option<Vec<_>>>()?;
+        Some((retired.into_iter().max()?.after(after.parent_gone), Step::Withdraw(old)))
+    }
+
     /// When a key that is `known` to all caches from then on may sign data.
-    fn may_sign(&self, key: &Life, known: Timestamp, timing: &Timing) -> Timestamp {
-        let Some(before) = self.keys.iter().find(|k| k.role.signs_zone() && k.signs.is_some() && k.silent.is_none())
-        else {
-            return key.published; // nothing is signed yet
+    fn may_sign(&self, key: &Life, published: Timestamp, known: Timestamp, timing: &Timing) -> Timestamp {
+        let Some(before) = self.keys.iter().find(|k| k.algorithm == key.algorithm && k.is_signing()) else {
+            return published; // nothing is signed yet
         };
         let lifetime = timing.zsk_lifetime_secs.filter(|_| key.role == Role::Zsk && !self.wanted.contains(&Role::Zsk));
         let end = lifetime.and_then(|lifetime| Some(before.signs?.after(lifetime)));
         known.max(end.unwrap_or(known))
     }
 
-    /// The key with `tag` and `role` is made, and published from `now` on.
-    pub fn add(&mut self, tag: u16, role: Role, now: Timestamp) {
-        let life =
-            Life { tag, role, published: now, signs: None, asked: None, at_parent: None, retired: None, silent: None };
-        self.keys.push(life);
-    }
-
-    /// Takes in keys that were made elsewhere. Active ones take the places of keys of which the parent does not know; those go
-    /// once caches have let go.
-    ///
-    /// # Errors
-    /// [`RollError`] where one of them has no place.
-    pub fn take_in(&mut self, new: &[(u16, Role)], entering: Entering, now: Timestamp) -> Result<(), RollError> {
-        if self.leaving.is_some() {
-            return Err(RollError::Leaving);
-        }
-        if entering == Entering::Published {
-            for (tag, role) in new {
-                match self.may_follow(*role) {
-                    Ok(_) => self.add(*tag, *role, now),
-                    Err(error) => return Err(error),
-                }
-            }
-            return Ok(());
-        }
-        let [entry, signer] = [Role::is_entry, Role::signs_zone].map(|is| new.iter().filter(|(_, r)| is(*r)).count());
-        if entry > 1 || signer > 1 {
-            return Err(RollError::Twice);
-        }
-        if let Some(known) = self.keys.iter().find(|key| key.asked.is_some() && key.retired.is_none()) {
-            let signing = self.keys.iter().find(|key| key.signs.is_some() && key.silent.is_none());
-            let in_the_way = if entry > 0 { Some(known) } else { signing.filter(|_| signer > 0) };
-            if let Some(Life { tag, .. }) = in_the_way {
-                return Err(RollError::InService { tag: *tag });
-            }
-        }
-        for key in self.keys.iter_mut().filter(|key| key.retired.is_none()) {
-            if key.signs.is_some() && signer > 0 {
-                key.silent.get_or_insert(now);
-            }
-            let replaced = if key.role.is_entry() { entry > 0 } else { signer > 0 };
-            key.retired = replaced.then_some(now);
-        }
-        for (tag, role) in new {
-            self.add(*tag, *role, now);
-            self.wanted.retain(|wanted| wanted != role);
-            self.with(*tag, |key| {
-                key.signs = role.signs_zone().then_some(now);
-                (key.asked, key.at_parent) = if role.is_entry() { (Some(now), Some(now)) } else { (None, None) };
-            });
-        }
-        Ok(())
+    /// The key with `tag` is made, and published from `now` on. Where it is the first of its algorithm beside another one, it signs
+    /// first, and is published later.
+    pub fn add(&mut self, tag: u16, algorithm: Algorithm, role: Role, now: Timestamp) {
+        let of_it = || self.keys.iter().filter(|key| key.algorithm == algorithm);
+        let follows = !self.keys.is_empty() && !of_it().any(Life::is_published);
+        let signs_ahead = follows && role.signs_zone() && !of_it().any(Life::is_signing);
+        self.keys.push(Life {
+            tag,
+            algorithm,
+            role,
+            published: (!follows).then_some(now),
+            signs: signs_ahead.then_some(now),
+            asked: None,
+            at_parent: None,
+            retired: None,
+            silent: None,
+            withdrawn: None,
+        });
     }
 
     /// Carries out a step that is due; [`Step::Make`] is [`Lives::add`].
     pub fn take(&mut self, step: Step, now: Timestamp) {
         match step {
-            Step::Make(_) => {}
+            Step::Make(..) => {}
+            Step::Publish(algorithm) => {
+                for key in self.keys.iter_mut().filter(|key| key.algorithm == algorithm) {
+                    key.published.get_or_insert(now);
+                }
+            }
+            Step::Withdraw(algorithm) => {
+                for key in self.keys.iter_mut().filter(|key| key.algorithm == algorithm) {
+                    key.withdrawn.get_or_insert(now);
+                }
+            }
             Step::Sign(tag) => {
-                for key in self.keys.iter_mut().filter(|k| k.tag != tag && k.signs.is_some() && k.silent.is_none()) {
+                let algorithm = self.keys.iter().find(|key| key.tag == tag).map(|key| key.algorithm);
+                let others = self.keys.iter_mut().filter(|k| k.tag != tag && Some(k.algorithm) == algorithm);
+                for key in others.filter(|key| key.is_signing()) {
                     key.silent = Some(now);
                     if !key.role.is_entry() {
                         key.retired = Some(now);
@@ -315,76 +331,9 @@ impl Lives {
         }
     }
 
-    /// The parent's DS RRset is known, since `at`, to be what CDS asks for.
-    ///
-    /// # Errors
-    /// [`RollError::NothingAsked`].
-    pub fn confirm(&mut self, at: Timestamp) -> Result<(), RollError> {
-        if self.leaving.is_some() {
-            if self.left.is_some() {
-                return Err(RollError::NothingAsked);
-            }
-            self.left = Some(at);
-            return Ok(());
-        }
-        let asked = self.asked().filter(|key| key.at_parent.is_none()).map(|key| key.tag);
-        let tag = asked.ok_or(RollError::NothingAsked)?;
-        for key in self.keys.iter_mut().filter(|k| k.role.is_entry() && k.tag != tag && k.asked.is_some()) {
-            key.retired.get_or_insert(at);
-        }
-        self.with(tag, |key| key.at_parent = Some(at));
-        self.wanted.retain(|role| !role.is_entry());
-        Ok(())
-    }
-
     /// The key that the parent is asked for: the newest.
     fn asked(&self) -> Option<&Life> {
         self.keys.iter().rfind(|key| key.asked.is_some() && key.retired.is_none())
-    }
-
-    /// An operator wants the key of `role` replaced.
-    ///
-    /// # Errors
-    /// [`RollError`] where there is none, or one is being replaced already.
-    pub fn roll(&mut self, role: Role) -> Result<(), RollError> {
-        if self.leaving.is_some() {
-            return Err(RollError::Leaving);
-        }
-        if self.may_follow(role)?.is_none() {
-            let role = match role {
-                Role::Csk => "CSK",
-                Role::Ksk => "KSK",
-                Role::Zsk => "ZSK",
-            };
-            return Err(RollError::NoSuchRole { role });
-        }
-        if !self.wanted.contains(&role) {
-            self.wanted.push(role);
-        }
-        Ok(())
-    }
-
-    /// The key that another one of `role` may follow now, if there is any.
-    fn may_follow(&self, role: Role) -> Result<Option<&Life>, RollError> {
-        let in_use: Vec<&Life> = self.keys.iter().filter(|k| k.role == role && k.retired.is_none()).collect();
-        match in_use[..] {
-            [] => Ok(None),
-            [only] if role.is_entry() && only.at_parent.is_none() => Err(RollError::UnderWay { tag: only.tag }),
-            [only] => Ok(Some(only)),
-            [.., newer] => Err(RollError::UnderWay { tag: newer.tag }),
-        }
-    }
-
-    /// The zone is to be unsigned: from `now` on CDS asks the parent to have no DS.
-    ///
-    /// # Errors
-    /// [`RollError::Leaving`] when it is on its way already.
-    pub fn leave(&mut self, now: Timestamp) -> Result<(), RollError> {
-        if self.leaving.is_some() {
-            return Err(RollError::Leaving);
-        }
-        self.leaving = Some(now);
-        Ok(())
     }
 
     /// What each key does.
@@ -392,12 +341,23 @@ impl Lives {
         let asked = self.asked().map(|key| key.tag);
         let duty = |key: &Life| Duty {
             tag: key.tag,
-            signs_keys: key.role.is_entry(),
-            signs_zone: key.signs.is_some() && key.silent.is_none(),
+            published: key.is_published(),
+            signs_keys: key.role.is_entry() && key.is_published(),
+            signs_zone: key.is_signing(),
             asked: asked == Some(key.tag),
         };
         self.keys.iter().map(duty).collect()
     }
+}
+
+/// How long, in seconds, until no cache holds anything else any more.
+struct Delays {
+    /// A new DNSKEY RRset.
+    keys_known: u64,
+    /// The zone's data without what went.
+    data_gone: u64,
+    /// The parent's new DS RRset.
+    parent_gone: u64,
 }
 
 #[cfg(test)]
