@@ -7,7 +7,7 @@ use super::pools::{listed, types};
 use super::{Loaded, hints};
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::dns::{Name, Rtype};
-use crate::steering::pool::{Policy, Settings, Transfer};
+use crate::steering::pool::{Settings, Transfer};
 use crate::zone::Zone;
 
 /// What is wrong with the pools, given what the zones hold, in the order of the file. A pool is judged by the lowest zone
@@ -45,11 +45,6 @@ pub fn check_against_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> 
         }
         // Signatures that were made here are made for what pools answer too.
         let is_ours = settings.is_some_and(|settings| settings.dnssec.is_some());
-        if is_ours && pool.policy == Policy::All {
-            let message = format!("pool \"{}\" gives all endpoints at once, and its zone is signed here", pool.name);
-            let help = "what \"all\" gives is not signed yet; take another policy";
-            found.push(Mistake { message, help }.at(loaded, place.as_ref()));
-        }
         let signed = if is_ours { None } else { zone.signature() };
         let judge = Judge { pool, zone, signed };
         // What comes from a primary may change at any time: that must not keep the server from its next start.

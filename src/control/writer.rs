@@ -20,6 +20,7 @@ mod pushed;
 mod restore;
 mod signing;
 mod taking;
+mod unions;
 mod view;
 mod zones;
 
@@ -49,7 +50,7 @@ use crate::control::state::{EndpointState, State};
 use crate::control::zones::ZoneEvent;
 use crate::dns::{Name, Ttl};
 use crate::probe::{self, Kind, Probes, Report};
-use crate::query::{Cookies, Pool, Pools, RateLimit, Readers, Snapshot, Union};
+use crate::query::{Cookies, Pool, Pools, RateLimit, Readers, Snapshot};
 use crate::server::gather_pages;
 use crate::server::secondaries::Secondaries;
 use crate::steering::health::Health;
@@ -77,6 +78,8 @@ pub struct Writer {
     journals: BTreeMap<Name, Journal>,
     /// Of the zones that are signed here.
     signers: BTreeMap<Name, signing::Signer>,
+    /// What pools of the policy `all` answer, as it was published last.
+    unions: BTreeMap<Name, unions::Kept>,
     /// What is known of the primaries of zones that have some.
     followed: BTreeMap<Name, Followed>,
     zone_events: broadcast::Sender<ZoneEvent>,
@@ -240,6 +243,7 @@ impl Writer {
 
     /// Publishes the state as it is now: the next query sees it.
     fn publish(&mut self) {
+        self.forget_unions();
         let pools = (0..self.catalog.settings.pools.len()).map(|i| Arc::new(self.pool(i))).collect();
         self.publish_pools(pools);
     }
@@ -264,7 +268,7 @@ impl Writer {
 
     /// Publishes anew only the pools of one group.
     fn publish_group(&mut self, group: &[usize]) {
-        let anew = group.iter().map(|&index| (index, Arc::new(self.pool(index))));
+        let anew: Vec<_> = group.iter().map(|&index| (index, Arc::new(self.pool(index)))).collect();
         let pools = self.published.load().pools.with(anew);
         self.publish_pools(pools);
     }
@@ -295,21 +299,22 @@ impl Writer {
     }
 
     /// The pool at `index` of the catalog, for queries.
-    fn pool(&self, index: usize) -> Pool {
-        let settings = &self.catalog.settings.pools[index];
-        let state = &self.state.pools[&settings.name];
+    fn pool(&mut self, index: usize) -> Pool {
+        let catalog = self.catalog.clone();
+        let settings = &catalog.settings.pools[index];
         let selector = self.selector(index);
         let withdrawn = self.withdrawn(index, &selector);
         let records = if withdrawn.iter().all(Option::is_none) {
-            self.catalog.records[index].clone()
+            catalog.records[index].clone()
         } else {
             let gone = |endpoint: usize, family| withdrawn[endpoint] == Some(family);
-            Arc::new(self.catalog.records[index].without(settings, gone))
+            Arc::new(catalog.records[index].without(settings, gone))
         };
         let union = (settings.policy == Policy::All).then(|| {
             let given: Vec<usize> = (0..settings.endpoints.len()).filter(|i| selector.answers(*i)).collect();
-            Box::new(Union::new(&records, &given))
+            self.union(index, &records, given, &withdrawn)
         });
+        let state = &self.state.pools[&settings.name];
         Pool {
             name: settings.name.clone(),
             sites: settings.endpoints.iter().map(|e| e.site.clone()).collect(),

@@ -403,7 +403,7 @@ impl<'a> Answer<'a, '_> {
         let client = if pool.is_by_client() { self.client() } else { self.resolver() };
         let Some(choice) = pool.choose(&client, self.context.draw, self.context.now) else { return Ok(None) };
         if let Some(union) = pool.union.as_deref().filter(|_| !choice.previewed) {
-            return self.united(zone, pool, union, asked, choice.ttl, owner).map(Some);
+            return self.united(zone, node, pool, union, (asked, choice.ttl), owner).map(Some);
         }
         let qtype = if asked == Rtype::ANY { pool.records.first_type(choice.endpoint) } else { Some(asked) };
         let Some(qtype) = qtype else { return Ok(None) };
@@ -438,10 +438,10 @@ impl<'a> Answer<'a, '_> {
     fn united(
         &mut self,
         zone: &'a Zone,
+        node: NodeRef<'a>,
         pool: &'a Pool,
         union: &'a Union,
-        asked: Rtype,
-        ttl: Ttl,
+        (asked, ttl): (Rtype, Ttl),
         owner: OwnerAt,
     ) -> Result<Step<'a>, Full> {
         let types = pool.records.types();
@@ -451,6 +451,9 @@ impl<'a> Answer<'a, '_> {
         };
         let set = union.set(place.unwrap_or_default());
         self.note(Given { pool, what: What::Slots(set.slots()), ttl });
+        if self.signs(zone) {
+            return self.signed_union(zone, node, pool, set, owner, ttl);
+        }
         let Some((octets, records)) = set.get() else { return self.lacking(zone, ttl, owner) };
         if types == [Rtype::CNAME] && self.query.qtype != Rtype::CNAME {
             return Ok(Step::Follow(self.alias(owner, ttl, 0, &octets[12..], None)?));

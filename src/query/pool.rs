@@ -42,7 +42,7 @@ pub struct Pool {
     /// Which endpoints which clients are to have, where that is the policy.
     pub preference: Option<Preference>,
     /// What all of them answer together, where that is the policy.
-    pub union: Option<Box<Union>>,
+    pub union: Option<Arc<Union>>,
     /// Which endpoint a point is given.
     pub selector: Selector,
     /// Its owner name.
@@ -253,6 +253,11 @@ impl Records {
         &self.types
     }
 
+    /// Whether they have signatures.
+    pub fn is_signed(&self) -> bool {
+        (0..self.slots()).any(|slot| self.place_of(slot).is_some_and(|place| place.signatures > 0))
+    }
+
     /// How many slots there are: endpoints times types.
     pub fn slots(&self) -> usize {
         // The places end where the records of the first slot begin.
@@ -346,16 +351,7 @@ fn unhinted(rdatas: &[Box<[u8]>], key: u16) -> Vec<Box<[u8]>> {
 
 impl Variant {
     fn new(rtype: Rtype, rdatas: &[Box<[u8]>]) -> Self {
-        let mut octets = Vec::new();
-        for rdata in rdatas {
-            octets.extend_from_slice(&[0xc0, 12]);
-            octets.extend_from_slice(&rtype.0.to_be_bytes());
-            octets.extend_from_slice(&CLASS_IN.to_be_bytes());
-            octets.extend_from_slice(&[0; 4]); // TTL: patched in each answer
-            octets.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
-            octets.extend_from_slice(rdata);
-        }
-        Self { octets, records: rdatas.len() as u16, signatures: 0, signature_octets: 0 }
+        Self { octets: laid_out(rtype, rdatas), records: rdatas.len() as u16, signatures: 0, signature_octets: 0 }
     }
 
     /// Adds these RRSIGs.
@@ -384,7 +380,21 @@ impl Denial {
     }
 }
 
-/// Sets owner name and TTL of records laid out by [`Records`], in a response.
+/// Records of an owner name at octet 12.
+pub(super) fn laid_out(rtype: Rtype, rdatas: &[Box<[u8]>]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for rdata in rdatas {
+        octets.extend_from_slice(&[0xc0, 12]);
+        octets.extend_from_slice(&rtype.0.to_be_bytes());
+        octets.extend_from_slice(&CLASS_IN.to_be_bytes());
+        octets.extend_from_slice(&[0; 4]); // TTL: patched in each answer
+        octets.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
+        octets.extend_from_slice(rdata);
+    }
+    octets
+}
+
+/// Sets owner name and TTL of records laid out by [`laid_out`], in a response.
 #[inline]
 pub(super) fn patch(records: &mut [u8], owner_at: usize, ttl: Ttl) {
     let mut rest = records;

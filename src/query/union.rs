@@ -1,9 +1,12 @@
 //! The records of several endpoints as one RRset, for pools that answer all of them.
 //!
-//! It is made when the pool is published; a query copies it and puts the copy into another order.
+//! It is made, and signed where the zone is, when the pool is published; a query copies it and puts the copy into another order, which
+//! the signature does not mind (RFC 4034, 6.3).
 
-use crate::query::pool::Records;
+use crate::dns::{Name, Rtype, Ttl};
+use crate::query::pool::{Records, SignRrset, laid_out};
 use crate::steering::key::mix;
+use crate::zone::Rrset;
 
 /// One RRset for each type that a pool steers.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub(super) struct Set {
     octets: Box<[u8]>,
     /// Where each record ends.
     ends: Box<[u32]>,
+    /// RRSIGs, laid out as the records are, and how many.
+    signatures: (Box<[u8]>, u16),
     /// The pool's slots that it answers; where nobody has the type, those that say so.
     slots: Box<[usize]>,
 }
@@ -43,10 +48,32 @@ impl Union {
             Set {
                 octets: found.concat().into(),
                 ends: found.iter().scan(0, end).collect(),
+                signatures: Default::default(),
                 slots: if having.is_empty() { lacking } else { having }.into(),
             }
         };
         Self { sets: records.types().iter().map(|rtype| set(*rtype)).collect() }
+    }
+
+    /// The same with signatures of a pool with this owner name and Original TTL.
+    ///
+    /// # Errors
+    /// What `sign` gives.
+    pub fn signed<E>(
+        records: &Records,
+        endpoints: &[usize],
+        (owner, ttl): (&Name, Ttl),
+        sign: &SignRrset<'_, E>,
+    ) -> Result<Self, E> {
+        let mut union = Self::new(records, endpoints);
+        for (set, rtype) in union.sets.iter_mut().zip(records.types()) {
+            let rdatas: Vec<Box<[u8]>> = records_of(&set.octets).map(|record| record[12..].into()).collect();
+            if !rdatas.is_empty() {
+                let rdatas = sign(owner, &Rrset { rtype: *rtype, ttl, rdatas })?;
+                set.signatures = (laid_out(Rtype::RRSIG, &rdatas).into(), rdatas.len() as u16);
+            }
+        }
+        Ok(union)
     }
 
     /// By the type's place among those of the pool.
@@ -60,6 +87,11 @@ impl Set {
     /// Octets and number of the records, owner name at octet 12; `None` when no endpoint has the type.
     pub(super) fn get(&self) -> Option<(&[u8], u16)> {
         (!self.ends.is_empty()).then_some((&*self.octets, self.ends.len() as u16))
+    }
+
+    /// Octets and number of its signatures; none where the zone is not signed.
+    pub(super) fn signatures(&self) -> (&[u8], u16) {
+        (&self.signatures.0, self.signatures.1)
     }
 
     /// The slots that an answer counts for.

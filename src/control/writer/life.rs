@@ -239,6 +239,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         catalog: Arc::new(catalog),
         journals,
         signers: BTreeMap::new(),
+        unions: BTreeMap::new(),
         followed,
         zone_events,
         state,

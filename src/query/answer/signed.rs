@@ -4,6 +4,7 @@ use super::{Answer, Proof, Step, Target};
 use crate::dns::wire::{Full, NAME_BUFFER, Rcode, Section};
 use crate::dns::{Rtype, Ttl};
 use crate::query::pool::{Pool, patch};
+use crate::query::union::Set;
 use crate::zone::Zone;
 use crate::zone::compiled::Proofs;
 use crate::zone::compiled::{Alias, NodeRef};
@@ -71,7 +72,49 @@ impl<'a> Answer<'a, '_> {
                 },
             );
         }
-        // The site lacks the type: it alone is denied, as other sites may have it and all else that there is.
+        self.signed_lacking(zone, node, pool, owner, (slot, ttl))
+    }
+
+    /// The same of what all endpoints of a pool give together.
+    #[cold]
+    pub(super) fn signed_union(
+        &mut self,
+        zone: &'a Zone,
+        node: NodeRef<'a>,
+        pool: &'a Pool,
+        set: &'a Set,
+        owner: OwnerAt,
+        ttl: Ttl,
+    ) -> Result<Step<'a>, Full> {
+        self.prove_expansion(zone, node, owner)?;
+        let Some((octets, records)) = set.get() else {
+            let slot = set.slots().first().copied().unwrap_or_default();
+            return self.signed_lacking(zone, node, pool, owner, (slot, ttl));
+        };
+        let target_at = self.response.len() + 12;
+        let copy = self.response.put(Section::Answer, records, octets)?;
+        set.shuffle(copy, self.context.draw);
+        patch(copy, owner.at(), ttl);
+        let (octets, records) = set.signatures();
+        let copy = self.response.put(Section::Answer, records, octets)?;
+        patch(copy, owner.at(), ttl);
+        if pool.records.types() == [Rtype::CNAME] && self.query.qtype != Rtype::CNAME {
+            let target = set.get().and_then(|(octets, _)| octets.get(12..)).unwrap_or_default();
+            let owner = OwnerAt::whole(target_at, target.len());
+            return Ok(Step::Follow(Target { owner, prefix: 0, rest: target }));
+        }
+        Ok(Step::Done(Rcode::NoError))
+    }
+
+    /// What is picked lacks the type of `slot`: it alone is denied, as other sites may have it and all else that there is.
+    fn signed_lacking(
+        &mut self,
+        zone: &'a Zone,
+        node: NodeRef<'a>,
+        pool: &'a Pool,
+        owner: OwnerAt,
+        (slot, ttl): (usize, Ttl),
+    ) -> Result<Step<'a>, Full> {
         let ttl = ttl.min(zone.negative_ttl());
         let begun = self.response.len();
         zone.negative().with_signatures().copy(&mut self.response, owner.suffix(zone.apex().wire().len()))?;
