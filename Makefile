@@ -54,9 +54,10 @@ peers: build
 	benches/peers/dns.py
 	benches/peers/disturb.py
 
-## make figures  the figures of docs/steering.md, at full size
+## make figures  the figures of docs/steering.md, at full size; WAYPOST_QUIET=1 judges the wall clock of the probes, too
 figures:
 	$(CARGO) test --release --test figures -- --nocapture --test-threads 1
+	$(CARGO) test --release --test probe_load -- --ignored --nocapture
 
 ## make fuzz     random input against what reads packets and files, for many cases; the targets in fuzz/ where cargo-fuzz is there
 fuzz:

@@ -1,4 +1,4 @@
-//! `[rrl]`: response-rate limiting.
+//! `[rrl]`: response-rate limiting; `[probes]`: how much is asked at a time.
 
 use std::net::IpAddr;
 
@@ -20,6 +20,18 @@ pub(super) fn rate_limit(section: &Value, src: &mut Source) -> Option<RateLimit>
     let ipv6 = ipv6.map_or(Some(56), |v| v.integer("bits of an IPv6 prefix", 16..=64, src));
     let exempt = exempt.map_or_else(Vec::new, |v| networks(&v, src));
     Some(RateLimit { rate: rate?, slip: slip? as u8, prefixes: (ipv4? as u8, ipv6? as u8), exempt })
+}
+
+/// `[probes]`. The default: 10,000 targets at 5 s, a half of them silent for 2 s each time, hold 2,000 places; three quarters
+/// of all are for silent ones.
+pub(super) fn checks_at_once(section: Option<Value>, src: &mut Source) -> usize {
+    let at_once = section.and_then(|section| {
+        let mut table = section.table("[probes]", src)?;
+        let at_once = table.get("at-once");
+        table.finish(src);
+        at_once?.integer("checks at a time", 8..=1_000_000, src)
+    });
+    at_once.unwrap_or(4096) as usize
 }
 
 fn networks(value: &Value, src: &mut Source) -> Vec<IpNet> {

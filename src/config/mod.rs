@@ -80,6 +80,8 @@ pub struct Settings {
     pub override_file: Option<PathBuf>,
     /// Probes by name.
     pub probes: BTreeMap<String, probe::Settings>,
+    /// Checks that are carried out at the same time, at most.
+    pub checks_at_once: usize,
     /// Pools; no name twice, each at or below a zone's apex, their sites and probes among those above.
     pub pools: Vec<pool::Settings>,
     /// Forwarders that this server leads; none twice.
@@ -241,6 +243,7 @@ fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Vec<
         "zone",
         "site",
         "overrides",
+        "probes",
         "probe",
         "pool",
         "forwarder",
@@ -248,8 +251,23 @@ fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Vec<
     ]
     .map(|key| file.get(key));
     file.finish(src);
-    let [server, api, log, rrl, keys, policies, steering, zones, sites, overrides, probes, pools, forwarders, webhooks] =
-        written;
+    let [
+        server,
+        api,
+        log,
+        rrl,
+        keys,
+        policies,
+        steering,
+        zones,
+        sites,
+        overrides,
+        limits,
+        probes,
+        pools,
+        forwarders,
+        webhooks,
+    ] = written;
 
     let (server, name, cookie_secrets, state) = sections::server(server, src);
     let api = sections::api(api, &state, src);
@@ -262,6 +280,7 @@ fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Vec<
     let (clients, of_all) = clients::steering(steering, &sites, src);
     let clients = Arc::new(clients);
     let override_file = sections::overrides(overrides, src);
+    let checks_at_once = limits::checks_at_once(limits, src);
     let probes = probes::probes(probes, src);
     let surroundings = pools::Surroundings { zones: &zones, sites: &sites, of_all: &of_all, probes: &probes, amended };
     let (pools, pool_places) = pools::pools(pools, &surroundings, src);
@@ -294,6 +313,7 @@ fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Vec<
         clients,
         override_file,
         probes,
+        checks_at_once,
         pools,
         forwarders,
         webhooks,

@@ -100,6 +100,8 @@ pub struct Writer {
     health_unsaved: bool,
     saved_health_at: Timestamp,
     probes: Option<Probes>,
+    /// How many checks at a time they were begun with.
+    probes_at_once: usize,
     probe_numbers: probe::Numbers,
     /// Since when nobody probes, where that is so.
     prober_dead: Option<Timestamp>,

@@ -15,7 +15,7 @@ pub(super) struct Check {
     kind: Kind,
     source: Source,
     pub(super) interval: Duration,
-    timeout: Duration,
+    pub(super) timeout: Duration,
 }
 
 impl Check {

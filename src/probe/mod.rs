@@ -8,9 +8,10 @@
 //! - Endpoints that are asked the same thing at the same address are checked once, and reported each.
 //! - What is pushed is asked by nobody: `control` takes it from the API.
 //! - Checks run on a thread of their own, at a lower priority: they can't delay answers, nor anything else.
+//! - Targets that are silent can't delay checks of those that answer.
 //!
 //! One file for each kind of probe: what it asks (`Settings`) and how (`ask`), in phases that `connect`, `tls` and
-//! `expect` share. `check` joins a kind with an address and a timeout, `prober` repeats checks by `schedule`.
+//! `expect` share. `check` joins a kind with an address and a timeout, `prober` repeats checks by `schedule`, in `places`.
 
 mod check;
 pub mod command;
@@ -22,6 +23,7 @@ pub mod grpc;
 pub mod http;
 pub mod numbers;
 mod phases;
+mod places;
 mod prober;
 pub mod prometheus;
 pub mod push;

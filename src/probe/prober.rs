@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::SendError;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::check::Check;
 use super::failure::Failure;
 use super::numbers::Numbers;
+use super::places::{Places, patience};
 use super::schedule::{Draws, next_start, spread};
 use super::{Report, Subject, Target};
 use crate::dns::Name;
@@ -37,8 +38,8 @@ const NICER: i32 = 5;
 #[derive(Debug)]
 pub struct Probes {
     running: HashMap<Check, Running>,
-    limit: Arc<Semaphore>,
-    commands: Arc<Semaphore>,
+    places: Places,
+    commands: Places,
     seed: u64,
     reports: mpsc::Sender<Report>,
     numbers: Numbers,
@@ -60,8 +61,8 @@ struct Subscriber {
 }
 
 impl Probes {
-    /// Starts to probe `targets`: each at once, then at its interval. At most `limit` (at least 1) checks are carried out
-    /// at the same time, the others wait for their turn. `seed` decides how the checks are moved against each other.
+    /// Starts to probe `targets`: each at once, then at its interval. At most `at_once` (at least 2) checks are carried out
+    /// at the same time, of targets that answer and of silent ones each a part; the others wait for their turn. `seed` decides how the checks are moved against each other.
     ///
     /// A full `reports` channel makes the checks wait; a closed one ends them.
     ///
@@ -69,15 +70,14 @@ impl Probes {
     /// The system refuses a thread.
     pub fn start(
         targets: Vec<Target>,
-        limit: usize,
+        at_once: usize,
         seed: u64,
         reports: mpsc::Sender<Report>,
         numbers: Numbers,
     ) -> io::Result<Self> {
-        let limit = Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)));
-        let commands = Arc::new(Semaphore::new(COMMANDS));
+        let (places, commands) = (Places::new(at_once), Places::new(COMMANDS));
         let mut probes =
-            Self { running: HashMap::new(), limit, commands, seed, reports, numbers, thread: Thread::start()? };
+            Self { running: HashMap::new(), places, commands, seed, reports, numbers, thread: Thread::start()? };
         probes.replace(targets);
         Ok(probes)
     }
@@ -120,12 +120,12 @@ impl Probes {
         (self.seed, &check).hash(&mut own_seed);
         let draws = Draws(own_seed.finish());
         let (sender, subscribers) = watch::channel(subscribers);
-        let limit = if check.is_command() { &self.commands } else { &self.limit };
-        let (limit, reports, numbers) = (limit.clone(), self.reports.clone(), self.numbers.clone());
+        let places = if check.is_command() { &self.commands } else { &self.places };
+        let (places, reports, numbers) = (places.clone(), self.reports.clone(), self.numbers.clone());
         let task = self.thread.runtime.spawn(async move {
             let (interval, subject) = (check.interval, check.subject());
             let check = Arc::new(check);
-            let ask = |due, probe: String| checked(check.clone(), limit.clone(), numbers.clone(), probe, due);
+            let ask = |turn, probe: String| checked(check.clone(), places.clone(), numbers.clone(), probe, turn);
             // It ends only when nobody reads the reports any more, which is no failure.
             _ = check_forever(ask, interval, subject, draws, subscribers, reports).await;
         });
@@ -170,15 +170,23 @@ impl Thread {
     }
 }
 
-/// Carries out a check that was due at `due` as soon as it is its turn.
-async fn checked(check: Arc<Check>, limit: Arc<Semaphore>, numbers: Numbers, probe: String, due: Instant) -> Checked {
-    let _turn = limit.acquire().await.expect("the semaphore is never closed");
+/// When a check is to be made, and what the one before came to.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    due: Instant,
+    was_silent: bool,
+}
+
+/// Carries out a check as soon as it is its turn.
+async fn checked(check: Arc<Check>, places: Places, numbers: Numbers, probe: String, turn: Turn) -> Checked {
+    let place = places.take(turn.was_silent).await;
     let started = Instant::now();
-    let late = started.saturating_duration_since(due) > check.interval / 10;
+    let late = started.saturating_duration_since(turn.due) > check.interval / 10;
     let in_flight = numbers.begin(&probe, late);
+    let patience = patience(check.timeout);
     // In a task of its own: a panic is an outcome like others.
-    let task = tokio::spawn(async move { check.carry_out().await });
-    let outcome = AbortOnDropHandle::new(task).await.unwrap_or_else(|broken| Err(Failure::Broken(broken)));
+    let task = AbortOnDropHandle::new(tokio::spawn(async move { check.carry_out().await }));
+    let outcome = place.hold(patience, task).await.unwrap_or_else(|broken| Err(Failure::Broken(broken)));
     drop(in_flight);
     let took = started.elapsed();
     let (observation, detail) = match outcome {
@@ -192,12 +200,15 @@ async fn checked(check: Arc<Check>, limit: Arc<Semaphore>, numbers: Numbers, pro
         }
     };
     numbers.end(&probe, observation, took);
-    Checked { started, seen: Seen { observation, detail, took } }
+    let silent = observation != Some(Observation::Up) && took > patience;
+    Checked { started, silent, seen: Seen { observation, detail, took } }
 }
 
 /// A check that was carried out.
 struct Checked {
     started: Instant,
+    /// Whether it held its place for long, and to no purpose.
+    silent: bool,
     seen: Seen,
 }
 
@@ -218,27 +229,28 @@ impl Seen {
 /// Asks at once, then somewhere in the interval after that, so that checks which began together spread, then at each beat.
 /// Reports for all of `subscribers`, until one of the channels is closed.
 async fn check_forever<F: Future<Output = Checked>>(
-    ask: impl Fn(Instant, String) -> F,
+    ask: impl Fn(Turn, String) -> F,
     interval: Duration,
     subject: Subject,
     mut draws: Draws,
     mut subscribers: watch::Receiver<Vec<Subscriber>>,
     reports: mpsc::Sender<Report>,
 ) -> Result<(), SendError<Report>> {
-    let mut due = Instant::now();
+    let mut turn = Turn { due: Instant::now(), was_silent: false };
     let mut first = true;
     loop {
         let probe = subscribers.borrow().first().map_or_else(String::new, |s| s.probe_name.clone());
-        let Checked { started, seen } = ask(due, probe).await;
+        let Checked { started, silent, seen } = ask(turn, probe).await;
         let mut told = subscribers.borrow_and_update().clone();
         for endpoint in &told {
             reports.send(seen.by(subject, endpoint)).await?;
         }
-        due = if std::mem::take(&mut first) {
+        let due = if std::mem::take(&mut first) {
             spread(started, Instant::now(), interval, draws.draw())
         } else {
             next_start(started, Instant::now(), interval, draws.draw())
         };
+        turn = Turn { due, was_silent: silent };
         loop {
             tokio::select! {
                 () = sleep_until(due) => break,
@@ -318,7 +330,7 @@ mod tests {
             if number.get() == 3 {
                 tokio::time::sleep(25 * SECOND).await;
             }
-            Checked { started, seen: saw(Some(Observation::Up), "", started.elapsed()) }
+            Checked { started, silent: false, seen: saw(Some(Observation::Up), "", started.elapsed()) }
         };
         let (reports, mut received) = mpsc::channel(99);
         let (_keep, subscribers) = watch::channel(vec![subscriber("a.example", "ec2")]);
@@ -344,7 +356,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_endpoint_that_joins_is_told_at_once_what_was_seen() {
         let ask = |_, _| async {
-            Checked { started: Instant::now(), seen: saw(Some(Observation::Down), "status 503", SECOND) }
+            let seen = saw(Some(Observation::Down), "status 503", SECOND);
+            Checked { started: Instant::now(), silent: false, seen }
         };
         let (reports, mut received) = mpsc::channel(99);
         let (a, b) = (subscriber("a.example", "ec2"), subscriber("b.example", "dc1"));
@@ -420,15 +433,57 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_are_asked_at_once_than_allowed() {
-        let limit = Arc::new(Semaphore::new(1));
+        let places = Places::new(2); // one of them for those who answer
         let check = || Arc::new(Check::all_of(&target("a.example", 1, SECOND)).remove(0));
-        let turn = limit.clone().acquire_owned().await.unwrap();
-        let numbers = Numbers::default();
-        let waiting = checked(check(), limit.clone(), numbers.clone(), "p".to_owned(), Instant::now());
+        let taken = places.take(false).await;
+        let (numbers, turn) = (Numbers::default(), Turn { due: Instant::now(), was_silent: false });
+        let waiting = checked(check(), places.clone(), numbers.clone(), "p".to_owned(), turn);
         assert!(tokio::time::timeout(Duration::from_millis(5), waiting).await.is_err());
-        drop(turn);
-        let Checked { seen, .. } = checked(check(), limit, numbers, "p".to_owned(), Instant::now()).await;
+        drop(taken);
+        let Checked { seen, silent, .. } = checked(check(), places, numbers, "p".to_owned(), turn).await;
+        assert!(!silent, "a refusal is an answer");
         assert_eq!((seen.observation, seen.detail.as_str()), (Some(Observation::Down), "connection refused"));
+    }
+
+    /// Virtual time, a tenth of 10,000 targets and of the places that there are for them: half of the targets fall silent at
+    /// 20 s. How often one that answers is asked does not change, neither in that moment nor while it lasts.
+    #[tokio::test(start_paused = true)]
+    async fn targets_that_are_silent_do_not_delay_those_that_answer() {
+        const TARGETS: u64 = 1000;
+        let (places, began, interval, timeout) = (Places::new(410), Instant::now(), 5 * SECOND, 2 * SECOND);
+        let (reports, mut received) = mpsc::channel(1);
+        let starts = Arc::new(std::sync::Mutex::new(vec![Vec::new(); TARGETS as usize]));
+        let (_keep, subscribers) = watch::channel(Vec::new());
+        let mut running = Vec::new();
+        for number in 0..TARGETS {
+            let (places, starts, subscribers) = (places.clone(), starts.clone(), subscribers.clone());
+            let ask = move |turn: Turn, _| {
+                let (places, starts) = (places.clone(), starts.clone());
+                async move {
+                    let place = places.take(turn.was_silent).await;
+                    let started = Instant::now();
+                    starts.lock().unwrap()[number as usize].push(started);
+                    let silent = number % 2 == 0 && began.elapsed() > 20 * SECOND;
+                    let takes = if silent { timeout } else { Duration::from_millis(30) };
+                    place.hold(patience(timeout), tokio::time::sleep(takes)).await;
+                    Checked { started, silent, seen: saw(Some(Observation::Up), "", takes) }
+                }
+            };
+            let run = check_forever(ask, interval, SUBJECT, Draws(number), subscribers, reports.clone());
+            running.push(AbortOnDropHandle::new(tokio::spawn(run)));
+        }
+        _ = tokio::time::timeout(80 * SECOND, received.recv()).await;
+        drop(running);
+
+        let starts = starts.lock().unwrap();
+        let gaps = |number: usize| {
+            let settled = starts[number].iter().filter(|at| **at - began > 10 * SECOND).collect::<Vec<_>>();
+            settled.windows(2).map(|pair| *pair[1] - *pair[0]).max().unwrap()
+        };
+        let longest = |parity| (parity..TARGETS as usize).step_by(2).map(gaps).max().unwrap();
+        // The next start is at most a tenth later; the rest is what it waits for its turn.
+        assert!(longest(1) < interval * 115 / 100, "{:?}", longest(1));
+        assert!(longest(0) < 2 * interval, "the silent ones are asked, too: {:?}", longest(0));
     }
 
     #[tokio::test]

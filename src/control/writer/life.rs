@@ -256,6 +256,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         health_unsaved: false,
         saved_health_at: now,
         probes: None,
+        probes_at_once: 0,
         probe_numbers,
         prober_dead: None,
         commands,

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
+
 use crate::control::health::{EndpointHealth, Outcome};
 use crate::control::reconcile::Answered;
 use crate::control::records::{self, Expiries, Remembered};
@@ -17,8 +19,6 @@ use crate::steering::ttl::Change;
 use crate::store::Write;
 use crate::time::Timestamp;
 
-/// Checks at a time: of a thousand dead targets each keeps its turn for a whole timeout.
-const CHECKS: usize = 1024;
 /// The first round is waited for, so that the first answer knows how endpoints are.
 const FIRST_ROUND: Duration = Duration::from_secs(5);
 
@@ -49,7 +49,9 @@ impl Writer {
 
     fn begin_probes(&mut self, targets: Vec<Target>) {
         let seed = getrandom::u64().unwrap_or(0); // it only spreads the checks
-        match Probes::start(targets, CHECKS, seed, self.report_sender.clone(), self.probe_numbers.clone()) {
+        let at_once = self.checks_at_once();
+        self.probes_at_once = at_once;
+        match Probes::start(targets, at_once, seed, self.report_sender.clone(), self.probe_numbers.clone()) {
             Ok(probes) => self.probes = Some(probes),
             Err(error) => tracing::error!(%error, "the probes can't start"),
         }
@@ -60,10 +62,21 @@ impl Writer {
     pub(super) fn follow_probes(&mut self) {
         self.forget_unprobed();
         let targets = targets(&self.catalog.settings);
+        let same = self.checks_at_once() == self.probes_at_once;
         match &mut self.probes {
-            Some(probes) if probes.is_alive() => probes.replace(targets),
+            Some(probes) if probes.is_alive() && same => probes.replace(targets),
             _ => self.begin_probes(targets),
         }
+    }
+
+    /// So many checks at a time as configured, but for no more than half of the descriptors that the process may have.
+    fn checks_at_once(&self) -> usize {
+        let wanted = self.catalog.settings.checks_at_once;
+        let limit = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize);
+        if wanted > limit / 2 {
+            tracing::warn!(wanted, "the process may open {limit} files: {} checks are made at once", limit / 2);
+        }
+        wanted.min(limit / 2)
     }
 
     /// Health of what nobody asks for any more says nothing.
