@@ -2,7 +2,8 @@
 //! - by percent and by weights, over several pools all or none, visible in the very next answer over UDP and TCP;
 //! - a dry run changes nothing and says the same as the flip;
 //! - only on the generation that they were decided on: 412, 428, `*`;
-//! - an idempotency key gives its first answer again: stale, and after `kill -9`, and for every kind of change;
+//! - an idempotency key gives its first answer again: stale, and after `kill -9`, and for every kind of change; for another
+//!   request it is refused, and nothing is changed;
 //! - what would leave a pool with nothing is refused, all mistakes of a request come at once;
 //! - revert names the later flip in its way, restore goes back to a generation;
 //! - a flip that nobody confirms takes itself back: in time, after `kill -9`, whatever was changed in between;
@@ -159,6 +160,9 @@ fn a_repeated_key_gives_its_first_answer() {
     assert_eq!(flip(&server, "night/1", 5, "\"1\"").done(), first);
     assert_eq!(flip(&server, "night/2", 60, "\"3\"").done(), last);
     assert_eq!((server.generation(), server.weights(WWW)), (4, vec![40, 60]));
+    let told = flip(&server, "night/1", 6, "\"4\"").refused(422);
+    assert!(told.contains("night/1") && told.contains("another request"), "{told}");
+    assert_eq!((server.generation(), server.weights(WWW)), (4, vec![40, 60]));
     flip(&server, "night/3", 5, "\"1\"").refused(412);
     // A refusal is not kept: the same key may succeed later.
     assert_eq!(flip(&server, "night/3", 5, "\"4\"").done()["generation"], 5);
@@ -188,7 +192,7 @@ fn a_repeated_key_gives_the_first_answer_of_any_change() {
     }
     let other = json!({"pools": [WWW], "from": "ec2", "to": "dc1", "percent": 6});
     let headers = [("If-Match", "*"), ("Idempotency-Key", "change-0")];
-    let detail = server.api("POST", "/api/v1/flips", other, &headers).refused(409);
+    let detail = server.api("POST", "/api/v1/flips", other, &headers).refused(422);
     assert!(detail.contains("change-0") && detail.contains("confirm"), "{detail}");
 }
 

@@ -1,5 +1,7 @@
 //! What all handlers share: what they work with, how a change is read, how an answer is tagged.
 
+use std::fmt::Write as _;
+
 use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -41,12 +43,26 @@ pub(super) async fn change<T>(
     read: impl FnOnce(serde_json::Map<String, serde_json::Value>) -> Result<T, Vec<Fault>>,
 ) -> Result<(Origin, T), Problem> {
     let object = body::receive(headers, body).await?;
+    let digest = digest(&object);
     match (origin(headers), read(object)) {
-        (Ok(origin), Ok(request)) => Ok((origin, request)),
+        (Ok(origin), Ok(request)) => Ok((Origin { digest: Some(digest), ..origin }, request)),
         (origin, request) => {
             Err([origin.err(), request.err()].into_iter().flatten().flatten().collect::<Vec<Fault>>().into())
         }
     }
+}
+
+/// SHA-256 of what a body says; neither the order of its members nor white space counts.
+fn digest(object: &serde_json::Map<String, serde_json::Value>) -> String {
+    // Its members are sorted.
+    let text = serde_json::to_vec(object).expect("it was JSON");
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text).as_ref().iter().fold(
+        String::new(),
+        |mut hex, octet| {
+            _ = write!(hex, "{octet:02x}");
+            hex
+        },
+    )
 }
 
 pub(super) fn audit_query(pairs: Vec<(String, String)>) -> Result<AuditQuery, Vec<Fault>> {
@@ -96,6 +112,14 @@ mod tests {
         let problem = change(&headers, Body::from("{\"percent\": 101}"), body::flip).await.unwrap_err();
         assert_eq!(problem.status, 400);
         assert_eq!(problem.errors.len(), 2, "{problem:?}");
+    }
+
+    #[test]
+    fn the_digest_is_of_what_a_body_says() {
+        let of = |text: &str| digest(serde_json::from_str::<serde_json::Value>(text).unwrap().as_object().unwrap());
+        assert_eq!(of(r#"{"to": "dc1", "percent": 5}"#), of(r#"{ "percent":5, "to":"dc1" }"#));
+        assert_ne!(of(r#"{"to": "dc1", "percent": 5}"#), of(r#"{"to": "dc1", "percent": 6}"#));
+        assert_eq!(of("{}").len(), 64);
     }
 
     #[test]

@@ -31,8 +31,9 @@
 //! | `GET /` | this list as text |
 //!
 //! The last four are open; all other paths, known or not, want `Authorization: Bearer TOKEN`, checked before the body is
-//! read; the two for a forwarder want that forwarder's own token, which opens nothing else. A change takes `If-Match` (the generation that it is decided on; answers carry it as ETag), `Idempotency-Key` and
-//! `X-Waypost-Author`. What goes in and comes out is in [`control::message`](crate::control::message); every refusal is a
+//! read; the two for a forwarder want that forwarder's own token, which opens nothing else. A change takes `If-Match` (the
+//! generation that it is decided on; answers carry it as ETag), `Idempotency-Key` (the same request again gets the first answer,
+//! another one 422) and `X-Waypost-Author`. What goes in and comes out is in [`control::message`](crate::control::message); every refusal is a
 //! [`Problem`].
 
 mod amend;

@@ -21,7 +21,7 @@ pub fn origin(headers: &HeaderMap) -> Result<Origin, Vec<Fault>> {
     let condition = told(condition(headers), &mut faults).unwrap_or_default();
     let author = told(author(headers), &mut faults).unwrap_or_default();
     let idempotency_key = told(idempotency_key(headers), &mut faults).flatten();
-    if faults.is_empty() { Ok(Origin { author, condition, idempotency_key }) } else { Err(faults) }
+    if faults.is_empty() { Ok(Origin { author, condition, idempotency_key, digest: None }) } else { Err(faults) }
 }
 
 fn told<T>(read: Result<T, String>, faults: &mut Vec<Fault>) -> Option<T> {

@@ -56,7 +56,7 @@ impl From<ControlError> for Problem {
             ControlError::Conflict(_) | ControlError::TooSoon { .. } => StatusCode::CONFLICT,
             ControlError::Stale { .. } => StatusCode::PRECONDITION_FAILED,
             ControlError::Unconditional { .. } => StatusCode::PRECONDITION_REQUIRED,
-            ControlError::Unloadable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            ControlError::Reused { .. } | ControlError::Unloadable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             ControlError::Store(_) | ControlError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
         let mut problem = Self::new(status, error.to_string());
@@ -106,6 +106,7 @@ mod tests {
             (ControlError::Conflict("it would leave nothing".into()), 409),
             (ControlError::Stale { given: 16, current: 17 }, 412),
             (ControlError::Unloadable(vec!["a".into(), "b".into()]), 422),
+            (ControlError::Reused { key: "night/1".into(), first: "flip".into() }, 422),
             (ControlError::Unconditional { current: 17 }, 428),
             (ControlError::Store("disk full".into()), 503),
             (ControlError::Stopping, 503),

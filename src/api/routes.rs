@@ -121,7 +121,8 @@ With the header Authorization: Bearer TOKEN:
   GET    /api/v1/explain?name=NAME&type=A&client=ADDRESS
 
 Each change takes "reason" in its body, and the headers If-Match: "GENERATION" (flips, reverts and restores must say it;
-* is any; for a forwarder it is the revision of its state), Idempotency-Key and X-Waypost-Author. A flip also takes "dry_run": true,
+* is any; for a forwarder it is the revision of its state), Idempotency-Key (the same request again gets the first answer, another
+one 422) and X-Waypost-Author. A flip also takes "dry_run": true,
 "cap": true and "confirm_within": "10m". What adds, changes or removes endpoints and pools takes "dry_run", too, and "force": true where
 it takes away what is being answered.
 "#

@@ -47,6 +47,16 @@ pub enum ControlError {
         /// What it is.
         current: u64,
     },
+    /// An idempotency key was used before, for another request.
+    #[error(
+        "the idempotency key {key:?} was used before, for another request ({first}): take a new key for a new request"
+    )]
+    Reused {
+        /// The key.
+        key: String,
+        /// What it was used for.
+        first: String,
+    },
     /// A configuration or zone that can't be loaded: what is wrong with it, as `waypost check` says it.
     #[error("{}", .0.join("\n"))]
     Unloadable(Vec<String>),

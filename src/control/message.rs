@@ -28,6 +28,8 @@ pub struct Origin {
 }
 
 /// Under which generation a change may be made (`If-Match`).
+    /// SHA-256 of what is asked for, in hexadecimal digits: a key is good for the same request only. `None`: there is no body.
+    pub digest: Option<String>,
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
     /// Nothing was said: flips, reverts and restores are refused then.

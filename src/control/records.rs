@@ -50,6 +50,9 @@ pub struct Repeat {
     /// Which change it was: the key is not good for another one.
     pub change: String,
     /// The answer, as it was sent.
+    /// The digest of the request that it answered, which a repetition must have.
+    #[serde(default)]
+    pub digest: Option<String>,
     pub answer: serde_json::Value,
 }
 

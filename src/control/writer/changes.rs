@@ -290,9 +290,10 @@ impl Writer {
         let stored = idempotency_key(key);
         let found = records::get::<Repeat>(&*self.store, &stored).await;
         let Some(first) = found.map_err(|e| ControlError::Store(e.to_string()))? else { return Ok(None) };
-        if first.change != change {
-            let other = first.change;
-            return Err(ControlError::Conflict(format!("the idempotency key {key:?} was used before, for: {other}")));
+        // What was kept by a version that made no digest is known by its kind alone.
+        let other = first.digest.is_some() && first.digest != origin.digest;
+        if first.change != change || other {
+            return Err(ControlError::Reused { key: key.clone(), first: first.change });
         }
         let answer =
             serde_json::from_value(first.answer).map_err(|error| RecordError::Malformed { key: stored, error });
@@ -474,7 +475,8 @@ impl Writer {
 pub(super) fn repeat(origin: &Origin, change: &str, answer: &impl Serialize, now: Timestamp) -> Vec<Write> {
     let Some(key) = &origin.idempotency_key else { return Vec::new() };
     let answer = serde_json::to_value(answer).expect("answers have text as keys");
-    vec![records::put(idempotency_key(key), &Repeat { at: now, change: change.to_owned(), answer })]
+    let (change, digest) = (change.to_owned(), origin.digest.clone());
+    vec![records::put(idempotency_key(key), &Repeat { at: now, change, digest, answer })]
 }
 
 /// Whether a change of this kind set weights.
