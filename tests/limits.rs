@@ -83,6 +83,21 @@ fn what_is_no_limit_is_told_all_at_once() {
     );
     let output = support::fail_in(folder(&config).path(), &[]);
     let told = String::from_utf8_lossy(&output.stderr);
+#[test]
+fn an_alias_tells_nothing_of_a_zone_that_is_not_for_the_client() {
+    let head =
+        HEAD.replace("file = \"example.org.zone\"", "file = \"example.org.zone\"\nallow-query = [\"127.0.7.0/24\"]");
+    let folder = folder(&format!("{head}[[zone]]\nname = \"open.example\"\nfile = \"open.zone\"\n"));
+    let zone = "$TTL 1h\n@ SOA ns hostmaster 1 1h 15m 4w 5m\n  NS ns\nns A 127.0.0.1\nalias CNAME plain.example.org.\n";
+    std::fs::write(folder.path().join("open.zone"), zone).unwrap();
+    let server = Server::start_in(folder);
+    let ask = |from: [u8; 4]| Question::to(server.dns[0], "alias.open.example", T::A).from(from).send();
+    assert_eq!(addresses(&ask([127, 0, 7, 1])), ["plain.example.org.", "192.0.2.7"]);
+    assert_eq!(addresses(&ask([127, 0, 8, 1])), ["plain.example.org."]);
+    let told = server.get("/api/v1/explain?name=alias.open.example&client=127.0.8.1")["steps"].to_string();
+    assert!(told.contains("does not let 127.0.8.1 ask: the resolver has to ask for it"), "{told}");
+}
+
     for part in ["rate", "200", "33", "everybody", "a key says nothing here"] {
         assert!(told.contains(part), "{part}: {told}");
     }

@@ -481,7 +481,12 @@ impl<'a> Answer<'a, '_> {
             }
             let labels = crate::dns::name::labels(lower).count();
             let entry = self.snapshot.zones.find(lower, labels, self.query.qtype);
-            let Some(Entry { zone: Some(zone), expired: false, .. }) = entry else { return Ok(Rcode::NoError) };
+            let Some(Entry { zone: Some(zone), expired: false, allow_query, .. }) = entry else {
+                return Ok(Rcode::NoError);
+            };
+            if allow_query.as_ref().is_some_and(|allowed| !allowed.allows(self.context.client, None)) {
+                return Ok(Rcode::NoError); // it is told where the alias leads, not what is there
+            }
             let place = zone.find(lower, self.query.qtype == Rtype::DS);
             match self.at_place(zone, place, owner)? {
                 Step::Done(rcode) => return Ok(rcode), // the RCODE is of the last name (RFC 6604, 3)
