@@ -3,6 +3,7 @@
 //! - the answer comes when the change is served, with the serial raised, and `kill -9` takes nothing of it back;
 //! - a key changes what its policy says and nothing else; who may nothing is refused, who signs badly is told NOTAUTH;
 //! - a type that a pool answers is refused, and the log says so; but a key with the right to it says the addresses of an endpoint;
+//! - an update that takes a name from the pool of a wildcard is made, and the log says what it does;
 //! - certbot and lego get certificates from pebble by DNS-01.
 
 mod support;
@@ -102,6 +103,20 @@ fn programs_change_a_zone_and_it_stays_changed() {
     for name in ["kept-nsupdate", "kept-knsupdate", "plain2"] {
         assert_ne!(dig(at, &format!("{name}.example.org"), "A"), "", "{name}");
     }
+}
+
+#[test]
+fn a_name_that_a_wildcard_no_longer_answers_for_is_told() {
+    let server = Server::start(&format!("{}{}", config(), pool("*.example.org", 100, 0, "")));
+    let at = server.dns[0];
+    assert_eq!(dig(at, "foo.example.org", "A"), "192.0.2.11\n");
+    let (done, said) = run("nsupdate", at, Some(&key("acme")), "", "add _acme-challenge.foo.example.org. 60 TXT \"x\"");
+    assert!(done, "{said}");
+    assert_eq!(dig(at, "foo.example.org", "A"), "", "it exists now, without records");
+    assert_eq!(dig(at, "bar.example.org", "A"), "192.0.2.11\n");
+    server.wait_for_log(
+        "does not answer for foo.example.org, which exists without records because of _acme-challenge.foo",
+    );
 }
 
 #[test]

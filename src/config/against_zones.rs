@@ -9,6 +9,7 @@ use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::dns::{Name, Rtype};
 use crate::steering::pool::{Settings, Transfer};
 use crate::zone::Zone;
+use crate::zone::hidden::hidden;
 
 /// What is wrong with the pools, given what the zones hold, in the order of the file. A pool is judged by the lowest zone
 /// of the file that it lies in; if that is not among `zones`, because its file could not be read, it is not.
@@ -43,6 +44,9 @@ pub fn check_against_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> 
                 help: Some("for weights on all name servers, run several Waypost servers".to_owned()),
             });
         }
+        if pool.name.is_wildcard() {
+            found.extend(hidden_names(loaded, pool, zone, place.as_ref()));
+        }
         // Signatures that were made here are made for what pools answer too.
         let is_ours = settings.is_some_and(|settings| settings.dnssec.is_some());
         let signed = if is_ours { None } else { zone.signature() };
@@ -54,6 +58,32 @@ pub fn check_against_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> 
     }
     found.extend(hints::in_zones(loaded, zones));
     found
+}
+
+/// Names that a wildcard's pool seems to answer for, but does not.
+fn hidden_names(loaded: &Loaded, pool: &Settings, zone: &Zone, place: Option<&Place>) -> Option<Diagnostic> {
+    let steered: BTreeSet<&Name> = loaded.settings.pools.iter().map(|pool| &pool.name).collect();
+    let owners = zone.rrsets().map(|(owner, _)| owner);
+    let mut hidden = hidden(&pool.name, owners, |name| zone.types_at(name));
+    hidden.retain(|name, _| !steered.contains(name) && zone.cut_above(name).is_none());
+    let (name, by) = hidden.iter().next()?;
+    let others = match hidden.len() - 1 {
+        0 => String::new(),
+        n => format!(", and {n} more"),
+    };
+    Some(Diagnostic {
+        severity: Severity::Warning,
+        message: format!(
+            "pool \"{}\" does not answer for \"{name}\", which exists without records because of \"{by}\"{others}",
+            pool.name
+        ),
+        file: loaded.file.clone(),
+        place: place.cloned(),
+        help: Some(
+            "a wildcard stands for names that do not exist (RFC 4592, 2.2.2); give such a name a pool or records of its own"
+                .to_owned(),
+        ),
+    })
 }
 
 struct Mistake {
@@ -236,6 +266,28 @@ mod tests {
             let expected: Vec<String> = expected.map(|e| format!("w.toml:10:8: error: {e}")).into_iter().collect();
             assert_eq!(said(&[pool], &here(&records)), expected, "{pool:?} over {records:?}");
         }
+    }
+
+    #[test]
+    fn names_that_a_wildcard_does_not_answer_for_are_told() {
+        let here = |owners: &[&str]| {
+            let apex = [("example.org", Rtype::SOA), ("example.org", Rtype::NS)];
+            let records: Vec<_> = owners.iter().map(|owner| (*owner, Rtype::TXT)).collect();
+            vec![zone("example.org", &[&apex[..], &records].concat())]
+        };
+        let challenges = ["_acme-challenge.foo.example.org", "_acme-challenge.bar.example.org"];
+        let told = said(&[("*.example.org", ADDRESS)], &here(&challenges));
+        assert_eq!(
+            told,
+            [
+                "w.toml:10:8: warning: pool \"*.example.org\" does not answer for \"bar.example.org\", which exists without records \
+              because of \"_acme-challenge.bar.example.org\", and 1 more (a wildcard stands for names that do not exist \
+              (RFC 4592, 2.2.2); give such a name a pool or records of its own)"
+            ]
+        );
+        let pools = [("*.example.org", ADDRESS), ("foo.example.org", ADDRESS)];
+        assert_eq!(said(&pools, &here(&challenges[..1])), [""; 0], "it has a pool of its own");
+        assert_eq!(said(&[("*.example.org", ADDRESS)], &here(&["_dmarc.example.org"])), [""; 0]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod diff;
 pub mod drift;
 pub mod edit;
 pub mod gathered;
+pub mod hidden;
 pub mod incoming;
 pub mod master;
 pub mod notify;

@@ -11,7 +11,8 @@ use crate::control::zones::{FileEdit, Served, ZoneChange, ZoneChanged, ZoneError
 use crate::dns::{Name, Rtype};
 use crate::store::Write;
 use crate::time::Timestamp;
-use crate::zone::{Diff, Edit};
+use crate::zone::hidden::hidden;
+use crate::zone::{Diff, Edit, Record};
 
 /// Additions to journals that are to be committed.
 pub(super) type Additions = Vec<(Name, Addition)>;
@@ -106,10 +107,29 @@ impl Writer {
             Arc::make_mut(&mut drift).follow(edit);
             catalog.serve(index, Served { zone: Arc::new(next), overlay, drift, ..served });
         }
+        self.warn_of_hidden(index, &entry.diff.added);
         let Entry { author, reason, diff: Diff { removed, added }, .. } = entry;
         let (removed, added) = (removed.len(), added.len());
         tracing::info!(zone = %apex, serial = edit.serial(), author, reason, removed, added, "zone changed");
         Ok(())
+    }
+
+    /// Says which names the pools of wildcards no longer answer for because of records that were added.
+    fn warn_of_hidden(&self, index: usize, added: &[Record]) {
+        let pools = &self.catalog.settings.pools;
+        let Some(served) = &self.catalog.zones[index].served else { return };
+        for pool in pools.iter().filter(|pool| pool.name.is_wildcard() && pool.name.is_at_or_below(served.zone.apex()))
+        {
+            let owners = added.iter().map(|record| record.owner.clone());
+            let hidden = hidden(&pool.name, owners, |name| served.zone.types_at(name));
+            for (name, by) in hidden.iter().filter(|(name, _)| !pools.iter().any(|pool| pool.name == **name)) {
+                tracing::warn!(
+                    pool = %pool.name, %name, %by,
+                    "the pool {} does not answer for {name}, which exists without records because of {by}: NODATA (RFC 4592, 2.2.2)",
+                    pool.name
+                );
+            }
+        }
     }
 
     /// Brings what was read of zones together with what has become of them meanwhile. Gives what to commit.
