@@ -3,6 +3,7 @@
 //! - `at_least` while the endpoint is answered, final within a second after a flip away from it;
 //! - exact over a clean restart; after `kill -9` never too early and at most one `normal` late, whatever was changed in
 //!   the configuration meanwhile, also in the middle of a step to a cutover;
+//! - each instant is told with where it comes from: an answer, a change, what was stored, a restart;
 //! - an endpoint, a type or a pool that a reload takes away stays in it, also over a restart.
 
 mod support;
@@ -139,6 +140,53 @@ fn after_a_kill_it_is_never_too_early_and_at_most_one_normal_late() {
     server.kill9();
     server.start_again();
     assert_eq!(horizon(&server, WWW, "ec2"), before);
+}
+
+#[test]
+fn where_it_comes_from_is_told_with_it() {
+    let mut server = Server::start(&format!("{HEAD}{}", pool(WWW, 1, 1, "ttl = { normal = 500, low = 20 }")));
+    let told = |server: &Server, site: usize| server.pool(WWW)["endpoints"][site]["horizon"][0].clone();
+    assert_eq!((&told(&server, 0)["why"], &told(&server, 0)["growing"]), (&Value::Null, &json!("answered")));
+    let mut truths = [Truth::default(); 2];
+    for client in 0..60 {
+        ask(&server, T::A, client, false, &mut truths);
+    }
+    let normal = json!({"ttl": 500, "rule": "the normal one"});
+    assert_eq!(told(&server, 0)["why"], json!({"by": "answer", "ttl": normal}));
+    server.kill9();
+    server.start_again();
+    assert_eq!(told(&server, 0)["why"]["by"], "recovered");
+    let output = support::waypost()
+        .args(["status", "--api", &format!("http://{}", server.api), "--token-file", "state/admin.token"])
+        .current_dir(server.path())
+        .output()
+        .unwrap();
+    let status = String::from_utf8_lossy(&output.stdout);
+    assert!(status.contains("ec2: horizon of A: a bound, as the process before ended without saving"), "{status}");
+
+    std::thread::sleep(Duration::from_millis(1100)); // so that an answer is the later one
+    for client in 0..60 {
+        ask(&server, T::A, client, false, &mut truths);
+    }
+    let flip = server.shift(&[WWW], 100.0);
+    assert_eq!(flip["pools"][0]["endpoints"][0]["horizon_why"], json!({"by": "change", "ttl": normal}));
+    server.wait_for("no worker to have it", |server| told(server, 0)["growing"].is_null());
+    assert_eq!(told(&server, 0)["why"], json!({"by": "answer"}));
+    server.terminate();
+    server.start_again();
+    assert_eq!(told(&server, 0)["why"], json!({"by": "stored"}));
+
+    // A kill in the moment of a change: the bound that the change stored. Where the writer was faster it has settled.
+    let mut percent = 0.0;
+    let found = (0..20).any(|_| {
+        server.shift(&[WWW], percent);
+        let gone = usize::from(percent < 50.0);
+        percent = 100.0 - percent;
+        server.kill9();
+        server.start_again();
+        told(&server, gone)["why"]["by"] == "bound"
+    });
+    assert!(found, "{}", told(&server, 0));
 }
 
 #[test]

@@ -71,18 +71,18 @@ fn a_zone_is_answered_to_whom_it_is_for() {
     for from in [[127, 0, 7, 7], [127, 0, 8, 1]] {
         assert_eq!(rcode(&ask(from)), ResponseCode::Refused);
     }
+    let explained = |from: &str| {
+        let told = server.get(&format!("/api/v1/explain?name=ns1.example.org&client={from}"));
+        (told["rcode"].as_str().unwrap().to_owned(), told["steps"].to_string())
+    };
+    let (rcode_of, steps) = explained("127.0.8.1");
+    assert_eq!(rcode_of.to_uppercase(), "REFUSED");
+    assert!(steps.contains("allow-query of the zone example.org does not let 127.0.8.1 ask: REFUSED"), "{steps}");
+    assert!(explained("127.0.7.1").1.contains("allow-query of the zone example.org lets 127.0.7.1 ask"));
     let outside = Question::to(server.dns[0], "example.com", T::A).from([127, 0, 7, 1]).send();
     assert_eq!(rcode(&outside), ResponseCode::Refused);
 }
 
-#[test]
-fn what_is_no_limit_is_told_all_at_once() {
-    let config = format!(
-        "{}\n[rrl]\nslip = 200\nipv4-prefix = 33\nexempt = [\"everybody\"]\n",
-        HEAD.replace("file = \"example.org.zone\"", "file = \"example.org.zone\"\nallow-query = [\"key:k\"]")
-    );
-    let output = support::fail_in(folder(&config).path(), &[]);
-    let told = String::from_utf8_lossy(&output.stderr);
 #[test]
 fn an_alias_tells_nothing_of_a_zone_that_is_not_for_the_client() {
     let head =
@@ -98,6 +98,14 @@ fn an_alias_tells_nothing_of_a_zone_that_is_not_for_the_client() {
     assert!(told.contains("does not let 127.0.8.1 ask: the resolver has to ask for it"), "{told}");
 }
 
+#[test]
+fn what_is_no_limit_is_told_all_at_once() {
+    let config = format!(
+        "{}\n[rrl]\nslip = 200\nipv4-prefix = 33\nexempt = [\"everybody\"]\n",
+        HEAD.replace("file = \"example.org.zone\"", "file = \"example.org.zone\"\nallow-query = [\"key:k\"]")
+    );
+    let output = support::fail_in(folder(&config).path(), &[]);
+    let told = String::from_utf8_lossy(&output.stderr);
     for part in ["rate", "200", "33", "everybody", "a key says nothing here"] {
         assert!(told.contains(part), "{part}: {told}");
     }

@@ -335,6 +335,8 @@ fn a_flip_reaches_them_and_the_horizon_counts_them() {
     let flip = primary.shift(&["www.example.org"], 100.0);
     let told = instant(&flip["pools"][0]["endpoints"][0]["horizon"]);
     assert!(told >= instant(&flip["at"]) + EXPIRE, "nobody was seen yet: {told}");
+    let why = &flip["pools"][0]["endpoints"][0]["horizon_why"];
+    assert_eq!((&why["by"], &why["expire_secs"]), (&json!("secondaries"), &json!(EXPIRE)), "{why}");
     wait_for_answers(&secondaries, DC1, 100, &primary);
     primary.wait_for("the horizon of ec2", |server| {
         let (at, at_least) = horizon(server, "ec2");
@@ -355,6 +357,11 @@ fn a_flip_reaches_them_and_the_horizon_counts_them() {
     primary.start_again();
     let (at, at_least) = horizon(&primary, "dc1");
     assert!(at > back + EXPIRE && !at_least, "{at} after {back}");
+    primary.wait_for("who has not taken the serial", |server| {
+        let why = server.pool("www.example.org")["endpoints"][1]["horizon"][0]["why"].clone();
+        assert_eq!(why["by"], "secondaries", "{why}");
+        why["waiting"] == json!([KINDS[1].1])
+    });
     secondaries[1].run(primary_at, KINDS[1].2);
     wait_for_answers(&secondaries, EC2, 100, &primary);
     primary.wait_for("the horizon of dc1", |server| {

@@ -261,6 +261,8 @@ fn what_has_expired_is_not_answered_but_for_pools() {
     assert!(answer.contains("SERVFAIL") && !answer.contains("192.0.2.7"), "{answer}");
     assert_eq!(dig(secondary.dns[0], &["+short", "www.example.org", "A"]), "192.0.2.11\n", "a pool is never empty");
     assert!(dig(secondary.dns[0], &["www.example.org", "TXT"]).contains("SERVFAIL"));
+    let explained = secondary.get("/api/v1/explain?name=www.example.org&client=127.0.0.1")["steps"].to_string();
+    assert!(explained.contains("the zone example.org has expired: SERVFAIL, but for what pools steer"), "{explained}");
 
     // NOTIFY brings it back: from who may.
     primary.kill9();

@@ -402,6 +402,85 @@ fn an_explanation_is_what_is_answered() {
 }
 
 #[test]
+fn an_explanation_tells_scores_health_and_each_part_of_the_ttl() {
+    let third = "[[site]]\nname = \"dc2\"\n";
+    let pool = pool(WWW, 40, 30, "")
+        .replace("endpoint = [", "endpoint = [\n  { site = \"dc2\", address = [\"192.0.2.13\"], weight = 30 },");
+    let server = Server::start(&format!("{HEAD}{third}{pool}"));
+    server.force(WWW, "ec2", "down").done();
+    let cutover = json!({"at": support::from_now(300)});
+    server.api("PUT", &format!("/api/v1/pools/{WWW}/cutover"), cutover, &[]).done();
+    let explain = |client: &str| server.get(&format!("/api/v1/explain?name={WWW}&client={client}"));
+    let (mut handed_over, mut winners) = (0, std::collections::BTreeSet::new());
+    for network in 0..40u8 {
+        let client = Ipv4Addr::new(127, 0, network, 1);
+        let told = explain(&client.to_string());
+        let pool = &told["pools"][0];
+        let scores: Vec<(&str, f64)> = (pool["endpoints"].as_array().unwrap().iter())
+            .filter_map(|e| Some((e["site"].as_str()?, e["score"].as_f64()?)))
+            .collect();
+        let given = addresses(&server.question(WWW, T::A).from(client).send())[0].clone();
+        assert!(told["answer"].to_string().contains(&given), "{told}");
+        if pool["site_by_share"] == "ec2" {
+            handed_over += 1;
+            let least = scores.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+            assert_eq!((scores.len(), &json!(least.0)), (2, &pool["site"]), "{told}");
+            assert!(told["steps"].to_string().contains("scores by weighted rendezvous"), "{told}");
+            winners.insert(least.0.to_owned());
+        } else {
+            assert!(scores.is_empty(), "it is its own: {told}");
+        }
+    }
+    assert!(handed_over > 5 && winners.len() == 2, "{handed_over} {winners:?}");
+
+    let told = explain("127.0.0.1");
+    let ups: Vec<bool> =
+        told["pools"][0]["endpoints"].as_array().unwrap().iter().map(|e| e["up"] == json!(true)).collect();
+    assert_eq!(ups, [true, false, true], "dc2, ec2, dc1: {told}");
+    let steps = told["steps"].to_string();
+    assert!(
+        steps.contains("shares of the points, and health: dc2 30 %, up by its probes; ec2 40 %, overridden down"),
+        "{steps}"
+    );
+    let parts: Vec<&str> =
+        told["pools"][0]["ttl_parts"].as_array().unwrap().iter().map(|p| p["rule"].as_str().unwrap()).collect();
+    assert_eq!(parts.len(), 3, "normal, change, cutover: {parts:?}");
+    assert!(steps.contains("s, the least of: 3600 s, the normal one; 60 s, it grows back since the change"), "{steps}");
+    assert!(steps.contains("keeps the horizon of "), "{steps}");
+}
+
+#[test]
+fn an_explanation_is_for_a_client_subnet_too() {
+    let server = Server::start(&format!("{HEAD}{}", dual(WWW, 50, 50)));
+    let mut sites = std::collections::BTreeSet::new();
+    for network in 0..20u8 {
+        let subnet = Ipv4Addr::new(203, 0, network, 0);
+        let path = format!("/api/v1/explain?name={WWW}&client=127.0.0.1&subnet={subnet}%2F24");
+        let told = server.get(&path);
+        let given = addresses(&server.question(WWW, T::A).from([127, 0, 0, 1]).subnet(subnet, 24).send())[0].clone();
+        assert!(told["answer"].to_string().contains(&given), "{told}");
+        assert_eq!(
+            (&told["client_key"], &told["subnet"]),
+            (&json!(format!("{subnet}/24")), &json!(format!("{subnet}/24")))
+        );
+        sites.insert(told["pools"][0]["site"].to_string());
+    }
+    assert_eq!(sites.len(), 2, "the resolver alone would be at one");
+    let wrong = format!("/api/v1/explain?name={WWW}&client=127.0.0.1&subnet=203.0.113.7%2F24");
+    assert!(server.api("GET", &wrong, Value::Null, &[]).refused(400).contains("write 203.0.113.0/24"));
+
+    let output = support::waypost()
+        .args(["explain", WWW, "--client", "127.0.0.1", "--subnet", "203.0.113.0/24"])
+        .args(["--api", &format!("http://{}", server.api), "--token-file", "state/admin.token"])
+        .current_dir(server.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("asked by 127.0.0.1 for 203.0.113.0/24: NOERROR"), "{text}");
+    assert!(text.contains("it asks for the client subnet 203.0.113.0/24, which counts"), "{text}");
+}
+
+#[test]
 fn two_servers_with_one_state_give_one_answer() {
     let config = format!("{HEAD}{}", pool(WWW, 70, 30, "ttl = { normal = 2000, low = 10, spread = 900 }"));
     let servers = [Server::start(&config), Server::start(&config)];

@@ -14,7 +14,7 @@
 //! | `POST /api/v1/restore` | back to the weights of a generation |
 //! | `POST /api/v1/reload` | reads configuration and zones again |
 //! | `GET /api/v1/audit?before=&limit=` | past changes, newest first |
-//! | `GET /api/v1/explain?name=&type=&client=` | why a client is answered what it is |
+//! | `GET /api/v1/explain?name=&type=&client=&subnet=` | why a client is answered what it is |
 //! | `GET`, `POST /api/v1/forwarders` | the forwarders and how they do; a new one |
 //! | `GET`, `DELETE /api/v1/forwarders/{name}` | one of them; leads it no longer |
 //! | `POST /api/v1/forwarders/{name}/token` | a new token for it |

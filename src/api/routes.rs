@@ -1,6 +1,5 @@
 //! The routes: read, ask `control`, shape the reply.
 
-use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -17,9 +16,9 @@ use crate::api::metrics;
 use crate::api::parameters::{Pairs, Parameters, Segments};
 use crate::api::problem::Problem;
 use crate::api::{amend, body, dnssec, forwarders, ready, words};
-use crate::control::Fault;
 use crate::control::message::{AuditEntry, CutoverRequest, Explanation, FlipRequest, PoolStatus, SiteStatus, Status};
 use crate::control::which::Which;
+use crate::control::{Fault, Question};
 use crate::dns::{Name, Rtype};
 use crate::time::Timestamp;
 
@@ -118,7 +117,7 @@ With the header Authorization: Bearer TOKEN:
   POST   /api/v1/zones/NAME/dnssec/leave
   POST   /api/v1/zones/NAME/dnssec/import              {"keys": [{"private": "TEXT", "public": "TEXT", "role": "ksk"}],
                                                         "state": "active" | "published"}
-  GET    /api/v1/explain?name=NAME&type=A&client=ADDRESS
+  GET    /api/v1/explain?name=NAME&type=A&client=ADDRESS&subnet=203.0.113.0/24
 
 Each change takes "reason" in its body, and the headers If-Match: "GENERATION" (flips, reverts and restores must say it;
 * is any; for a forwarder it is the revision of its state), Idempotency-Key (the same request again gets the first answer, another
@@ -285,18 +284,19 @@ async fn audit(State(app): State<App>, Pairs(pairs): Pairs) -> Reply {
 }
 
 async fn explain(State(app): State<App>, Pairs(pairs): Pairs) -> Result<Json<Explanation>, Problem> {
-    let (name, rtype, client) = explain_query(pairs)?;
-    Ok(Json(app.control.explain(&name, rtype, client, Timestamp::now())))
+    Ok(Json(app.control.explain(&explain_query(pairs)?, Timestamp::now())))
 }
 
-fn explain_query(pairs: Vec<(String, String)>) -> Result<(Name, Rtype, IpAddr), Vec<Fault>> {
-    let mut given = Parameters::of(pairs, &["name", "type", "client"]);
+fn explain_query(pairs: Vec<(String, String)>) -> Result<Question, Vec<Fault>> {
+    let mut given = Parameters::of(pairs, &["name", "type", "client", "subnet"]);
     let name = given.require("name", "the name asked for", |text| Name::parse(text, None).map_err(|e| e.to_string()));
     let rtype = given.take("type", |text| Rtype::parse(text).ok_or_else(|| format!("{text:?} is no record type")));
     let client = given.require("client", "the IP address of the resolver that asks", |text| {
         text.parse().map_err(|_| format!("{text:?} is no IP address"))
     });
-    given.end(name.zip(client).map(|(name, client)| (name, rtype.unwrap_or(Rtype::A), client)))
+    let subnet = given.take("subnet", words::subnet);
+    let rtype = rtype.unwrap_or(Rtype::A);
+    given.end(name.zip(client).map(|(name, client)| Question { name, rtype, client, subnet }))
 }
 
 async fn forecast(State(app): State<App>, Segments(written): Segments<String>, Pairs(pairs): Pairs) -> Reply {
@@ -367,10 +367,14 @@ mod tests {
 
     #[test]
     fn an_explanation_needs_a_name_and_a_client() {
-        let (name, rtype, client) =
-            explain_query(pairs(&[("name", "www.example.org"), ("client", "192.0.2.1")])).unwrap();
-        assert_eq!((name.to_string().as_str(), rtype), ("www.example.org", Rtype::A));
-        assert_eq!(client, IpAddr::from([192, 0, 2, 1]));
+        let asked = [("name", "www.example.org"), ("client", "192.0.2.1"), ("subnet", "203.0.113.0/24")];
+        let question = Question {
+            name: "www.example.org".parse().unwrap(),
+            rtype: Rtype::A,
+            client: [192, 0, 2, 1].into(),
+            subnet: Some("203.0.113.0/24".parse().unwrap()),
+        };
+        assert_eq!(explain_query(pairs(&asked)), Ok(question));
         assert_eq!(explain_query(Vec::new()).unwrap_err().len(), 2);
         let wrong = pairs(&[("name", "a..b"), ("type", "WHAT"), ("client", "here")]);
         assert_eq!(explain_query(wrong).unwrap_err().len(), 3);

@@ -1,6 +1,10 @@
 //! Values as people write them, in a request's body and on the command line alike. Each reader gives the value or one
 //! sentence that quotes what was written.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
 use crate::dns::Ttl;
 use crate::steering::flip::Percent;
 
@@ -22,6 +26,16 @@ pub fn duration_s(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is no length of time: write 90s, 10m or 1h30m"))
 }
 
+/// A client subnet: `203.0.113.0/24`, `2001:db8::/56`; an address alone is a subnet of one.
+pub fn subnet(text: &str) -> Result<IpNet, String> {
+    let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let net = net.map_err(|_| format!("{text:?} is no subnet: write 203.0.113.0/24 or 2001:db8::/56"))?;
+    if net.addr() == net.network() {
+        return Ok(net);
+    }
+    Err(format!("{text:?} has bits beyond its prefix: write {}", net.trunc()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,6 +48,17 @@ mod tests {
         for text in ["", "%", "five", "-1", "101", "0.00001"] {
             let told = percent(text).unwrap_err();
             assert!(text == "%" || told.contains(text), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_subnet_has_no_bits_beyond_its_prefix() {
+        for (text, net) in [("203.0.113.0/24", "203.0.113.0/24"), ("192.0.2.1", "192.0.2.1/32"), ("::/0", "::/0")] {
+            assert_eq!(subnet(text).map(|net| net.to_string()), Ok(net.to_owned()));
+        }
+        assert!(subnet("203.0.113.7/24").unwrap_err().ends_with("write 203.0.113.0/24"));
+        for text in ["", "here", "203.0.113.0/33"] {
+            assert!(subnet(text).unwrap_err().starts_with(&format!("{text:?}")), "{text}");
         }
     }
 

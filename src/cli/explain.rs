@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::cli::client::{Failure, ServerArgs, encoded};
 use crate::cli::render::{Paint, Tone, share};
 use crate::control::message::{Explanation, PoolExplanation};
@@ -23,6 +25,9 @@ pub struct Args {
     /// The address of the resolver that asks
     #[arg(long, value_name = "ADDRESS")]
     client: IpAddr,
+    /// The client subnet that it asks for (ECS), such as 203.0.113.0/24
+    #[arg(long, value_name = "SUBNET", value_parser = crate::api::words::subnet)]
+    subnet: Option<IpNet>,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -30,15 +35,17 @@ pub struct Args {
 /// Explains.
 pub fn run(args: &Args) -> Result<String, Failure> {
     let (name, client) = (encoded(&args.name.to_string()), encoded(&args.client.to_string()));
-    let answer =
-        args.server.client()?.get(&format!("/api/v1/explain?name={name}&type={}&client={client}", args.rtype))?;
+    let subnet = args.subnet.map_or_else(String::new, |net| format!("&subnet={}", encoded(&net.to_string())));
+    let path = format!("/api/v1/explain?name={name}&type={}&client={client}{subnet}", args.rtype);
+    let answer = args.server.client()?.get(&path)?;
     answer.told(|explanation: &Explanation| show(explanation, Paint::for_stdout()))
 }
 
 fn show(explanation: &Explanation, paint: Paint) -> String {
     let Explanation { name, rtype, client, rcode, .. } = explanation;
     let asked = paint.on(Tone::Strong, &format!("{name} {rtype}"));
-    let mut text = format!("{asked} asked by {client}: {rcode}\n");
+    let whom = explanation.subnet.map_or_else(String::new, |net| format!(" for {net}"));
+    let mut text = format!("{asked} asked by {client}{whom}: {rcode}\n");
     for record in &explanation.answer {
         let _ = writeln!(text, "  {record}");
     }

@@ -172,6 +172,11 @@ pub fn flip(answer: &FlipAnswer, paint: Paint) -> String {
             table.row(cells.map(|cell| (cell, Tone::Plain)));
         }
         text += &table.print("  ", paint);
+        for endpoint in &pool.endpoints {
+            if let (Some(_), Some(why)) = (endpoint.horizon, &endpoint.horizon_why) {
+                let _ = writeln!(text, "  old answers of {}: {why}", endpoint.site);
+            }
+        }
         let loads = pool.endpoints.iter().filter_map(|e| Some(format!("{} {}", e.site, load(e.load.as_ref()?))));
         let loads: Vec<String> = loads.collect();
         if !loads.is_empty() {
@@ -217,7 +222,8 @@ pub fn amended(answer: &AmendAnswer, paint: Paint) -> String {
     }
     for gone in &answer.departed {
         let until = gone.horizon.map_or("no cache holds it".to_owned(), |at| {
-            format!("the last cache lets go of it at {}", when(at, answer.at))
+            let why = gone.horizon_why.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+            format!("the last cache lets go of it at {}{why}", when(at, answer.at))
         });
         let _ = writeln!(text, "\n{}: {} is gone; {until}.", gone.pool, gone.site);
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::cli::client::{Client, Failure, ServerArgs};
 use crate::cli::render::{Paint, Table, Tone, about, printable, share, span, warnings, when};
+use crate::control::message::why::{Growing, NORMAL, Why};
 use crate::control::message::{EndpointStatus, HorizonStatus, PoolStatus, Status, ZoneState, ZoneStatus};
 use crate::steering::pool::{Override, Role, SiteState};
 use crate::time::Timestamp;
@@ -181,6 +182,11 @@ fn show_pool(pool: &PoolStatus, now: Timestamp, paint: Paint) -> String {
         let _ = writeln!(text, "  last change at {}", when(changed, now));
     }
     for endpoint in &pool.endpoints {
+        for line in reasons(&endpoint.horizon) {
+            let _ = writeln!(text, "  {}: {line}", endpoint.site);
+        }
+    }
+    for endpoint in &pool.endpoints {
         if let Some(held) = &endpoint.held {
             let by = held.at.map_or_else(|| "has let go".to_owned(), |at| format!("lets go by {}", when(at, now)));
             let of = format!("{} of the demand {by}, {} has", share(held.percent), share(held.gone_percent));
@@ -252,6 +258,28 @@ fn horizons(horizons: &[HorizonStatus]) -> String {
     }
 }
 
+/// Where horizons come from, each reason once. That an endpoint is answered and how, its row and the TTL of the pool tell.
+fn reasons(horizons: &[HorizonStatus]) -> Vec<String> {
+    let mut told: Vec<(String, Vec<String>)> = Vec::new();
+    for horizon in horizons.iter().filter(|horizon| horizon.seconds_left > 0) {
+        let growing = horizon.growing.filter(|growing| *growing != Growing::Answered);
+        let why = match &horizon.why {
+            Some(Why::Answer { ttl }) if ttl.as_ref().is_none_or(|part| part.rule == NORMAL) && growing.is_none() => {
+                continue;
+            }
+            Some(why) => why,
+            None => continue,
+        };
+        let growing = growing.map_or_else(String::new, |growing| format!(", and may grow, as {growing}"));
+        let (rtype, text) = (horizon.rtype.to_string(), format!("{why}{growing}"));
+        match told.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, types)) => types.push(rtype),
+            None => told.push((text, vec![rtype])),
+        }
+    }
+    told.into_iter().map(|(text, types)| format!("horizon of {}: {text}", types.join(", "))).collect()
+}
+
 fn horizon(horizon: &HorizonStatus) -> String {
     match (horizon.at, horizon.at_least, horizon.seconds_left) {
         (_, true, 0) => "still answered".to_owned(),
@@ -267,6 +295,7 @@ mod tests {
     use super::*;
     use crate::api::metrics::tests::status;
     use crate::control::message::{Pending, SecondaryStatus};
+    use crate::dns::Rtype;
 
     #[test]
     fn a_status_on_a_screen() {
@@ -329,9 +358,23 @@ note: the clock jumped
     }
 
     #[test]
+    fn a_horizon_is_told_with_its_reason() {
+        let mut of = status().pools[0].endpoints[0].horizon.clone();
+        of.push(HorizonStatus { rtype: Rtype::AAAA, ..of[0].clone() });
+        assert_eq!(reasons(&of), Vec::<String>::new());
+        let recovered = Why::Recovered { restart: Timestamp(1_800_000_000) };
+        for horizon in &mut of {
+            (horizon.why, horizon.growing) = (Some(recovered.clone()), Some(Growing::Answered));
+        }
+        assert_eq!(reasons(&of), [format!("horizon of A, AAAA: {recovered}")]);
+        of[1].growing = Some(Growing::Workers);
+        assert!(reasons(&of)[1].ends_with("and may grow, as a worker has not left the snapshot that gave it"));
+    }
+
+    #[test]
     fn horizons_of_several_types_are_told_apart_only_where_they_differ() {
         let mut of = status().pools[0].endpoints[0].horizon.clone();
-        of.push(of[0]);
+        of.push(of[0].clone());
         assert_eq!(horizons(&of), "at least 1h3s");
         of[1].rtype = crate::dns::Rtype::AAAA;
         of[1].at_least = false;

@@ -83,12 +83,8 @@ pub struct Other {
 /// A horizon that has become final.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Final {
-    /// The pool.
-    pub pool: Name,
-    /// Where the endpoint is.
-    pub site: SiteName,
-    /// Of these types.
-    pub types: Vec<Rtype>,
+    /// What receivers had.
+    pub left: Leaving,
     /// No cache has it after.
     pub at: Timestamp,
 }
@@ -195,7 +191,7 @@ impl Carried {
         };
         let over = self.leaving.extract_if(.., is_over).filter_map(|leaving| {
             let at = leaving.until()?;
-            Some(Final { pool: leaving.pool, site: leaving.site, types: leaving.types, at })
+            Some(Final { left: leaving, at })
         });
         over.collect()
     }
@@ -215,8 +211,13 @@ impl Carried {
 
     /// When the last cache has let go of what receivers may still answer of an endpoint that was carried.
     pub fn until(&self, pool: &Name, site: &str) -> Option<Timestamp> {
+        self.last(pool, site).map(|(at, _)| at)
+    }
+
+    /// The same instant with what it comes from.
+    pub fn last(&self, pool: &Name, site: &str) -> Option<(Timestamp, &Leaving)> {
         let of = self.leaving.iter().filter(|leaving| leaving.pool == *pool && leaving.site == site);
-        of.filter_map(Leaving::until).max()
+        of.filter_map(|leaving| Some((leaving.until()?, leaving))).max_by_key(|(at, _)| *at)
     }
 }
 
@@ -332,7 +333,7 @@ mod tests {
                 }
                 now = until;
                 for end in carried.settle(|who| (0..2).find(|i| ip(*i as u8) == who).and_then(|i| has[i]), &[], Timestamp(now)) {
-                    let site = sites[usize::from(end.site == "dc1")];
+                    let site = sites[usize::from(end.left.site == "dc1")];
                     told.entry(site).and_modify(|t| *t = end.at.max(*t)).or_insert(end.at);
                 }
                 for site in sites {

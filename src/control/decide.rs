@@ -343,6 +343,7 @@ pub fn changes(
                 ttl: policy
                     .map_or(after.normal, |p| largest_ttl(&p, after.cutover.as_ref(), after.change.as_ref(), now)),
                 horizon: None,
+                horizon_why: None,
                 load: None,
             }
         });

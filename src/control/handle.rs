@@ -1,6 +1,5 @@
 //! How the other parts speak with the one writer.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -8,6 +7,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::control::dnssec::{DnssecStatus, DnssecWish};
 use crate::control::error::ControlError;
+use crate::control::explain::Question;
 use crate::control::forwarders::{self, Forwarders};
 use crate::control::journal::{self, JournalError};
 use crate::control::message::{
@@ -18,7 +18,7 @@ use crate::control::message::{
 use crate::control::numbers::StoreNumbers;
 use crate::control::which::Which;
 use crate::control::zones::{FirstZone, ZoneChange, ZoneChanged, ZoneError, ZoneEvent};
-use crate::dns::{Name, Rtype};
+use crate::dns::Name;
 use crate::probe;
 use crate::query::{Readers, Snapshot};
 use crate::server::History;
@@ -271,9 +271,9 @@ impl Handle {
         &self.forwarders
     }
 
-    /// How the published state answers `client` at `now`. Asks nobody: it reads what queries read.
-    pub fn explain(&self, name: &Name, rtype: Rtype, client: IpAddr, now: Timestamp) -> Explanation {
-        super::explain::explain(&self.published.load(), name, rtype, client, now)
+    /// How the published state answers `question` at `now`. Asks nobody: it reads what queries read.
+    pub fn explain(&self, question: &Question, now: Timestamp) -> Explanation {
+        super::explain::explain(&self.published.load(), question, now)
     }
 
     /// What queries read now.

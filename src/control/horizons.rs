@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::control::catalog::Catalog;
+use crate::control::message::why::Why;
 use crate::control::state::{PoolState, State};
 use crate::dns::{Name, Rtype};
 use crate::query::{Readers, Records};
@@ -18,6 +19,9 @@ use crate::time::Timestamp;
 
 /// By site and type: the latest instant known. As the store keeps it for one pool.
 pub type Known = BTreeMap<SiteName, BTreeMap<Rtype, Timestamp>>;
+
+/// By site and type: an instant and where it comes from.
+type Noted = BTreeMap<(SiteName, Rtype), (Timestamp, Why)>;
 
 /// How long a commit may take, and a kill follow right then, before the bounds of horizons that it stored are too early.
 /// They last until the workers have left the snapshot before: then what was recorded takes their place.
@@ -33,6 +37,8 @@ pub struct Horizons {
     retiring: Vec<(u64, Tracked)>,
     /// Of endpoints and pools that the configuration no longer has.
     departed: BTreeMap<Name, Known>,
+    /// By pool: where instants come from that no worker of this process recorded.
+    sources: BTreeMap<Name, Noted>,
     workers: usize,
     /// Of the last recorder made.
     number: u32,
@@ -81,6 +87,7 @@ impl Horizons {
             places: HashMap::new(),
             retiring: Vec::new(),
             departed: BTreeMap::new(),
+            sources: BTreeMap::new(),
             workers,
             number: 0,
             types: BTreeMap::new(),
@@ -141,6 +148,26 @@ impl Horizons {
         }
     }
 
+    /// Notes where instants come from that were raised to.
+    pub fn note(&mut self, pool: &Name, known: &Known, why: impl Fn(&str, Rtype, Timestamp) -> Why) {
+        let sources = self.sources.entry(pool.clone()).or_default();
+        for (site, types) in known {
+            for (rtype, at) in types {
+                let place = (site.clone(), *rtype);
+                if sources.get(&place).is_none_or(|(noted, _)| noted <= at) {
+                    sources.insert(place, (*at, why(site, *rtype, *at)));
+                }
+            }
+        }
+    }
+
+    /// Where the horizon `at` of an endpoint comes from: of several types what was noted of any.
+    pub fn why(&self, pool: &Name, site: &str, rtype: Option<Rtype>, at: Timestamp) -> Why {
+        let noted = self.sources.get(pool).into_iter().flatten();
+        let mut of = noted.filter(|((s, t), (noted, _))| s == site && rtype.is_none_or(|r| r == *t) && *noted == at);
+        of.next().map_or(Why::Answer { ttl: None }, |(_, (_, why))| why.clone())
+    }
+
     fn tracked(&self, pool: &Name) -> Option<&Tracked> {
         self.places.get(pool).map(|place| &self.current[*place])
     }
@@ -196,10 +223,10 @@ impl Horizons {
                 }
             }
         }
-        for at in self.departed.values_mut().flat_map(BTreeMap::values_mut).flat_map(BTreeMap::values_mut) {
-            if *at >= past {
-                *at = at.after(by_secs);
-            }
+        let departed = self.departed.values_mut().flat_map(BTreeMap::values_mut).flat_map(BTreeMap::values_mut);
+        let noted = self.sources.values_mut().flat_map(BTreeMap::values_mut).map(|(at, _)| at);
+        for at in departed.chain(noted).filter(|at| **at >= past) {
+            *at = at.after(by_secs);
         }
     }
 
@@ -212,6 +239,10 @@ impl Horizons {
             known.retain(|_, types| !types.is_empty());
         }
         self.departed.retain(|_, known| !known.is_empty());
+        self.sources.retain(|_, noted| {
+            noted.retain(|_, (at, _)| at.after(86_400) > now);
+            !noted.is_empty()
+        });
     }
 
     /// What may be out there once `state` gives way at `now`: all that is recorded, and for each endpoint that `state` could

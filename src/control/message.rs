@@ -1,11 +1,13 @@
 //! Commands and their answers: the words of the API, as data. One word for one thing, the same in JSON and in code.
 
 mod amend;
+pub mod why;
 
 pub use amend::{AmendAnswer, AmendRequest, Amended, Departed};
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::control::clock::ClockState;
@@ -15,6 +17,7 @@ use crate::probe::Subject;
 use crate::steering::flip::Percent;
 use crate::steering::pool::{Family, Override, Policy, Role, SiteName, SiteState, Weight};
 use crate::time::Timestamp;
+use why::{Growing, TtlPart, Why};
 
 /// Who says it, and on what ground: beside every change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,11 +28,11 @@ pub struct Origin {
     pub condition: Condition,
     /// A repeated key gives the first answer again, even if stale by then.
     pub idempotency_key: Option<String>,
+    /// SHA-256 of what is asked for, in hexadecimal digits: a key is good for the same request only. `None`: there is no body.
+    pub digest: Option<String>,
 }
 
 /// Under which generation a change may be made (`If-Match`).
-    /// SHA-256 of what is asked for, in hexadecimal digits: a key is good for the same request only. `None`: there is no body.
-    pub digest: Option<String>,
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
     /// Nothing was said: flips, reverts and restores are refused then.
@@ -125,6 +128,9 @@ pub struct EndpointChange {
     pub ttl: Ttl,
     /// After it no cache that obeys TTLs holds an answer from before the flip that named it.
     pub horizon: Option<Timestamp>,
+    /// Where that comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub horizon_why: Option<Why>,
     /// The share of the load that it is expected to have after the flip; nothing where too little demand is on record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadShare>,
@@ -567,7 +573,7 @@ pub struct PartStatus {
 }
 
 /// The cache horizon of an endpoint and type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HorizonStatus {
     /// Of the RRset.
     #[serde(rename = "type")]
@@ -576,8 +582,14 @@ pub struct HorizonStatus {
     pub at: Option<Timestamp>,
     /// How long until then; 0 when it has passed.
     pub seconds_left: u64,
-    /// It is still being answered, so the horizon moves on: this is the least it can be.
+    /// The horizon may move on: this is the least it can be.
     pub at_least: bool,
+    /// Why it may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growing: Option<Growing>,
+    /// Where the instant comes from; nothing where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Why>,
 }
 
 /// A flip that waits to be confirmed.
@@ -713,6 +725,9 @@ pub struct Explanation {
     pub client: std::net::IpAddr,
     /// The zone that answers.
     pub zone: Option<Name>,
+    /// The client subnet that the resolver names (ECS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<IpNet>,
     /// The client key, as a prefix.
     pub client_key: String,
     /// By the pools on the way.
@@ -743,4 +758,26 @@ pub struct PoolExplanation {
     pub previewed: bool,
     /// TTL served.
     pub ttl: Ttl,
+    /// What each rule allows; the least counts.
+    #[serde(default)]
+    pub ttl_parts: Vec<TtlPart>,
+    /// All endpoints, in the order of the configuration.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointExplanation>,
+}
+
+/// What an endpoint has to do with an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndpointExplanation {
+    /// Where it is.
+    pub site: SiteName,
+    /// Its share of the points, in percent.
+    pub share_percent: f64,
+    /// Whether it counts as up: by probes, or by the word of an operator.
+    pub up: bool,
+    /// Whether it may be given to anybody now.
+    pub answers: bool,
+    /// Where the key's own endpoint hands over: for how long this one waits by its weight; the shortest wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
 }

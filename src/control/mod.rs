@@ -23,6 +23,7 @@ mod numbers;
 pub mod overrides;
 pub mod reconcile;
 pub mod records;
+mod rules;
 pub mod state;
 pub mod targets;
 mod updates;
@@ -32,6 +33,7 @@ mod writer;
 pub mod zones;
 
 pub use error::{ControlError, Fault};
+pub use explain::Question;
 pub use handle::{AuditQuery, Handle};
 pub use numbers::StoreNumbers;
 pub use writer::{Start, StartError, Writer, start};

@@ -15,6 +15,7 @@
 //! | `forwarder/NAME` | [`Wanted`](crate::control::forwarders::Wanted) of a forwarder |
 //! | `forwarder-audit/INSTANT/NAME/REVISION` | [`AuditEntry`](crate::control::forwarders::AuditEntry) of a forwarder |
 //! | `journal/NAME NUMBER`, `drift/NAME` | what changed it since: see [`super::journal`] |
+//! | `unsettled` | [`Unsettled`]: of which pools `horizon/NAME` is a bound, stored with a change |
 //! | `run` | `{"clean": true}` after a clean stop: horizons are exact |
 
 use std::collections::BTreeMap;
@@ -49,10 +50,10 @@ pub struct Repeat {
     pub at: Timestamp,
     /// Which change it was: the key is not good for another one.
     pub change: String,
-    /// The answer, as it was sent.
     /// The digest of the request that it answered, which a repetition must have.
     #[serde(default)]
     pub digest: Option<String>,
+    /// The answer, as it was sent.
     pub answer: serde_json::Value,
 }
 
@@ -82,7 +83,12 @@ pub struct Stored {
     pub pushed: Expiries,
     /// How the last run ended.
     pub run: Run,
+    /// Pools whose stored horizon is a bound: a change was being made when the last run ended.
+    pub unsettled: Unsettled,
 }
+
+/// Pools with the instant of the change that stored a bound of their horizons.
+pub type Unsettled = BTreeMap<Name, Timestamp>;
 
 /// A record that can't be understood, or a store that can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +136,7 @@ pub async fn read(store: &dyn StateStore) -> Result<Stored, RecordError> {
         }
         stored.state = Some(state);
     }
+    stored.unsettled = get(store, UNSETTLED).await?.unwrap_or_default();
     for (name, known) in all::<Known>(store, "horizon/").await? {
         stored.horizons.insert(name, known);
     }
@@ -142,6 +149,8 @@ pub const STATE: &str = "state";
 pub const HEALTH: &str = "seen";
 /// Key of until when pushed health holds.
 pub const PUSHED: &str = "pushed";
+/// Key of the pools whose stored horizon is a bound.
+pub const UNSETTLED: &str = "unsettled";
 /// Key of how the last run ended.
 pub const RUN: &str = "run";
 

@@ -255,13 +255,17 @@ impl Selector {
     /// Weighted rendezvous: each rival waits for an exponentially distributed time with its weight as rate, the first
     /// one wins. So each wins by its share of the weight, and one that joins or leaves changes only its own points.
     fn hand_over(&self, point: u64) -> Option<usize> {
+        self.waits(point).min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, first)| first)
+    }
+
+    /// For how long each that may be answered waits for a point that is handed over, in the unit of 1 / weight: the shortest
+    /// is given it.
+    pub fn waits(&self, point: u64) -> impl Iterator<Item = (f64, usize)> {
         let point = mix(point); // all points of one interval of the table, over the whole range
-        let wait = |rival: &Rival| {
+        self.rivals.iter().map(move |rival| {
             let uniform = ((mix(point ^ rival.id) >> 12) as f64 + 0.5) / (1u64 << 52) as f64; // exact, in (0, 1)
-            -ln(uniform) / rival.weight
-        };
-        let waits = self.rivals.iter().map(|rival| (wait(rival), rival.endpoint));
-        waits.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, first)| first)
+            (-ln(uniform) / rival.weight, rival.endpoint)
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::PoolChange;
+use super::why::Why;
 use crate::config::amendments::Wish;
 use crate::dns::Name;
 use crate::steering::pool::SiteName;
@@ -53,6 +54,9 @@ pub struct Departed {
     pub site: SiteName,
     /// After it no cache that obeys TTLs holds an answer that named it; `null`: none ever did.
     pub horizon: Option<Timestamp>,
+    /// Where that comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub horizon_why: Option<Why>,
 }
 
 /// What was changed at run time, as the audit keeps it.

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::control::carried::{Carried, Final, OfPool, TRANSFER_SECS, Version};
+use crate::control::carried::{Carried, Final, Leaving, OfPool, TRANSFER_SECS, Version};
 use crate::control::horizons::Known;
+use crate::control::message::why::Why;
 use crate::control::message::{PoolChange, SecondaryStatus};
 use crate::control::records::{self, RecordError, carried_key, horizon_key};
 use crate::control::writer::{SELF, Writer};
 use crate::control::zones::ZoneError;
-use crate::dns::{Name, Rtype, Ttl};
+use crate::dns::{Name, Rtype};
 use crate::steering::horizon::{Report, expires};
 use crate::steering::pool::{Family, SiteName, Transfer};
 use crate::steering::ttl::{carried_ttl, lowered_at};
@@ -199,13 +200,14 @@ impl Writer {
                     self.secondaries.forget(&name, receiver);
                 }
             }
-            finals.extend(next.settle(|receiver| self.secondaries.serial_at(&name, receiver), &others, now));
+            let ends = next.settle(|receiver| self.secondaries.serial_at(&name, receiver), &others, now);
+            finals.extend(ends.into_iter().map(|end| (name.clone(), end)));
             if next != *known {
                 writes.push(write(&name, &next));
                 nexts.push((name, next));
             }
         }
-        if nexts.is_empty() || finals.iter().any(|end| self.unsettled.contains(&end.pool)) {
+        if nexts.is_empty() || finals.iter().any(|(_, end)| self.unsettled.contains(&end.left.pool)) {
             return; // bounds of what was answered here give way to exact instants first
         }
         writes.extend(self.raise(&finals));
@@ -215,13 +217,15 @@ impl Writer {
         }
     }
 
-    /// Records horizons that have become final. Gives what makes them durable.
-    fn raise(&mut self, finals: &[Final]) -> Vec<Write> {
+    /// Records horizons that have become final, each with its zone. Gives what makes them durable.
+    fn raise(&mut self, finals: &[(Name, Final)]) -> Vec<Write> {
         let mut writes = Vec::new();
-        for Final { pool, site, types, at } in finals {
-            let types = types.iter().map(|rtype| (*rtype, *at)).collect();
-            self.horizons.add(pool, &Known::from([(site.clone(), types)]));
-            writes.push(records::put(horizon_key(pool), &self.horizons.known(pool)));
+        for (zone, Final { left, at }) in finals {
+            let types = left.types.iter().map(|rtype| (*rtype, *at)).collect();
+            let known = Known::from([(left.site.clone(), types)]);
+            self.horizons.add(&left.pool, &known);
+            self.horizons.note(&left.pool, &known, |_, _, _| why(zone, left));
+            writes.push(records::put(horizon_key(&left.pool), &self.horizons.known(&left.pool)));
         }
         writes
     }
@@ -243,27 +247,38 @@ impl Writer {
         names.filter_map(|name| self.carrying.zones.get(&name).map(|carried| (name, carried)))
     }
 
-    /// What secondaries do to the horizon of an endpoint; `None` when they have nothing of it.
-    pub(super) fn report_of_secondaries(&self, pool: &Name, site: &str, now: Timestamp) -> Option<Report> {
+    /// What secondaries do to the horizon of an endpoint, and why; `None` when they have nothing of it.
+    pub(super) fn report_of_secondaries(&self, pool: &Name, site: &str, now: Timestamp) -> Option<(Report, Why)> {
         let reports = self.carried_of(pool).flat_map(|(zone, carried)| {
             let given = carried.carries(pool, site).filter(|_| self.has_receivers(&zone, carried));
-            let given = given.map(|ttl| Report::of(Some(expires(now, ttl)), true));
-            given.into_iter().chain(carried.until(pool, site).map(|at| Report::of(Some(at), false)))
+            let given =
+                given.map(|ttl| (Report::of(Some(expires(now, ttl)), true), Why::Carried { zone: zone.clone(), ttl }));
+            let left = carried.last(pool, site).map(|(at, left)| (Report::of(Some(at), false), why(&zone, left)));
+            given.into_iter().chain(left)
         });
-        reports.reduce(Report::merged)
+        reports
+            .reduce(|(one, why), (other, its_why)| (one.merged(other), if other.at > one.at { its_why } else { why }))
     }
 
     /// When no cache has an endpoint any more that secondaries were given, if they are told now that it is another one, and
-    /// none of them takes it.
-    pub(super) fn bound_of_secondaries(&self, pool: &Name, site: &str, now: Timestamp) -> Option<Timestamp> {
+    /// none of them takes it; and why then.
+    pub(super) fn bound_of_secondaries(&self, pool: &Name, site: &str, now: Timestamp) -> Option<(Timestamp, Why)> {
         let bounds = self.carried_of(pool).filter_map(|(zone, carried)| {
             let given = carried.carries(pool, site).filter(|_| self.has_receivers(&zone, carried));
             let served = self.catalog.zone(&zone).and_then(|zone| zone.served.as_ref());
             let expire_secs = served.map_or(0, |served| timers(&served.zone).1);
-            let unseen = |ttl: Ttl| expires(now.after(TRANSFER_SECS + u64::from(expire_secs)), ttl);
-            given.map(unseen).max(carried.until(pool, site))
+            let mut waiting: Vec<IpAddr> =
+                self.listed(&zone).into_iter().chain(carried.others.keys().copied()).collect();
+            waiting.sort_unstable();
+            waiting.dedup();
+            let unseen = given.map(|ttl| {
+                let at = expires(now.after(TRANSFER_SECS + u64::from(expire_secs)), ttl);
+                (at, Why::Secondaries { zone: zone.clone(), serial: None, waiting, expire_secs, ttl })
+            });
+            let left = carried.last(pool, site).map(|(at, left)| (at, why(&zone, left)));
+            unseen.into_iter().chain(left).max_by_key(|(at, _)| *at)
         });
-        bounds.max()
+        bounds.max_by_key(|(at, _)| *at)
     }
 
     /// Endpoints of a pool that only secondaries may still answer.
@@ -330,4 +345,11 @@ fn timers(zone: &Zone) -> (u32, u32) {
     let at =
         |at: usize| tail.map_or(0, |tail| u32::from_be_bytes([tail[at], tail[at + 1], tail[at + 2], tail[at + 3]]));
     (at(0), at(8))
+}
+
+/// Why receivers of `zone` may answer an endpoint yet that they were given.
+fn why(zone: &Name, left: &Leaving) -> Why {
+    let Leaving { serial, waiting, expire_secs, ttl, .. } = left;
+    let (serial, waiting) = (Some(*serial), waiting.clone());
+    Why::Secondaries { zone: zone.clone(), serial, waiting, expire_secs: *expire_secs, ttl: *ttl }
 }

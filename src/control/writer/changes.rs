@@ -9,12 +9,16 @@ use crate::control::catalog::Catalog;
 use crate::control::decide::{self, Proposal, check_condition};
 use crate::control::error::ControlError;
 use crate::control::handle::AuditQuery;
-use crate::control::horizons::STALL_SECS;
+use crate::control::horizons::{Known, STALL_SECS};
+use crate::control::message::why::Why;
 use crate::control::message::{
     Action, AuditEntry, ChangeAnswer, CutoverRequest, EndpointChange, FlipAnswer, FlipRequest, Origin, OverrideRequest,
     PoolChange, ReasonRequest, RestoreRequest, SiteRequest,
 };
-use crate::control::records::{self, Past, RecordError, Repeat, audit_key, horizon_key, idempotency_key, pool_key};
+use crate::control::records::{
+    self, Past, RecordError, Repeat, Unsettled, audit_key, horizon_key, idempotency_key, pool_key,
+};
+use crate::control::rules::Ground;
 use crate::control::state::{PoolState, State};
 use crate::control::which::Which;
 use crate::control::writer::{SELF, Writer};
@@ -397,6 +401,8 @@ impl Writer {
             before.insert(name.clone(), old.cloned());
         }
         writes.push(records::put(audit_key(entry.generation), &Past { entry, before }));
+        let bounded: Unsettled = touched.keys().chain(&self.unsettled).map(|name| (name.clone(), now)).collect();
+        writes.push(records::put(records::UNSETTLED, &bounded));
         writes
     }
 
@@ -431,13 +437,34 @@ impl Writer {
     /// Says of each endpoint until when caches may hold answers that named it: what is out there, or may still go out in the
     /// moment that the change takes.
     pub(super) fn tell_horizons(&self, change: &mut PoolChange, before: &State, policy: &TtlPolicy, now: Timestamp) {
-        let bound =
-            before.pools.get(&change.name).map(|old| self.horizons.bound(&change.name, old, policy, now, FLIP_SECS));
+        let Some(old) = before.pools.get(&change.name) else { return };
+        let bound = self.horizons.bound(&change.name, old, policy, now, FLIP_SECS);
         for endpoint in &mut change.endpoints {
-            let types = bound.as_ref().and_then(|b| b.get(&endpoint.site));
-            let ours = types.and_then(|types| types.values().max().copied());
-            endpoint.horizon = ours.max(self.bound_of_secondaries(&change.name, &endpoint.site, now));
+            let told = self.horizon_told(&change.name, &endpoint.site, old, &bound, policy, now);
+            (endpoint.horizon, endpoint.horizon_why) = told.unzip();
         }
+    }
+
+    /// Until when caches may hold an endpoint that a change concerns, and why: `bound` is that of the state `old` before it.
+    pub(super) fn horizon_told(
+        &self,
+        pool: &Name,
+        site: &str,
+        old: &PoolState,
+        bound: &Known,
+        policy: &TtlPolicy,
+        now: Timestamp,
+    ) -> Option<(Timestamp, Why)> {
+        let ours = bound.get(site).and_then(|types| types.values().max().copied()).map(|at| {
+            let known = self.horizons.known(pool).get(site).and_then(|types| types.values().max().copied());
+            if known.is_some_and(|known| known >= at) {
+                return (at, self.horizons.why(pool, site, None, at));
+            }
+            let ground = Ground { policy: *policy, cutover: old.cutover, change: old.change, until_flip: None };
+            (at, Why::Change { ttl: ground.largest(now) })
+        });
+        let theirs = self.bound_of_secondaries(pool, site, now);
+        ours.into_iter().chain(theirs).max_by_key(|(at, _)| *at)
     }
 
     /// Who would get more clients although its probes say that it is down.

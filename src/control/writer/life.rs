@@ -17,10 +17,11 @@ use crate::control::handle::Handle;
 use crate::control::health::EndpointHealth;
 use crate::control::horizons::{Horizons, recover};
 use crate::control::journal::JournalError;
+use crate::control::message::why::Why;
 use crate::control::message::{Action, AuditEntry, ZoneState};
 use crate::control::numbers::StoreNumbers;
 use crate::control::reconcile::{Answered, Removal, reconcile};
-use crate::control::records::{self, Past, RecordError, Repeat, Run, audit_key, horizon_key, pool_key};
+use crate::control::records::{self, Past, RecordError, Repeat, Run, Unsettled, audit_key, horizon_key, pool_key};
 use crate::control::state::PoolState;
 use crate::control::writer::copies::Copies;
 use crate::control::writer::effective::Sampling;
@@ -161,9 +162,19 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
 
     let mut horizons = Horizons::new(readers.workers());
     horizons.follow(&catalog, 1);
-    let known = if stored.run.clean { stored.horizons } else { recover(&before, &stored.horizons, &catalog, now) };
-    for (pool, known) in &known {
-        horizons.add(pool, known);
+    let before_start = stored.horizons;
+    let known = if stored.run.clean { before_start.clone() } else { recover(&before, &before_start, &catalog, now) };
+    for (pool, of_pool) in &known {
+        horizons.add(pool, of_pool);
+        let bounded = stored.unsettled.get(pool).filter(|_| !stored.run.clean);
+        horizons.note(pool, of_pool, |site, rtype, at| {
+            let stored = before_start.get(pool).and_then(|of| of.get(site)?.get(&rtype));
+            match bounded {
+                _ if stored != Some(&at) => Why::Recovered { restart: now },
+                Some(change) => Why::Bound { change: *change },
+                None => Why::Stored,
+            }
+        });
     }
 
     let touched: BTreeMap<Name, PoolState> = (pools.iter())
@@ -176,6 +187,9 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     state.generation = generation;
 
     let mut writes = vec![records::put(records::RUN, &Run { clean: false })];
+    if !stored.unsettled.is_empty() {
+        writes.push(records::put(records::UNSETTLED, &Unsettled::new()));
+    }
     for (pool, known) in &known {
         writes.push(records::put(horizon_key(pool), known));
     }
@@ -371,7 +385,8 @@ impl Writer {
             let gone = known.is_empty() && !self.state.pools.contains_key(pool);
             if gone { Write::Delete { key } } else { records::put(key, &known) }
         };
-        let writes = pools.iter().map(write).collect();
+        let mut writes: Vec<Write> = pools.iter().map(write).collect();
+        writes.push(records::put(records::UNSETTLED, &Unsettled::new()));
         // Where this fails the bound stays, which is later: nothing is lost.
         _ = self.commit(writes).await;
     }

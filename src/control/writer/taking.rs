@@ -361,13 +361,12 @@ impl Writer {
             if old.endpoints.iter().all(|e| there.contains(e.site.as_str())) {
                 continue;
             }
-            let policy = self.catalog.pool(pool).map(|pool| pool.ttl);
-            let bound = policy.map(|policy| self.horizons.bound(pool, old, &policy, now, FLIP_SECS));
+            let Some(policy) = self.catalog.pool(pool).map(|pool| pool.ttl) else { continue };
+            let bound = self.horizons.bound(pool, old, &policy, now, FLIP_SECS);
             for endpoint in old.endpoints.iter().filter(|e| !there.contains(e.site.as_str())) {
-                let types = bound.as_ref().and_then(|bound| bound.get(&endpoint.site));
-                let ours = types.and_then(|types| types.values().max().copied());
-                let horizon = ours.max(self.bound_of_secondaries(pool, &endpoint.site, now));
-                departed.push(Departed { pool: pool.clone(), site: endpoint.site.clone(), horizon });
+                let told = self.horizon_told(pool, &endpoint.site, old, &bound, &policy, now);
+                let (horizon, horizon_why) = told.unzip();
+                departed.push(Departed { pool: pool.clone(), site: endpoint.site.clone(), horizon, horizon_why });
             }
         }
         departed

@@ -5,10 +5,12 @@ use crate::control::catalog::Catalog;
 use crate::control::decide::{flip_allowed_at, percent};
 use crate::control::error::ControlError;
 use crate::control::health::{EndpointHealth, Part};
+use crate::control::message::why::{Growing, Why};
 use crate::control::message::{
     EndpointStatus, HealthStatus, HorizonStatus, PartStatus, PoolStatus, SiteStatus, Status, TtlStatus, ZoneState,
     ZoneStatus,
 };
+use crate::control::rules::Ground;
 use crate::control::writer::Writer;
 use crate::control::writer::clock::jumped;
 use crate::diagnostic::Diagnostic;
@@ -123,6 +125,9 @@ impl Writer {
         let change = self.change_of(&settings.name);
         let published = self.published.load();
         let pool = &published.pools[index];
+        let ground =
+            Ground { policy: pool.ttl, cutover: pool.cutover, change: pool.change, until_flip: pool.until_flip };
+        let ttl = ground.largest(now);
         // What was answered a moment ago may still be on its way while a worker has the snapshot before.
         let in_passing = !self.readers.left(published.serial);
         let mut endpoints: Vec<EndpointStatus> = (settings.endpoints.iter().zip(&state.endpoints).enumerate())
@@ -133,7 +138,17 @@ impl Writer {
                 let horizon = |rtype: &Rtype| {
                     let latest = records.slot(i, *rtype).and_then(|slot| recorder.latest(slot));
                     let ours = Report::of(latest, answered || in_passing);
-                    horizon_status(*rtype, elsewhere.map_or(ours, |elsewhere| ours.merged(elsewhere)), now)
+                    let why =
+                        latest.map(|at| match self.horizons.why(&settings.name, &endpoint.site, Some(*rtype), at) {
+                            Why::Answer { .. } => Why::Answer { ttl: answered.then(|| ttl.clone()) },
+                            other => other,
+                        });
+                    let growing = match (answered, in_passing) {
+                        (true, _) => Some(Growing::Answered),
+                        (false, true) => Some(Growing::Workers),
+                        (false, false) => None,
+                    };
+                    horizon_status(*rtype, ours, why, growing, elsewhere.as_ref(), now)
                 };
                 let slots = records.types().iter().filter_map(|t| records.slot(i, *t));
                 let horizon: Vec<_> = records.types().iter().map(horizon).collect();
@@ -160,17 +175,24 @@ impl Writer {
         let retiring = self.horizons.is_retiring(&settings.name);
         for (site, types) in self.horizons.departed(&settings.name) {
             // A type that the configuration took from an endpoint stays with that endpoint.
-            let horizons = types.iter().map(|(t, at)| horizon_status(*t, Report::of(Some(*at), retiring), now));
+            let growing = retiring.then_some(Growing::Workers);
+            let horizons = types.iter().map(|(t, at)| {
+                let why = Some(self.horizons.why(&settings.name, &site, Some(*t), *at));
+                horizon_status(*t, Report::of(Some(*at), retiring), why, growing, None, now)
+            });
+            let horizons: Vec<_> = horizons.collect();
             match endpoints.iter_mut().find(|e| e.site == site) {
                 Some(endpoint) => endpoint.horizon.extend(horizons),
-                None => endpoints.push(departed(site, horizons.collect())),
+                None => endpoints.push(departed(site, horizons)),
             }
         }
         for (site, types) in self.left_at_secondaries(&settings.name) {
-            if let Some(report) = self.report_of_secondaries(&settings.name, &site, now)
+            if let Some(elsewhere) = self.report_of_secondaries(&settings.name, &site, now)
                 && !endpoints.iter().any(|e| e.site == site)
             {
-                endpoints.push(departed(site, types.iter().map(|t| horizon_status(*t, report, now)).collect()));
+                let ours = Report::of(None, false);
+                let horizon = |t: &Rtype| horizon_status(*t, ours, None, None, Some(&elsewhere), now);
+                endpoints.push(departed(site, types.iter().map(horizon).collect()));
             }
         }
         PoolStatus {
@@ -273,9 +295,24 @@ fn departed(site: SiteName, horizon: Vec<HorizonStatus>) -> EndpointStatus {
     }
 }
 
-fn horizon_status(rtype: Rtype, report: Report, now: Timestamp) -> HorizonStatus {
-    let Report { at, at_least } = report;
-    HorizonStatus { rtype, at, seconds_left: at.map_or(0, |at| at.since(now)), at_least }
+/// What we know ourselves, and what comes of secondaries.
+fn horizon_status(
+    rtype: Rtype,
+    ours: Report,
+    why: Option<Why>,
+    growing: Option<Growing>,
+    elsewhere: Option<&(Report, Why)>,
+    now: Timestamp,
+) -> HorizonStatus {
+    let (Report { at, at_least }, why, growing) = match elsewhere {
+        None => (ours, why, growing),
+        Some((theirs, their_why)) => (
+            ours.merged(*theirs),
+            if theirs.at > ours.at { Some(their_why.clone()) } else { why },
+            growing.or(theirs.at_least.then_some(Growing::Secondaries)),
+        ),
+    };
+    HorizonStatus { rtype, at, seconds_left: at.map_or(0, |at| at.since(now)), at_least, growing, why }
 }
 
 /// What the operator should know of a configuration that was taken.
