@@ -13,164 +13,29 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use support::name_servers::{
+    self, NameServer, SOON, Secondary, TSIG, bind_secondary, edit, knot_secondary, nsd_secondary,
+};
 use support::ports::free_address;
 use support::{DC1, EC2, HEAD, Server, folder, from_now, instant, now, pool};
-use tempfile::TempDir;
 
-const SECRET: &str = "c2l4dGVlbiBvY3RldHMgYXQgbGVhc3QgZm9yIGEga2V5";
-/// What a loaded machine may take for what comes at once.
-const SOON: Duration = Duration::from_secs(30);
-
-/// A secondary that runs in a folder of its own.
-struct Secondary {
-    name: &'static str,
-    at: SocketAddr,
-    folder: TempDir,
-    process: Option<Child>,
+/// Waits until `secondary` serves what `primary` serves, record by record.
+#[track_caller]
+fn wait_for_the_same(secondary: &NameServer, primary: &Server) {
+    let logs = || format!("{}: {}\n{}", secondary.name, secondary.log(), primary.log());
+    name_servers::wait_for_the_same("example.org", primary.dns[0], secondary.at, "", logs);
 }
 
-/// Writes the configuration of one that listens at the first address and has its zone from the second; its command.
-type Configure = fn(&Path, SocketAddr, SocketAddr) -> Command;
-
-impl Secondary {
-    fn start(name: &'static str, at: SocketAddr, primary: SocketAddr, configure: Configure) -> Self {
-        let mut secondary = Self { name, at, folder: tempfile::tempdir().unwrap(), process: None };
-        secondary.run(primary, configure);
-        secondary
-    }
-
-    fn run(&mut self, primary: SocketAddr, configure: Configure) {
-        let mut command = configure(self.folder.path(), self.at, primary);
-        let log = fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let started = command.spawn().unwrap_or_else(|e| panic!("{}: {e}; sh tests/setup.sh installs it", self.name));
-        self.process = Some(started);
-    }
-
-    fn log(&self) -> String {
-        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        log.lines().rev().take(40).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
-    }
-
-    /// Waits until it serves what `primary` serves, record by record.
-    fn wait_for_the_same(&self, primary: &Server) {
-        let begun = Instant::now();
-        loop {
-            let (ours, theirs) = (zone(primary.dns[0]), zone(self.at));
-            if !ours.is_empty() && ours == theirs {
-                return;
-            }
-            let differs: Vec<_> = ours.symmetric_difference(&theirs).take(6).collect();
-            assert!(begun.elapsed() < SOON, "{}: {differs:?}\n{}\n{}", self.name, self.log(), primary.log());
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-
-    /// Ends it as a power failure would: the process that was started, and its children, which are its group.
-    fn kill9(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.id())).unwrap_or_default();
-        let own = process.id().to_string();
-        let all = children.split_whitespace().chain([own.as_str()]);
-        _ = Command::new("kill").arg("-9").args(all).stderr(Stdio::null()).status();
-        _ = process.wait();
-    }
-}
-
-impl Drop for Secondary {
-    fn drop(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
-        _ = Command::new("kill").args(["-TERM", &process.id().to_string()]).status();
-        let asked = Instant::now();
-        while asked.elapsed() < Duration::from_secs(5) {
-            if matches!(process.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        self.process = Some(process);
-        self.kill9();
-    }
-}
-
-/// All records that `at` gives by AXFR, as dig prints them, in lower case: NSD keeps no letter case.
-fn zone(at: SocketAddr) -> BTreeSet<String> {
-    let key = format!("hmac-sha256:transfer-key:{SECRET}");
-    let mut command = Command::new("dig");
-    command.arg(format!("@{}", at.ip())).args(["-p", &at.port().to_string(), "-y", &key, "+time=5", "+tries=1"]);
-    let output = command.args(["example.org", "AXFR", "+nocmd", "+nostats"]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let records = text.lines().filter(|l| !l.starts_with(';') && !l.trim().is_empty() && !l.contains("\tTSIG\t"));
-    records.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()).collect()
-}
-
-fn write(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
-    let path = folder.join(name);
-    fs::write(&path, text).unwrap();
-    path
-}
-
-/// The program `name`, which Debian puts where a user's PATH may not look.
-fn program(name: &str) -> Command {
-    let sbin = Path::new("/usr/sbin").join(name);
-    Command::new(if sbin.exists() { sbin } else { name.into() })
-}
-
-fn nsd(folder: &Path, at: SocketAddr, primary: SocketAddr) -> Command {
-    let (dir, ip, port) = (folder.display(), at.ip(), at.port());
-    let text = format!(
-        "server:\n ip-address: {ip}@{port}\n username: \"\"\n zonesdir: \"{dir}\"\n database: \"\"\n \
-         pidfile: \"{dir}/nsd.pid\"\n xfrdfile: \"{dir}/xfrd.state\"\n zonelistfile: \"{dir}/zone.list\"\n \
-         xfrdir: \"{dir}\"\n server-count: 1\n xfrd-reload-timeout: 0\n verbosity: 2\nremote-control:\n control-enable: no\n\
-         key:\n name: transfer-key\n algorithm: hmac-sha256\n secret: \"{SECRET}\"\n\
-         zone:\n name: example.org\n zonefile: example.org.zone\n outgoing-interface: {ip}\n \
-         allow-notify: 127.0.0.0/8 transfer-key\n request-xfr: {}@{} transfer-key\n \
-         provide-xfr: 127.0.0.0/8 transfer-key\n",
-        primary.ip(),
-        primary.port(),
-    );
-    let mut command = program("nsd");
-    command.arg("-d").arg("-c").arg(write(folder, "nsd.conf", &text));
-    command
-}
-
-fn knot(folder: &Path, at: SocketAddr, primary: SocketAddr) -> Command {
-    let (dir, ip, port) = (folder.display(), at.ip(), at.port());
-    let text = format!(
-        "server:\n  listen: {ip}@{port}\n  rundir: {dir}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
-         log:\n  - target: stderr\n    any: info\ndatabase:\n  storage: {dir}\n\
-         key:\n  - id: transfer-key\n    algorithm: hmac-sha256\n    secret: {SECRET}\n\
-         remote:\n  - id: primary\n    address: {}@{}\n    via: {ip}\n    key: transfer-key\n\
-         acl:\n  - id: keyed\n    key: transfer-key\n    action: [notify, transfer]\n\
-         zone:\n  - domain: example.org\n    storage: {dir}\n    file: example.org.zone\n    master: primary\n    acl: keyed\n",
-        primary.ip(),
-        primary.port(),
-    );
-    let mut command = program("knotd");
-    command.arg("-c").arg(write(folder, "knot.conf", &text));
-    command
-}
-
-fn bind(folder: &Path, at: SocketAddr, primary: SocketAddr) -> Command {
-    let (dir, ip, port) = (folder.display(), at.ip(), at.port());
-    let text = format!(
-        "options {{ directory \"{dir}\"; listen-on port {port} {{ {ip}; }}; listen-on-v6 {{ none; }}; pid-file none;\n \
-         session-keyfile none; lock-file none; managed-keys-directory \"{dir}\"; recursion no; notify no;\n \
-         dnssec-validation no; empty-zones-enable no; }};\ncontrols {{ }};\n\
-         key \"transfer-key\" {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};\n\
-         zone \"example.org\" {{ type secondary; file \"example.org.zone\";\n \
-         primaries {{ {} port {} key transfer-key; }}; allow-notify {{ key transfer-key; }};\n \
-         allow-transfer {{ key transfer-key; }}; }};\n",
-        primary.ip(),
-        primary.port(),
-    );
-    let mut command = program("named");
-    command.arg("-g").arg("-n").arg("1").arg("-c").arg(write(folder, "named.conf", &text));
-    command
+/// Starts one of [`KINDS`].
+fn start(i: usize, at: SocketAddr, primary: SocketAddr) -> NameServer {
+    let (name, _, configure) = KINDS[i];
+    let mut secondary = NameServer::new(name, at);
+    secondary.run(|folder| configure(folder, at, primary));
+    secondary
 }
 
 /// A zone that changes at random.
@@ -213,18 +78,20 @@ impl Random {
     }
 }
 
-const KINDS: [(&str, &str, Configure); 3] =
-    [("NSD", "127.0.0.21", nsd), ("Knot", "127.0.0.22", knot), ("BIND", "127.0.0.1", bind)];
+const KINDS: [(&str, &str, Secondary); 3] = [
+    ("NSD", "127.0.0.21", nsd_secondary),
+    ("Knot", "127.0.0.22", knot_secondary),
+    ("BIND", "127.0.0.1", bind_secondary),
+];
 
 /// A primary that listens there, with secondaries there.
 fn config(primary: SocketAddr, places: [SocketAddr; 3], pools: &str) -> String {
     let targets = places.map(|at| format!("\"key:transfer-key@{at}\"")).join(", ");
-    let tsig = format!("[[tsig]]\nname = \"transfer-key\"\nsecret = \"{SECRET}\"\n");
     let zone_lines =
         format!("file = \"example.org.zone\"\nallow-transfer = [\"key:transfer-key\"]\nnotify = [{targets}]");
     let config =
         HEAD.replace("file = \"example.org.zone\"", &zone_lines).replacen("127.0.0.1:0", &primary.to_string(), 1);
-    format!("{config}{tsig}{pools}")
+    format!("{config}{TSIG}{pools}")
 }
 
 #[test]
@@ -236,10 +103,10 @@ fn each_follows_and_ends_with_the_same_zone() {
     random.change(300);
     fs::write(folder.path().join("example.org.zone"), random.text()).unwrap();
     let mut primary = Server::start_in(folder);
-    let start = |i: usize| Secondary::start(KINDS[i].0, places[i], primary_at, KINDS[i].2);
+    let start = |i: usize| start(i, places[i], primary_at);
     let mut secondaries = [start(0), start(1), start(2)];
     for secondary in &secondaries {
-        secondary.wait_for_the_same(&primary);
+        wait_for_the_same(secondary, &primary);
     }
 
     // 1,000 changes in 100 versions.
@@ -249,7 +116,7 @@ fn each_follows_and_ends_with_the_same_zone() {
         primary.reload().done();
     }
     for secondary in &secondaries {
-        secondary.wait_for_the_same(&primary);
+        wait_for_the_same(secondary, &primary);
         let client = format!("client={}:", secondary.at.ip());
         let took = |how: &str| primary.log().lines().any(|l| l.contains(how) && l.contains(&client));
         assert!(took("how=\"whole\""), "{}: {}", secondary.name, primary.log());
@@ -268,20 +135,21 @@ fn each_follows_and_ends_with_the_same_zone() {
         random.change(5);
         fs::write(primary.file("example.org.zone"), random.text()).unwrap();
         primary.start_again();
-        secondary.run(primary_at, kind.2);
+        let at = secondary.at;
+        secondary.run(|folder| kind.2(folder, at, primary_at));
     }
     random.change(5);
     fs::write(primary.file("example.org.zone"), random.text()).unwrap();
     primary.reload().done();
     for secondary in &secondaries {
-        secondary.wait_for_the_same(&primary);
+        wait_for_the_same(secondary, &primary);
     }
 }
 
 /// Waits until each answers `www.example.org A` with one address and TTL.
 #[track_caller]
 fn wait_for_answers<'s>(
-    secondaries: impl IntoIterator<Item = &'s Secondary>,
+    secondaries: impl IntoIterator<Item = &'s NameServer>,
     address: &str,
     ttl: u64,
     primary: &Server,
@@ -320,7 +188,7 @@ fn a_flip_reaches_them_and_the_horizon_counts_them() {
     let places = KINDS.map(|(_, ip, _)| free_address(ip.parse::<IpAddr>().unwrap()));
     let ttl = "ttl = { normal = 100, low = 20 }";
     let mut primary = Server::start(&config(primary_at, places, &pool("www.example.org", 90, 10, ttl)));
-    let start = |i: usize| Secondary::start(KINDS[i].0, places[i], primary_at, KINDS[i].2);
+    let start = |i: usize| start(i, places[i], primary_at);
     let mut secondaries = [start(0), start(1), start(2)];
     wait_for_answers(&secondaries, EC2, 100, &primary);
     assert!(horizon(&primary, "ec2").1 && horizon(&primary, "dc1").1);
@@ -362,7 +230,7 @@ fn a_flip_reaches_them_and_the_horizon_counts_them() {
         assert_eq!(why["by"], "secondaries", "{why}");
         why["waiting"] == json!([KINDS[1].1])
     });
-    secondaries[1].run(primary_at, KINDS[1].2);
+    secondaries[1].run(|folder| KINDS[1].2(folder, places[1], primary_at));
     wait_for_answers(&secondaries, EC2, 100, &primary);
     primary.wait_for("the horizon of dc1", |server| {
         let (at, at_least) = horizon(server, "dc1");
@@ -383,25 +251,24 @@ fn a_catalog_brings_zones_and_takes_them_away() {
     let zone = |name: &str| format!("[[zone]]\nname = \"{name}\"\nfile = \"example.org.zone\"\n{notify}");
     let with = |zones: &[&str]| {
         let zones: String = zones.iter().map(|name| zone(name)).collect();
-        let tsig = format!("[[tsig]]\nname = \"transfer-key\"\nsecret = \"{SECRET}\"\n");
         let catalog = format!("[[zone]]\nname = \"catalog.invalid\"\ncatalog = true\n{notify}");
-        format!("{}{tsig}{catalog}{zones}", HEAD.replacen("127.0.0.1:0", &primary_at.to_string(), 1))
+        format!("{}{TSIG}{catalog}{zones}", HEAD.replacen("127.0.0.1:0", &primary_at.to_string(), 1))
     };
     let primary = Server::start(&with(&["one.example", "two.example"]));
-    let configure: Configure = |folder, at, primary| {
-        let member = "template:\n  - id: member\n    storage: STORAGE\n    master: primary\n    acl: keyed\n";
-        let mut command = knot(folder, at, primary);
-        let file = folder.join("knot.conf");
-        let text = fs::read_to_string(&file).unwrap();
-        let (before, _) = text.split_once("zone:\n").unwrap();
-        let member = member.replace("STORAGE", &folder.display().to_string());
-        let zone = member.replace("template:\n  - id: member", "zone:\n  - domain: catalog.invalid");
-        fs::write(&file, format!("{before}{member}{zone}    catalog-role: interpret\n    catalog-template: member\n"))
-            .unwrap();
+    let configure = |folder: &Path| {
+        let member = "template:\n  - id: member\n    storage: STORAGE\n    master: other\n    acl: keyed\n";
+        let mut command = knot_secondary(folder, place, primary_at);
+        edit(folder, "knot.conf", |text| {
+            let (before, _) = text.split_once("zone:\n").unwrap();
+            let member = member.replace("STORAGE", &folder.display().to_string());
+            let zone = member.replace("template:\n  - id: member", "zone:\n  - domain: catalog.invalid");
+            format!("{before}{member}{zone}    catalog-role: interpret\n    catalog-template: member\n")
+        });
         command.env("LC_ALL", "C");
         command
     };
-    let secondary = Secondary::start("Knot", place, primary_at, configure);
+    let mut secondary = NameServer::new("Knot", place);
+    secondary.run(configure);
     let serves = |name: &str| {
         let mut command = Command::new("dig");
         command.arg(format!("@{}", place.ip())).args([

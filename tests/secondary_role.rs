@@ -6,46 +6,35 @@
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use support::name_servers::{
+    self, NameServer, SOON, TSIG, bind_primary, dig, knot_primary, nsd_primary, write as write_file, zone,
+};
 use support::ports::free_address;
 use support::{Server, folder, pool};
-use tempfile::TempDir;
 
-const SECRET: &str = "c2l4dGVlbiBvY3RldHMgYXQgbGVhc3QgZm9yIGEga2V5";
-/// What a loaded machine may take for what comes at once.
-const SOON: Duration = Duration::from_secs(30);
-
-/// A primary that runs in a folder of its own.
+/// A primary and its zone.
 struct Primary {
-    name: &'static str,
+    server: NameServer,
     zone: &'static str,
-    at: SocketAddr,
-    folder: TempDir,
-    process: Option<Child>,
 }
 
-/// Writes the configuration of one that listens at the first address, serves the zone and tells the second; its command.
-type Configure = fn(&Path, &str, SocketAddr, SocketAddr) -> Command;
-
 impl Primary {
-    fn start(name: &'static str, zone: &'static str, ip: &str, secondary: SocketAddr, configure: Configure) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut primary = Self { name, zone, at: free_address(ip.parse::<IpAddr>().unwrap()), folder, process: None };
+    fn start(
+        name: &'static str,
+        zone: &'static str,
+        ip: &str,
+        secondary: SocketAddr,
+        configure: name_servers::Primary,
+    ) -> Self {
+        let at = free_address(ip.parse::<IpAddr>().unwrap());
+        let mut primary = Self { server: NameServer::new(name, at), zone };
         primary.write(1, "");
-        let mut command = configure(primary.folder.path(), zone, primary.at, secondary);
-        let log = fs::File::create(primary.folder.path().join("log")).unwrap();
-        command.current_dir(primary.folder.path()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let started = command.spawn().unwrap_or_else(|e| panic!("{name}: {e}; sh tests/setup.sh installs it"));
-        primary.process = Some(started);
+        primary.server.run(|folder| configure(folder, zone, at, secondary));
         primary
     }
 
@@ -55,142 +44,37 @@ impl Primary {
             "$TTL 1h\n@ SOA ns1 hostmaster {serial} 1h 1h 1h 5m\n@ NS ns1\nns1 A 127.0.0.1\nWww A 192.0.2.99\n\
              www TXT \"a b\" \"c\"\nmx MX 5 www\n_x._tcp SRV 1 2 3 www\nplain A 192.0.2.{serial}\n{more}"
         );
-        fs::write(self.folder.path().join("zone"), text).unwrap();
+        write_file(self.server.folder.path(), "zone", &text);
     }
 
     /// Changes the zone, and makes it read that.
     fn change(&self, serial: u32, more: &str) {
         self.write(serial, more);
-        kill_process(Pid::from_child(self.process.as_ref().unwrap()), Signal::HUP).unwrap();
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        self.server.reload();
     }
 
     /// Waits until `secondary` gives what it gives, record by record, `holding` among it.
+    #[track_caller]
     fn wait_for_the_same(&self, secondary: &Server, holding: &str) {
-        let begun = Instant::now();
-        loop {
-            let (theirs, ours) = (zone(self.zone, self.at), zone(self.zone, secondary.dns[0]));
-            if theirs == ours && theirs.iter().any(|line| line.contains(holding)) {
-                return;
-            }
-            let differs: Vec<_> = theirs.symmetric_difference(&ours).take(6).collect();
-            let (name, log) = (self.name, self.log());
-            assert!(begun.elapsed() < SOON, "{name}: {differs:?}\n{log}\n{}", secondary.log());
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        let logs = || format!("{}: {}\n{}", self.server.name, self.server.log(), secondary.log());
+        name_servers::wait_for_the_same(self.zone, self.server.at, secondary.dns[0], holding, logs);
     }
-
-    fn kill9(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.id())).unwrap_or_default();
-        let own = process.id().to_string();
-        let all = children.split_whitespace().chain([own.as_str()]);
-        _ = Command::new("kill").arg("-9").args(all).stderr(Stdio::null()).status();
-        _ = process.wait();
-    }
-}
-
-impl Drop for Primary {
-    fn drop(&mut self) {
-        self.kill9();
-    }
-}
-
-/// All records that `at` gives by AXFR, as dig prints them, in lower case: NSD keeps no letter case.
-fn zone(name: &str, at: SocketAddr) -> BTreeSet<String> {
-    let key = format!("hmac-sha256:transfer-key:{SECRET}");
-    let text = dig(at, &["-y", &key, name, "AXFR"]);
-    let records = text.lines().filter(|l| !l.starts_with(';') && !l.trim().is_empty() && !l.contains("\tTSIG\t"));
-    records.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()).collect()
-}
-
-fn dig(at: SocketAddr, more: &[&str]) -> String {
-    let mut command = Command::new("dig");
-    command.arg(format!("@{}", at.ip())).args(["-p", &at.port().to_string(), "+time=5", "+tries=1", "+nostats"]);
-    let output = command.args(more).arg("+nocmd").output().unwrap();
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn write(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
-    let path = folder.join(name);
-    fs::write(&path, text).unwrap();
-    path
-}
-
-/// The program `name`, which Debian puts where a user's PATH may not look.
-fn program(name: &str) -> Command {
-    let sbin = Path::new("/usr/sbin").join(name);
-    Command::new(if sbin.exists() { sbin } else { name.into() })
-}
-
-fn nsd(folder: &Path, zone: &str, at: SocketAddr, secondary: SocketAddr) -> Command {
-    let (dir, ip, port) = (folder.display(), at.ip(), at.port());
-    let text = format!(
-        "server:\n ip-address: {ip}@{port}\n username: \"\"\n zonesdir: \"{dir}\"\n database: \"\"\n \
-         pidfile: \"{dir}/nsd.pid\"\n xfrdfile: \"{dir}/xfrd.state\"\n zonelistfile: \"{dir}/zone.list\"\n \
-         xfrdir: \"{dir}\"\n server-count: 1\n xfrd-reload-timeout: 0\n verbosity: 2\nremote-control:\n control-enable: no\n\
-         key:\n name: transfer-key\n algorithm: hmac-sha256\n secret: \"{SECRET}\"\n\
-         zone:\n name: {zone}\n zonefile: zone\n outgoing-interface: {ip}\n notify: {}@{} transfer-key\n \
-         provide-xfr: 127.0.0.0/8 transfer-key\n",
-        secondary.ip(),
-        secondary.port(),
-    );
-    let mut command = program("nsd");
-    command.arg("-d").arg("-c").arg(write(folder, "nsd.conf", &text));
-    command
-}
-
-fn knot(folder: &Path, zone: &str, at: SocketAddr, secondary: SocketAddr) -> Command {
-    let (dir, ip, port) = (folder.display(), at.ip(), at.port());
-    let text = format!(
-        "server:\n  listen: {ip}@{port}\n  rundir: {dir}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
-         log:\n  - target: stderr\n    any: info\ndatabase:\n  storage: {dir}\n\
-         key:\n  - id: transfer-key\n    algorithm: hmac-sha256\n    secret: {SECRET}\n\
-         remote:\n  - id: secondary\n    address: {}@{}\n    via: {ip}\n    key: transfer-key\n\
-         acl:\n  - id: keyed\n    key: transfer-key\n    action: transfer\n\
-         zone:\n  - domain: {zone}\n    storage: {dir}\n    file: zone\n    notify: secondary\n    acl: keyed\n    \
-         zonefile-load: difference\n    journal-content: changes\n",
-        secondary.ip(),
-        secondary.port(),
-    );
-    let mut command = program("knotd");
-    command.arg("-c").arg(write(folder, "knot.conf", &text));
-    command
-}
-
-fn bind(folder: &Path, zone: &str, at: SocketAddr, secondary: SocketAddr) -> Command {
-    let (dir, ip, port) = (folder.display(), at.ip(), at.port());
-    let text = format!(
-        "options {{ directory \"{dir}\"; listen-on port {port} {{ {ip}; }}; listen-on-v6 {{ none; }}; pid-file none;\n \
-         session-keyfile none; lock-file none; managed-keys-directory \"{dir}\"; recursion no; notify explicit;\n \
-         notify-source {ip}; notify-delay 0; ixfr-from-differences yes; dnssec-validation no; empty-zones-enable no; }};\n\
-         controls {{ }};\nkey \"transfer-key\" {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};\n\
-         zone \"{zone}\" {{ type primary; file \"zone\"; also-notify {{ {} port {} key transfer-key; }};\n \
-         allow-transfer {{ key transfer-key; }}; }};\n",
-        secondary.ip(),
-        secondary.port(),
-    );
-    let mut command = program("named");
-    command.arg("-g").arg("-n").arg("1").arg("-c").arg(write(folder, "named.conf", &text));
-    command
 }
 
 #[test]
 fn it_follows_each_kind_of_primary_and_outlives_them() {
     let own = free_address([127, 0, 0, 1]);
     let mut primaries = [
-        Primary::start("NSD", "nsd.example", "127.0.0.31", own, nsd),
-        Primary::start("Knot", "knot.example", "127.0.0.32", own, knot),
-        Primary::start("BIND", "bind.example", "127.0.0.1", own, bind),
+        Primary::start("NSD", "nsd.example", "127.0.0.31", own, nsd_primary),
+        Primary::start("Knot", "knot.example", "127.0.0.32", own, knot_primary),
+        Primary::start("BIND", "bind.example", "127.0.0.1", own, bind_primary),
     ];
     let mut config = format!(
         "[server]\nname = \"ns2\"\nlisten = [\"{own}\"]\nworkers = 1\nstate = \"state\"\n[api]\nlisten = \"127.0.0.1:0\"\n\
-         [[tsig]]\nname = \"transfer-key\"\nsecret = \"{SECRET}\"\n[[site]]\nname = \"ec2\"\n[[site]]\nname = \"dc1\"\n"
+         {TSIG}[[site]]\nname = \"ec2\"\n[[site]]\nname = \"dc1\"\n"
     );
-    for Primary { zone, at, .. } in &primaries {
+    for Primary { zone, server } in &primaries {
+        let at = server.at;
         write!(
             config,
             "[[zone]]\nname = \"{zone}\"\nprimary = [\"key:transfer-key@{at}\"]\nallow-transfer = [\"key:transfer-key\"]\n"
@@ -223,10 +107,12 @@ fn it_follows_each_kind_of_primary_and_outlives_them() {
     // All is gone, and the primaries stay so: what was held is served at once.
     let before: Vec<_> = primaries.iter().map(|p| zone(p.zone, secondary.dns[0])).collect();
     secondary.kill9();
-    primaries.iter_mut().for_each(Primary::kill9);
+    for primary in &mut primaries {
+        primary.server.kill9();
+    }
     secondary.start_again();
     for (primary, before) in primaries.iter().zip(&before) {
-        assert_eq!(zone(primary.zone, secondary.dns[0]), *before, "{}", primary.name);
+        assert_eq!(zone(primary.zone, secondary.dns[0]), *before, "{}", primary.server.name);
     }
     assert_eq!(www(&secondary), "192.0.2.11\n");
     secondary.wait_for("the primary is missed", |server| {
@@ -238,11 +124,10 @@ fn it_follows_each_kind_of_primary_and_outlives_them() {
 #[test]
 fn what_has_expired_is_not_answered_but_for_pools() {
     let (own, theirs) = (free_address([127, 0, 0, 1]), free_address([127, 0, 0, 1]));
-    let key = format!("[[tsig]]\nname = \"transfer-key\"\nsecret = \"{SECRET}\"\n");
     let head = |listen: &str, zone: &str| {
         format!(
             "[server]\nlisten = [\"{listen}\"]\nworkers = 1\nstate = \"state\"\n[api]\nlisten = \"127.0.0.1:0\"\n\
-             [[site]]\nname = \"ec2\"\n[[site]]\nname = \"dc1\"\n{key}[[zone]]\nname = \"example.org\"\n{zone}\n"
+             [[site]]\nname = \"ec2\"\n[[site]]\nname = \"dc1\"\n{TSIG}[[zone]]\nname = \"example.org\"\n{zone}\n"
         )
     };
     let rights = "allow-transfer = [\"key:transfer-key\"]";
@@ -275,7 +160,7 @@ fn a_notify_from_others_is_refused() {
     let nobody = free_address([127, 0, 0, 77]);
     let config = support::HEAD.to_owned()
         + &format!(
-            "[[tsig]]\nname = \"transfer-key\"\nsecret = \"{SECRET}\"\n[[zone]]\nname = \"follows.example\"\n\
+            "{TSIG}[[zone]]\nname = \"follows.example\"\n\
              primary = [\"{nobody}\"]\nallow-notify = [\"127.0.0.78\", \"!127.0.0.0/8\", \"key:transfer-key\"]\n"
         );
     let server = Server::start(&config);
