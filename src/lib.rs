@@ -9,6 +9,7 @@
 //! | [`background`] | work that must not delay answers, on a thread that gives way |
 //! | [`diagnostic`] | what is wrong with a file that somebody wrote, and where |
 //! | [`pairing`] | what a forwarder and its authority say to each other: plain data for `control` and `forward` |
+//! | [`tls`] | TLS as a client that looks closely: whom it trusts |
 //! | [`dns`] | names, types, TTLs, messages on the wire; the one place that meets the DNS library's types |
 //! | [`zone`] | contents, master files, the compiled zone and its look-up (RFC 1034, 4.3.2) |
 //! | [`steering`] | share table, health, selection, TTL, horizon: decisions without clock, draw or I/O of their own |
@@ -45,5 +46,6 @@ pub mod server;
 pub mod steering;
 pub mod store;
 pub mod time;
+pub mod tls;
 pub mod webhook;
 pub mod zone;

@@ -26,6 +26,7 @@ mod render;
 mod sections;
 mod signing;
 mod source;
+mod trust;
 mod updates;
 mod values;
 mod webhooks;

@@ -10,19 +10,18 @@ use std::time::Duration;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Uri};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use super::reader::{Table, Value};
 use super::source::Source;
+use super::trust;
 use super::values::{self, LABEL, label};
 use crate::dns::Rtype;
 use crate::probe::expect::{Expect, Pattern};
 use crate::probe::prometheus::Comparison;
-use crate::probe::tls::{Client, Pin, Trust};
 use crate::probe::{self, Kind, Settings, command, dns, grpc, http, prometheus, push, tcp};
 use crate::steering::damping::Damping;
 use crate::steering::health::Thresholds;
+use crate::tls::{Client, Trust};
 
 /// A `[probe.NAME]` as read.
 pub(super) struct Probe {
@@ -559,7 +558,7 @@ fn refuse_tls_keys(keys: &mut Keys, when: &str, src: &mut Source) {
 /// anyone.
 fn client(keys: &mut Keys, protocols: &'static [&'static str], src: &mut Source) -> Option<Client> {
     let [sni, authorities, pins, verify] = ["sni", "ca-file", "pins", "verify"].map(|key| keys.get(key));
-    let sni = host(sni, "the name that TLS asks for, of printable ASCII characters without spaces", src);
+    let sni = host(sni, trust::SNI, src);
     let at = authorities.as_ref().map_or_else(|| keys.table.span(), |v| v.span.clone());
     let given = [&authorities, &pins, &verify].into_iter().flatten().count();
     if let (true, Some(v)) = (given > 1, verify.as_ref().or(pins.as_ref())) {
@@ -569,34 +568,14 @@ fn client(keys: &mut Keys, protocols: &'static [&'static str], src: &mut Source)
         );
         return None;
     }
-    let trust = match (authorities, pins, verify) {
-        (Some(v), ..) => {
-            let file = values::path(&v, "a file", src)?;
-            match CertificateDer::pem_file_iter(&file).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
-                Ok(certificates) if certificates.is_empty() => {
-                    src.error(v.span.clone(), format!("{} has no certificate in it", v.written(src)));
-                    return None;
-                }
-                Ok(certificates) => Trust::Authorities { file, certificates },
-                Err(error) => {
-                    src.error(v.span.clone(), format!("{} can't be read: {error}", v.written(src)));
-                    return None;
-                }
-            }
-        }
-        (_, Some(v), _) => {
-            const WHAT: &str = "the SHA-256 of a key (SubjectPublicKeyInfo) in base64 or hexadecimal digits";
-            let elements = v.list("an array of keys' SHA-256", src);
-            let pins: Option<Vec<Pin>> = elements.iter().map(|e| e.parsed(WHAT, src, Pin::parse)).collect();
-            Trust::Pins(pins.filter(|pins| !pins.is_empty())?)
-        }
-        (.., Some(v)) if !v.flag(src)? => {
+    let trust = match verify {
+        Some(v) if !v.flag(src)? => {
             let message =
                 format!("{} verifies no certificate: anyone could answer in the endpoint's place", keys.title);
             src.warning(Some(v.span), message).help("\"ca-file\" or \"pins\" trust a certificate of one's own");
             Trust::Anyone
         }
-        _ => Trust::SystemRoots,
+        _ => trust::trust(authorities, pins, src)?,
     };
     match Client::new(trust, sni.ok()?, protocols) {
         Ok(client) => Some(client),

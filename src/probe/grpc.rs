@@ -13,7 +13,8 @@ use super::connect::connect;
 use super::failure::Failure;
 use super::http::{USER_AGENT, begin};
 use super::phases::Phases;
-use super::tls;
+use super::tls::handshake;
+use crate::tls::Client;
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
 /// An answer has five octets and a number.
@@ -25,7 +26,7 @@ pub struct Settings {
     /// TCP port.
     pub port: u16,
     /// Over TLS; it offers `h2`.
-    pub tls: Option<tls::Client>,
+    pub tls: Option<Client>,
     /// `:authority`; the pool's name when left out.
     pub host: Option<String>,
     /// The service; empty is the server as a whole.
@@ -43,7 +44,7 @@ pub(super) async fn ask(
     let host = settings.host.as_deref().unwrap_or_default();
     match &settings.tls {
         None => over(settings, stream, host, phases).await,
-        Some(tls) => over(settings, tls.handshake(stream, host, phases).await?, host, phases).await,
+        Some(tls) => over(settings, handshake(tls, stream, host, phases).await?, host, phases).await,
     }
 }
 

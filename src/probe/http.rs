@@ -16,7 +16,8 @@ use super::connect::connect;
 use super::expect::Expect;
 use super::failure::Failure;
 use super::phases::Phases;
-use super::tls;
+use super::tls::handshake;
+use crate::tls::Client;
 
 pub(super) const USER_AGENT: &str = concat!("waypost-probe/", env!("CARGO_PKG_VERSION"));
 /// So much of a body is read and looked at; then the connection is closed.
@@ -30,7 +31,7 @@ pub struct Settings {
     /// TCP port.
     pub port: u16,
     /// Over TLS; the protocols that it offers go with `version`.
-    pub tls: Option<tls::Client>,
+    pub tls: Option<Client>,
     /// The version of HTTP.
     pub version: Version,
     /// Without a body: GET, HEAD, OPTIONS, ...
@@ -106,7 +107,7 @@ pub(super) async fn ask(
     match &settings.tls {
         None => over(settings, stream, host, settings.version == Version::Two, phases).await,
         Some(tls) => {
-            let stream = tls.handshake(stream, host, phases).await?;
+            let stream = handshake(tls, stream, host, phases).await?;
             let chosen = stream.get_ref().1.alpn_protocol();
             let two = chosen == Some(b"h2");
             if settings.version == Version::Two && !two {

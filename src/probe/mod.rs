@@ -29,7 +29,7 @@ pub mod prometheus;
 pub mod push;
 mod schedule;
 pub mod tcp;
-pub mod tls;
+mod tls;
 pub mod trial;
 
 use std::fmt;

@@ -16,7 +16,8 @@ use super::connect::connect;
 use super::failure::Failure;
 use super::http::{USER_AGENT, begin, collect};
 use super::phases::Phases;
-use super::tls;
+use super::tls::handshake;
+use crate::tls::Client;
 
 /// The most of an answer that is read; a longer one is unknown.
 const MAX_ANSWER_OCTETS: usize = 1 << 20;
@@ -25,7 +26,7 @@ const MAX_ANSWER_OCTETS: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// Over TLS; it offers `http/1.1`.
-    pub tls: Option<tls::Client>,
+    pub tls: Option<Client>,
     /// Name (looked up by the system) or address, as in a URL.
     pub host: String,
     /// TCP port.
@@ -149,7 +150,7 @@ async fn values(settings: &Settings, source: super::Source, phases: &mut Phases)
                         begin(stream, request, false).await?
                     }
                     Some(tls) => {
-                        let stream = tls.handshake(stream, &authority, phases).await?;
+                        let stream = handshake(tls, stream, &authority, phases).await?;
                         phases.begin("request");
                         begin(stream, request, false).await?
                     }

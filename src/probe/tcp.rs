@@ -8,7 +8,8 @@ use super::connect::connect;
 use super::expect::Expect;
 use super::failure::Failure;
 use super::phases::Phases;
-use super::tls;
+use super::tls::handshake;
+use crate::tls::Client;
 
 /// So much of what the server says is looked at.
 const MAX_ANSWER_OCTETS: usize = 64 << 10;
@@ -19,7 +20,7 @@ pub struct Settings {
     /// TCP port.
     pub port: u16,
     /// TLS begins at once.
-    pub tls: Option<tls::Client>,
+    pub tls: Option<Client>,
     /// The name for TLS; the pool's name when left out.
     pub host: Option<String>,
     /// Sent as soon as the connection is there.
@@ -40,7 +41,7 @@ pub(super) async fn ask(
         None => talk(settings, stream, phases).await,
         Some(tls) => {
             let host = settings.host.as_deref().unwrap_or_default();
-            talk(settings, tls.handshake(stream, host, phases).await?, phases).await
+            talk(settings, handshake(tls, stream, host, phases).await?, phases).await
         }
     }
 }
