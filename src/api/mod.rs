@@ -63,7 +63,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::Handle;
-use crate::server::certificate::Certificate;
+use crate::server::certificate::{self, Certificate};
 use crate::server::secondaries::Secondaries;
 
 pub use problem::Problem;
@@ -119,14 +119,9 @@ pub async fn serve(
 /// # Errors
 /// What is wrong with which file.
 pub fn acceptor(tls: &Tls) -> io::Result<TlsAcceptor> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_no_client_auth()
-        .with_cert_resolver(Certificate::read(&tls.certificate, &tls.key)?);
+    let certificate = Certificate::read(&tls.certificate, &tls.key)?;
+    let mut config = certificate::server_config(certificate, rustls::DEFAULT_VERSIONS, b"http/1.1")?;
     // Forwarders come back often: a ticket spares both sides the signature.
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(io::Error::other)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -262,6 +262,8 @@ mod tests {
             ),
             ("allow-transfer = [\"10.0.0.1/8\"]\n", "did you mean 10.0.0.0/8?"),
             ("allow-transfer = \"any\"\n", "must be an array of rules"),
+            ("transfer-tls = 853\n", "\"transfer-tls\" must be true or false, not 853"),
+            ("transfer-tls = true\n", "4:16: warning: \"transfer-tls\" lets nobody have the zone"),
         ] {
             let said = said(text);
             assert!(said.contains(expected), "{text}: {said}");

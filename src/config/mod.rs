@@ -276,7 +276,8 @@ fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Vec<
     let rate_limit = rrl.and_then(|v| limits::rate_limit(&v, src));
     let keys = keys::keys(keys, src);
     let policies = signing::policies(policies, src);
-    let zones = sections::zones(zones, &keys, &policies, src);
+    let gives_encrypted = server.encrypted.as_ref().is_some_and(|on| !on.tls.is_empty() || !on.quic.is_empty());
+    let zones = sections::zones(zones, &keys, &policies, gives_encrypted, src);
     let sites = sections::sites(sites, src);
     let (clients, of_all) = clients::steering(steering, &sites, src);
     let clients = Arc::new(clients);

@@ -212,8 +212,14 @@ impl Zones {
     }
 }
 
-/// `[[zone]]`.
-pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, src: &mut Source) -> Zones {
+/// `[[zone]]`, of a server that `gives_encrypted` or not.
+pub(super) fn zones(
+    section: Option<Value>,
+    known: &Keys,
+    policies: &Policies,
+    gives_encrypted: bool,
+    src: &mut Source,
+) -> Zones {
     let mut zones = Zones { served: Vec::new(), lines: HashMap::new(), complete: true };
     let Some(section) = section else {
         src.warning(None, "there is no [[zone]], so every query is refused");
@@ -229,6 +235,7 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, s
         let has_no_file = primaries.is_some() || is_catalog;
         let file = if has_no_file { table.get("file") } else { table.require("file", src) };
         let watch = table.get("watch");
+        let transfer_tls = table.get("transfer-tls");
         let keys = ["serial", "allow-query", "allow-transfer", "notify", "allow-update", "update-policy", "dnssec"];
         let [serial, allow_query, allow_transfer, notify, allow_update, update_policy, dnssec] =
             keys.map(|key| table.get(key));
@@ -243,6 +250,17 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, s
         let name = name.and_then(|v| Some((values::name(&v, src)?, v.span)));
         let allow_query = allow_query.map(|v| keys::addresses(&v, src));
         let allow_transfer = allow_transfer.map(|v| keys::access(&v, known, src)).unwrap_or_default();
+        let transfer_tls = transfer_tls.is_some_and(|v| {
+            let wanted = v.flag(src).unwrap_or_default();
+            if wanted && !gives_encrypted {
+                src.warning(
+                    Some(v.span),
+                    "\"transfer-tls\" lets nobody have the zone: the server listens for neither TLS nor QUIC",
+                )
+                .help("say where in [server]: tls = { certificate, key, listen = [\"127.0.0.1:853\"] }");
+            }
+            wanted
+        });
         let notify = notify.map(|v| keys::targets(&v, known, src)).unwrap_or_default();
         // What a catalog says is for its secondaries (RFC 9432, 7).
         let of_secondaries = || {
@@ -325,6 +343,7 @@ pub(super) fn zones(section: Option<Value>, known: &Keys, policies: &Policies, s
             serial,
             allow_query,
             allow_transfer,
+            transfer_tls,
             notify,
             allow_update,
             update_policy,

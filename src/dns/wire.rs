@@ -4,10 +4,12 @@
 //! a response says is decided in `query`; here is only how it is spelt. The OPT record has a file of its own (`edns`).
 
 mod edns;
+mod padding;
 pub mod records;
 pub mod request;
 
 pub use edns::{ClientSubnet, Cookie, Edns, ExtendedError, OptReply};
+pub use padding::{PADDING_BLOCK, asks_for_padding, pad};
 pub use request::is_request;
 
 use crate::dns::{Rtype, Ttl};

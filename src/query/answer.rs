@@ -53,8 +53,30 @@ pub enum Transport {
     Udp,
     /// Responses of at most [`TCP_OCTETS`].
     Tcp,
-    /// The same over TLS, QUIC or HTTPS, where keepalive is the connection's own (RFC 9250, 5.5.2; RFC 8484, 5).
-    Encrypted,
+    /// The same over TLS (RFC 7858).
+    Tls,
+    /// The same, one query a stream (RFC 9250).
+    Quic,
+    /// The same, one query an HTTP request (RFC 8484).
+    Https,
+}
+
+impl Transport {
+    /// Whether nobody on the way can read it.
+    pub const fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Quic | Self::Https)
+    }
+
+    /// In logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Quic => "QUIC",
+            Self::Https => "HTTPS",
+        }
+    }
 }
 
 /// Answers `packet` into `out`, which holds 512 octets at least, and as many as the transport's largest response for all
@@ -93,9 +115,9 @@ pub fn answer(
         }
     };
     let largest = match (context.transport, query.edns) {
-        (Transport::Tcp | Transport::Encrypted, _) => TCP_OCTETS,
         (Transport::Udp, None) => PLAIN_UDP_OCTETS as usize,
         (Transport::Udp, Some(edns)) => edns.udp_octets.clamp(PLAIN_UDP_OCTETS, EDNS_UDP_OCTETS) as usize,
+        _ => TCP_OCTETS,
     };
     let mut has_cookie = false;
     let mut opt = query.edns.map(|edns| OptReply {
@@ -109,7 +131,9 @@ pub fn answer(
             has_cookie = valid;
             Some((cookie.client, server))
         }),
-        keepalive: (edns.keepalive && context.transport == Transport::Tcp).then_some(TCP_IDLE.as_millis() as u16 / 100),
+        // QUIC and HTTPS have their own (RFC 9250, 5.5.2; RFC 8484, 5).
+        keepalive: (edns.keepalive && matches!(context.transport, Transport::Tcp | Transport::Tls))
+            .then_some(TCP_IDLE.as_millis() as u16 / 100),
         extended_error: None,
     });
     match limited(snapshot, context, tally, has_cookie) {

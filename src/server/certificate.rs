@@ -11,6 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SupportedProtocolVersion};
 
 /// How often the certificate's file is looked at, at most.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
@@ -63,6 +64,22 @@ impl Certificate {
         }
         current.key.clone()
     }
+}
+
+/// TLS of a server with `certificate`, by one of `versions`, for `protocol` where a client offers any (ALPN, RFC 7301).
+///
+/// # Errors
+/// That these versions can't be had.
+pub fn server_config(
+    certificate: Arc<Certificate>,
+    versions: &[&'static SupportedProtocolVersion],
+    protocol: &[u8],
+) -> io::Result<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions);
+    let mut config = config.map_err(io::Error::other)?.with_no_client_auth().with_cert_resolver(certificate);
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Ok(config)
 }
 
 impl ResolvesServerCert for Certificate {

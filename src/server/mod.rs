@@ -2,19 +2,24 @@
 //!
 //! UDP: one blocking thread and one `SO_REUSEPORT` socket for each worker and listen address, batches by
 //! `recvmmsg`/`sendmmsg`; or one for each receive queue of a network interface (`xdp`). TCP: one thread with its own runtime for
-//! all connections. TLS, QUIC and HTTPS: another. Each is one worker of [`Readers`]. None of them waits for anything but its
-//! socket: what more than the snapshot is needed for, such as a zone transfer, they hand to the thread of `requests`.
+//! all connections. TLS and QUIC: another; HTTPS: one more. Each is one worker of [`Readers`]. None of them waits for anything
+//! but its socket: what more than the snapshot is needed for, such as a zone transfer, they hand to the thread of `requests`.
 
 pub mod certificate;
+mod connection;
 mod draws;
 pub mod encrypted;
+mod https;
 mod kernel;
 pub mod notified;
 mod notify;
+mod quic;
 mod requests;
+mod seats;
 pub mod secondaries;
 mod stream;
 mod tcp;
+mod tls;
 mod transfer;
 mod udp;
 mod xdp;
@@ -171,7 +176,8 @@ impl Listeners {
     /// How many workers will read: the rows that [`Readers`] needs.
     pub fn workers(&self) -> usize {
         let queues: usize = self.interfaces.iter().map(|interface| interface.queues.len()).sum();
-        self.udp.len() + queues + 2 + usize::from(self.encrypted.is_some())
+        let encrypted = self.encrypted.as_ref().map_or(0, encrypted::Listeners::workers);
+        self.udp.len() + queues + 2 + encrypted
     }
 
     /// Begins to answer from what is `published`, until `stop`.
@@ -207,15 +213,24 @@ impl Listeners {
             programs.push(interface.program);
         }
         let reader = Reader::new(readers.clone(), threads.len(), published.clone());
-        let (listeners, until) = (self.tcp, stop.clone());
-        threads.push(spawn("tcp", move || tcp::serve(listeners, reader, requests, until))?);
+        let (listeners, to, until) = (self.tcp, requests.clone(), stop.clone());
+        threads.push(spawn("tcp", move || tcp::serve(listeners, reader, to, until))?);
         let reader = Reader::new(readers.clone(), threads.len(), published.clone());
         let until = stop.clone();
         threads.push(spawn("requests", move || requests::serve(queue, reader, beside, until))?);
-        if let Some(listeners) = self.encrypted {
-            let reader = Reader::new(readers.clone(), threads.len(), published.clone());
-            let until = stop.clone();
-            threads.push(spawn("encrypted", move || encrypted::serve(listeners, reader, until))?);
+        if let Some(encrypted) = self.encrypted {
+            let encrypted::Listeners { tls, quic, https, certificate } = encrypted;
+            if !tls.is_empty() || !quic.is_empty() {
+                let reader = Reader::new(readers.clone(), threads.len(), published.clone());
+                let (certificate, until) = (certificate.clone(), stop.clone());
+                let serve = move || encrypted::serve(tls, quic, certificate, reader, requests, until);
+                threads.push(spawn("encrypted", serve)?);
+            }
+            if !https.is_empty() {
+                let reader = Reader::new(readers.clone(), threads.len(), published.clone());
+                let until = stop.clone();
+                threads.push(spawn("https", move || https::serve(https, certificate, reader, until))?);
+            }
         }
         Ok(Serving { threads, _programs: programs })
     }
@@ -251,25 +266,25 @@ fn bind_encrypted(settings: &encrypted::Settings) -> Result<encrypted::Listeners
     let first = [&settings.tls, &settings.quic, &settings.https].into_iter().flatten().next();
     let certificate = certificate::Certificate::read(&settings.certificate, &settings.key)
         .map_err(|source| BindError { address: first.copied().unwrap_or(anywhere), transport: "TLS", source })?;
-    let tcp = |transport| {
-        move |&address: &SocketAddr| {
-            let bound = bind_tcp(address).and_then(|listener| {
-                // What a slow reader has not taken must not reach a cache after the horizon.
-                let socket = SockRef::from(&listener);
-                socket.set_send_buffer_size(encrypted::SEND_OCTETS)?;
-                socket.set_tcp_user_timeout(Some(Duration::from_secs(TRANSIT_SECS)))?;
-                Ok(listener)
-            });
-            bound.map_err(|source| BindError { address, transport, source })
-        }
+    let tls =
+        |&address: &SocketAddr| bind_tcp(address).map_err(|source| BindError { address, transport: "TLS", source });
+    let https = |&address: &SocketAddr| {
+        let bound = bind_tcp(address).and_then(|listener| {
+            // What a slow reader has not taken must not reach a cache after the horizon.
+            let socket = SockRef::from(&listener);
+            socket.set_send_buffer_size(https::SEND_OCTETS)?;
+            socket.set_tcp_user_timeout(Some(Duration::from_secs(TRANSIT_SECS)))?;
+            Ok(listener)
+        });
+        bound.map_err(|source| BindError { address, transport: "HTTPS", source })
     };
     let quic = |&address: &SocketAddr| {
         let bound = bind_datagrams(address).map_err(|source| BindError { address, transport: "QUIC", source })?;
         Ok(bound.into())
     };
     Ok(encrypted::Listeners {
-        tls: settings.tls.iter().map(tcp("TLS")).collect::<Result<_, _>>()?,
-        https: settings.https.iter().map(tcp("HTTPS")).collect::<Result<_, _>>()?,
+        tls: settings.tls.iter().map(tls).collect::<Result<_, _>>()?,
+        https: settings.https.iter().map(https).collect::<Result<_, _>>()?,
         quic: settings.quic.iter().map(quic).collect::<Result<_, BindError>>()?,
         certificate,
     })

@@ -27,13 +27,13 @@ pub(super) fn answer(snapshot: &Snapshot, request: &Request) -> (Vec<u8>, Option
     let may = snapshot.zone_settings.get(index).is_some_and(|settings| is_allowed(settings, request));
     let rcode = if may { Rcode::NoError } else { Rcode::Refused };
     if !may {
-        tracing::info!(zone = %notified.apex, client = %request.client, "a NOTIFY is refused");
+        tracing::info!(zone = %notified.apex, client = %request.peer.address, "a NOTIFY is refused");
     }
     (response(message, Some((question_end, rcode)), has_opt), may.then_some(notified))
 }
 
 fn is_allowed(settings: &zone::Settings, request: &Request) -> bool {
-    let client = request.client.ip().to_canonical();
+    let client = request.peer.address.ip().to_canonical();
     let of_primary = |primary: &zone::notify::Target| {
         primary.address.ip() == client && (request.key().is_none() || request.key() == primary.key.as_ref())
     };

@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use crate::dns::tsig::Signer;
 use crate::dns::wire::records::without_records;
 use crate::dns::wire::request::{OPCODE_NOTIFY, OPCODE_UPDATE, QR_AND_OPCODE};
-use crate::dns::wire::{EDNS_UDP_OCTETS, NAME_BUFFER, PLAIN_UDP_OCTETS, Query, Rcode, TCP_OCTETS};
+use crate::dns::wire::{
+    EDNS_UDP_OCTETS, NAME_BUFFER, PLAIN_UDP_OCTETS, Query, Rcode, TCP_OCTETS, asks_for_padding, pad,
+};
 use crate::dns::{Name, Rtype};
 use crate::query::{Context, Reader, Transport, answer};
 use crate::server::draws::Draws;
@@ -34,12 +36,30 @@ const WAITING: usize = 1024;
 /// How often the thread looks for a newer snapshot when nobody asks, so that it keeps no old one.
 const REFRESH: Duration = Duration::from_millis(250);
 
+/// Who is at the other end, and over what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    /// From where.
+    pub(super) address: SocketAddr,
+    /// Over what.
+    pub(super) transport: Transport,
+    /// Whether that is for transfers, too: TLS is as version 1.3 with ALPN `dot` only (RFC 9103, 7.1 and 7.2).
+    pub(super) transfers: bool,
+}
+
+impl Peer {
+    /// One who may be given zones that way.
+    pub(super) fn new(address: SocketAddr, transport: Transport) -> Self {
+        Self { address, transport, transfers: true }
+    }
+}
+
 /// A request and the way back.
 pub(super) struct Request {
     /// As received; once it is verified, without its TSIG.
     pub(super) message: Vec<u8>,
     /// Who sent it.
-    pub(super) client: SocketAddr,
+    pub(super) peer: Peer,
     /// Where the responses go.
     pub(super) way: Way,
     /// What signs the responses, given that it was signed itself, and well.
@@ -48,8 +68,8 @@ pub(super) struct Request {
 
 impl Request {
     /// A request as received, not verified yet.
-    pub(super) fn new(message: &[u8], client: SocketAddr, way: Way) -> Self {
-        Self { message: message.to_vec(), client, way, signer: None }
+    pub(super) fn new(message: &[u8], peer: Peer, way: Way) -> Self {
+        Self { message: message.to_vec(), peer, way, signer: None }
     }
 
     /// The key that signed it.
@@ -89,7 +109,7 @@ impl Request {
 pub(super) enum Way {
     /// UDP.
     Datagram(Box<Datagram>),
-    /// A TCP connection, which ends its wait when the last sender is dropped.
+    /// A connection, which ends its wait when the last sender is dropped.
     Stream(mpsc::Sender<Outgoing>),
 }
 
@@ -99,11 +119,18 @@ pub(super) struct Datagram {
     pub(super) back: WayBack,
 }
 
-/// A message on its way to a TCP connection.
+/// A message on its way to a connection.
 pub(super) struct Outgoing {
     pub(super) message: Vec<u8>,
     /// When it was made, for an answer, which must not linger; `None` for a message of a transfer, which may take its time.
     pub(super) answered: Option<Instant>,
+}
+
+impl Outgoing {
+    /// The message behind its length.
+    pub(super) fn framed(&self) -> Vec<u8> {
+        [&(self.message.len() as u16).to_be_bytes()[..], &self.message].concat()
+    }
 }
 
 /// Nobody is there any more to send to.
@@ -198,7 +225,7 @@ async fn respond(mut request: Request, shared: Rc<RefCell<Shared>>) {
         Next::Answer(message) => request.answer(message).await,
         Next::Update(update) => {
             let updates = shared.borrow().beside.updates.clone();
-            let by = Requestor { client: request.client, key: request.key().cloned() };
+            let by = Requestor { client: request.peer.address, key: request.key().cloned() };
             let rcode = updates.update(update, by).await;
             shared.borrow_mut().reader.read(|_, tally| tally.counters.rejected(rcode));
             let response = without_records(&request.message, rcode);
@@ -214,7 +241,7 @@ async fn respond(mut request: Request, shared: Rc<RefCell<Shared>>) {
         }
     };
     if let Err(Gone) = answered {
-        tracing::debug!(client = %request.client, "nobody took the answer to a request");
+        tracing::debug!(client = %request.peer.address, "nobody took the answer to a request");
     }
 }
 
@@ -240,7 +267,7 @@ impl Shared {
                 (request.message, request.signer) = (verified.message, Some(verified.signer));
             }
             Err(refusal) => {
-                tracing::info!(client = %request.client, why = %refusal.why, "a request's signature is not taken");
+                tracing::info!(client = %request.peer.address, why = %refusal.why, "a request's signature is not taken");
                 self.reader.read(|_, tally| tally.counters.rejected(refusal.rcode));
                 return Next::Answer(refusal.response);
             }
@@ -271,10 +298,11 @@ impl Shared {
                     tally.counters.answered(query.qtype, Rcode::NoError);
                     Next::Transfer(zone)
                 }
-                Err((rcode, why)) => {
-                    tracing::info!(client = %request.client, rcode = rcode.name(), "a zone transfer is refused");
+                Err(refused) => {
+                    let (client, over, rcode) = (request.peer.address, request.peer.transport.name(), refused.rcode);
+                    tracing::info!(%client, over, rcode = rcode.name(), why = refused.why, "a zone transfer is refused");
                     tally.counters.answered(query.qtype, rcode);
-                    Next::Answer(transfer::refusal(&query, rcode, why))
+                    Next::Answer(transfer::refusal(&query, rcode, refused.error))
                 }
             });
         }
@@ -285,7 +313,7 @@ impl Shared {
             let serial = self.reader.read(|snapshot, _| Some(snapshot.zones.get(query.qname)?.zone.as_ref()?.serial()));
             if let (Some(serial), Ok(apex)) = (serial, Name::from_wire(query.qname)) {
                 let note = |secondary: &mut Secondary| secondary.asked = Some((serial, now));
-                self.beside.secondaries.note_client(&apex, request.client.ip(), note);
+                self.beside.secondaries.note_client(&apex, request.peer.address.ip(), note);
             }
         }
         answer.map_or(Next::Nothing, Next::Answer)
@@ -294,10 +322,13 @@ impl Shared {
     /// What the snapshot answers.
     fn answer(&mut self, request: &Request, now: Timestamp) -> Option<Vec<u8>> {
         let Self { reader, draws, scratch, .. } = self;
-        let transport = if request.is_datagram() { Transport::Udp } else { Transport::Tcp };
-        let context = Context { client: request.client.ip(), now, draw: draws.next(), transport };
+        let Peer { address, transport, .. } = request.peer;
+        let context = Context { client: address.ip(), now, draw: draws.next(), transport };
         let message = &request.message;
-        let octets = reader.read(|snapshot, tally| answer(snapshot, &context, tally, message, scratch))?;
+        let mut octets = reader.read(|snapshot, tally| answer(snapshot, &context, tally, message, scratch))?;
+        if transport.is_encrypted() && asks_for_padding(message) {
+            octets = pad(scratch, octets, request.signature_octets());
+        }
         let answer = &scratch[..octets];
         let mut lower = [0; NAME_BUFFER];
         let Ok(query) = Query::parse(message, &mut lower) else { return Some(answer.to_vec()) };

@@ -13,7 +13,7 @@ use crate::dns::wire::{
     skip_name,
 };
 use crate::query::Snapshot;
-use crate::server::requests::{Gone, Request};
+use crate::server::requests::{Gone, Peer, Request};
 use crate::server::{Beside, History};
 use crate::time::Timestamp;
 use crate::zone::serial::is_newer;
@@ -42,27 +42,44 @@ pub(super) fn is_transfer(query: &Query<'_>, over_udp: bool) -> bool {
     wanted && query.qclass == CLASS_IN && query.edns.is_none_or(|edns| edns.version == 0 && !edns.malformed)
 }
 
+/// Why a transfer is not given.
+pub(super) struct Refused {
+    pub(super) rcode: Rcode,
+    pub(super) error: Option<ExtendedError>,
+    /// For the log.
+    pub(super) why: &'static str,
+}
+
 /// The zone that `query` asks for whole, if `request` may have it.
 ///
 /// # Errors
 /// What to answer instead.
-pub(super) fn allowed(
-    snapshot: &Snapshot,
-    request: &Request,
-    query: &Query<'_>,
-) -> Result<Arc<Zone>, (Rcode, Option<ExtendedError>)> {
+pub(super) fn allowed(snapshot: &Snapshot, request: &Request, query: &Query<'_>) -> Result<Arc<Zone>, Refused> {
+    let refused = |rcode, error, why| Err(Refused { rcode, error: Some(error), why });
     let Some(index) = snapshot.zones.index_of(query.qname) else {
-        return Err((Rcode::NotAuth, Some(ExtendedError::NotAuthoritative)));
+        return refused(Rcode::NotAuth, ExtendedError::NotAuthoritative, "it is no zone of ours");
     };
-    let settings = snapshot.zone_settings.get(index);
-    if !settings.is_some_and(|s| s.allow_transfer.allows(request.client.ip(), request.key())) {
-        return Err((Rcode::Refused, Some(ExtendedError::Prohibited)));
+    let Peer { address, transport, transfers } = request.peer;
+    let Some(settings) = snapshot.zone_settings.get(index) else {
+        return refused(Rcode::Refused, ExtendedError::Prohibited, "nobody may have it");
+    };
+    if !settings.allow_transfer.allows(address.ip(), request.key()) {
+        return refused(Rcode::Refused, ExtendedError::Prohibited, "allow-transfer does not let it");
+    }
+    if !transfers {
+        return refused(Rcode::Refused, ExtendedError::Prohibited, "over TLS it takes TLS 1.3 and ALPN dot");
+    }
+    if settings.transfer_tls && !transport.is_encrypted() {
+        return refused(Rcode::Refused, ExtendedError::Prohibited, "transfer-tls wants TLS or QUIC");
     }
     let entry = &snapshot.zones.entries()[index];
     if entry.expired {
-        return Err((Rcode::ServFail, Some(ExtendedError::InvalidData)));
+        return refused(Rcode::ServFail, ExtendedError::InvalidData, "the zone has expired");
     }
-    entry.zone.clone().ok_or((Rcode::ServFail, Some(ExtendedError::NotReady)))
+    match &entry.zone {
+        Some(zone) => Ok(zone.clone()),
+        None => refused(Rcode::ServFail, ExtendedError::NotReady, "the zone was never read"),
+    }
 }
 
 /// A response without records.
@@ -104,7 +121,7 @@ pub(super) async fn serve(mut request: Request, zone: Arc<Zone>, beside: &Beside
     let plan = plan(&query, &message, &zone, &*beside.history).await;
     let Ok(_slot) = slots.acquire_owned().await else { return }; // it is never closed
     let begun = Instant::now();
-    let (how, client) = (plan.name(), request.client);
+    let (how, client, over) = (plan.name(), request.peer.address, request.peer.transport.name());
     beside.secondaries.begins(zone.apex(), client.ip(), zone.serial());
     let sent = async {
         if request.is_datagram() {
@@ -118,9 +135,9 @@ pub(super) async fn serve(mut request: Request, zone: Arc<Zone>, beside: &Beside
                 beside.secondaries.has(zone.apex(), client.ip(), zone.serial(), Timestamp::now());
             }
             let (took_ms, serial) = (begun.elapsed().as_millis() as u64, zone.serial());
-            tracing::info!(zone = %zone.apex(), how, %client, serial, octets, took_ms, "zone transferred");
+            tracing::info!(zone = %zone.apex(), how, %client, over, serial, octets, took_ms, "zone transferred");
         }
-        Err(error) => tracing::warn!(zone = %zone.apex(), how, %client, %error, "a zone transfer was cut off"),
+        Err(error) => tracing::warn!(zone = %zone.apex(), how, %client, over, %error, "a zone transfer was cut off"),
     }
 }
 

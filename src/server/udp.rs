@@ -12,7 +12,7 @@ use crate::query::{Context, Reader, Transport, answer};
 use crate::server::draws::Draws;
 use crate::server::kernel::mmsg::Batch;
 use crate::server::kernel::priority::take_short_turns;
-use crate::server::requests::{Datagram, Queue, Request, Way};
+use crate::server::requests::{Datagram, Peer, Queue, Request, Way};
 use crate::time::Timestamp;
 
 /// How long a worker waits for a packet before it looks whether it should stop.
@@ -50,7 +50,7 @@ fn serve_batch(socket: &Arc<UdpSocket>, batch: &mut Batch, reader: &mut Reader, 
             let client = packet.client()?;
             if is_request(packet.octets, || snapshot.secondaries.contains(&client.ip())) {
                 let way = Way::Datagram(Box::new(Datagram { socket: socket.clone(), back: packet.way_back() }));
-                if requests.put(Request::new(packet.octets, client, way)).is_err() {
+                if requests.put(Request::new(packet.octets, Peer::new(client, Transport::Udp), way)).is_err() {
                     tally.counters.turned_away(); // who asked asks again
                 }
                 return None;

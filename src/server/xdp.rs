@@ -24,7 +24,7 @@ use crate::server::draws::Draws;
 use crate::server::kernel::mmsg::WayBack;
 use crate::server::kernel::priority::take_short_turns;
 use crate::server::kernel::xdp::{Mode, Program, Queue, index_of, receive_queues};
-use crate::server::requests::{self, Datagram, Request, Way};
+use crate::server::requests::{self, Datagram, Peer, Request, Way};
 use crate::server::udp::STOP_CHECK;
 use crate::time::Timestamp;
 
@@ -73,7 +73,7 @@ impl Beside {
         let bound_to = |socket: &&Arc<UdpSocket>| socket.local_addr().is_ok_and(|address| address == local);
         let Some(socket) = self.sockets.iter().find(bound_to) else { return false };
         let way = Way::Datagram(Box::new(Datagram { socket: socket.clone(), back: WayBack::to(client) }));
-        self.requests.put(Request::new(message, client, way)).is_ok()
+        self.requests.put(Request::new(message, Peer::new(client, Transport::Udp), way)).is_ok()
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Settings {
     pub allow_query: Option<AccessList>,
     /// Who may have it whole (AXFR, IXFR).
     pub allow_transfer: AccessList,
+    /// Whether that takes TLS or QUIC.
+    pub transfer_tls: bool,
     /// Who is told of each new serial.
     pub notify: Vec<notify::Target>,
     /// Who may change all of it (UPDATE).

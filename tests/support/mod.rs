@@ -9,6 +9,7 @@ pub mod name_servers;
 pub mod origin;
 pub mod ports;
 pub mod programs;
+pub mod tls;
 pub mod validators;
 
 use std::fs;

@@ -52,12 +52,17 @@ impl Drop for Program {
     }
 }
 
-/// Certificates for `www.example.org`, made by openssl: an authority (`ca.pem`), and of each kind `KIND.pem`, `KIND.key`.
+/// Certificates for one name, made by openssl: an authority (`ca.pem`), and of each kind `KIND.pem`, `KIND.key`.
 pub struct Certificates(pub TempDir);
 
 impl Certificates {
-    /// Valid, expired (in 2020), self-signed, each with its key.
+    /// For `www.example.org`: valid, expired (in 2020), self-signed, each with its key.
     pub fn make() -> Self {
+        Self::for_name("www.example.org")
+    }
+
+    /// The same for another name.
+    pub fn for_name(name: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let openssl = |arguments: &str| {
             let output =
@@ -67,17 +72,19 @@ impl Certificates {
         };
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc";
         openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -days 3 -subj /CN=authority"));
-        fs::write(folder.path().join("name"), "subjectAltName=DNS:www.example.org\n").unwrap();
+        fs::write(folder.path().join("name"), format!("subjectAltName=DNS:{name}\n")).unwrap();
         for kind in ["valid", "expired"] {
-            openssl(&format!("req {key} -keyout {kind}.key -out {kind}.csr -subj /CN=www.example.org"));
+            openssl(&format!("req {key} -keyout {kind}.key -out {kind}.csr -subj /CN={name}"));
         }
         openssl(
             "x509 -req -in valid.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile name -out valid.pem",
         );
         // openssl 3.0's `x509` can't sign for the past; its `ca` can.
         fs::write(folder.path().join("index"), "").unwrap();
-        let policy = "[c]\ndatabase=index\nnew_certs_dir=.\nserial=serial\ndefault_md=sha256\npolicy=p\nx509_extensions=x\n\
-                      [p]\ncommonName=supplied\n[x]\nsubjectAltName=DNS:www.example.org\n";
+        let policy = format!(
+            "[c]\ndatabase=index\nnew_certs_dir=.\nserial=serial\ndefault_md=sha256\npolicy=p\nx509_extensions=x\n\
+             [p]\ncommonName=supplied\n[x]\nsubjectAltName=DNS:{name}\n"
+        );
         fs::write(folder.path().join("ca.conf"), policy).unwrap();
         fs::write(folder.path().join("serial"), "77\n").unwrap();
         openssl(
@@ -85,8 +92,8 @@ impl Certificates {
              -startdate 20200101000000Z -enddate 20200102000000Z",
         );
         openssl(&format!(
-            "req -x509 {key} -keyout selfsigned.key -out selfsigned.pem -days 2 -subj /CN=www.example.org \
-             -addext subjectAltName=DNS:www.example.org -addext basicConstraints=critical,CA:false"
+            "req -x509 {key} -keyout selfsigned.key -out selfsigned.pem -days 2 -subj /CN={name} \
+             -addext subjectAltName=DNS:{name} -addext basicConstraints=critical,CA:false"
         ));
         Self(folder)
     }

@@ -8,6 +8,7 @@ const OPTION_NSID: u16 = 3; // RFC 5001
 const OPTION_CLIENT_SUBNET: u16 = 8; // RFC 7871
 const OPTION_COOKIE: u16 = 10; // RFC 7873
 const OPTION_KEEPALIVE: u16 = 11; // RFC 7828
+pub(super) const OPTION_PADDING: u16 = 12; // RFC 7830
 const OPTION_EXTENDED_ERROR: u16 = 15; // RFC 8914
 
 /// What the OPT record of a query says (RFC 6891).
@@ -29,6 +30,8 @@ pub struct Edns {
     pub keepalive: bool,
     /// Whether an option can't be read: FORMERR, with an OPT record (7).
     pub malformed: bool,
+    /// Whether it is padded (RFC 7830).
+    pub padding: bool,
 }
 
 /// DNS cookies of a query (RFC 7873, 4).
@@ -71,6 +74,7 @@ impl Edns {
                     edns.malformed |= edns.cookie.is_none();
                 }
                 OPTION_KEEPALIVE => edns.keepalive = true,
+                OPTION_PADDING => edns.padding = true,
                 _ => {}
             }
             options = &options[4 + data.len()..];
