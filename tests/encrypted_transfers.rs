@@ -1,6 +1,7 @@
 //! Zone transfers over TLS (RFC 9103) and QUIC (RFC 9250), with TSIG, as real programs have them:
 //! - dig and kdig are given the whole zone in many messages, and what has changed since a serial; signed queries are answered signed;
 //! - BIND 9 and NSD follow as secondaries, by NOTIFY and IXFR;
+//! - Waypost follows Waypost and BIND, and does not take a zone from who is not the primary;
 //! - a transfer stands beside queries on one connection and waits for its reader; TLS 1.2, TLS without ALPN and, where
 //!   `transfer-tls` says so, TCP get none;
 //! - signed UPDATE and NOTIFY are taken over TLS.
@@ -17,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::name_servers::{
-    self, KEY, NameServer, SECRET, Secondary, TSIG, bind_secondary, dig, edit, nsd_secondary, records,
+    self, KEY, NameServer, SECRET, Secondary, TSIG, bind_primary, bind_secondary, dig, edit, nsd_secondary, records,
+    write,
 };
 use support::ports::free_address;
 use support::tls::{Encrypted, NAME, message};
@@ -267,6 +269,96 @@ fn bind_and_nsd_follow_over_tls() {
         assert!(took("how=\"whole\"") && took("how=\"changes\""), "{}: {}", secondary.name, server.log());
     }
     assert!(!server.log().contains("over=\"TCP\""), "{}", server.log());
+}
+
+/// A server that has `zone` from this primary.
+fn secondary(at: SocketAddr, zone: &str, primary: &str) -> Server {
+    Server::start(&format!(
+        "[server]\nname = \"ns2\"\nlisten = [\"{at}\"]\nworkers = 1\nstate = \"state\"\n[api]\nlisten = \"127.0.0.1:0\"\n\
+         {TSIG}[[zone]]\nname = \"{zone}\"\nprimary = [{primary}]\nallow-transfer = [\"key:transfer-key\"]\n"
+    ))
+}
+
+#[test]
+fn waypost_follows_waypost_and_trusts_nobody_else() {
+    let encrypted = Encrypted::make();
+    let (theirs, ours) = (free_address([127, 0, 0, 1]), free_address([127, 0, 0, 1]));
+    let lines =
+        format!("allow-transfer = [\"key:transfer-key\"]\ntransfer-tls = true\nnotify = [\"key:transfer-key@{ours}\"]");
+    let server = Server::start_in(primary(&encrypted, theirs, &lines, &many()));
+    let (ca, pin) = (encrypted.certificates.path("ca.pem"), encrypted.certificates.pin("valid"));
+    let from =
+        |trust: &str| format!("{{ address = \"{}\", key = \"transfer-key\", tls = true, {trust} }}", encrypted.tls);
+    let by_name = from(&format!("sni = \"{NAME}\", ca-file = \"{ca}\""));
+    let follower = secondary(ours, "example.org", &by_name);
+    for serial in 2_026_010_101..2_026_010_103 {
+        if serial > 2_026_010_101 {
+            change(&server, serial);
+        }
+        follower.wait_for("it has the newest serial", |follower| {
+            dig(follower.dns[0], &["+short", "example.org", "SOA"]).contains(&serial.to_string())
+        });
+    }
+    assert_eq!(dig(ours, &["+short", "new2026010102.example.org", "TXT"]), "\"2026010102\"\n");
+    assert_eq!(dig(ours, &["+short", "host7999.example.org", "A"]), "192.0.2.199\n");
+    assert!(follower.log().contains("transferred by IXFR"), "{}", follower.log());
+    assert!(server.log().contains("over=\"TLS\""), "{}", server.log());
+    drop(follower);
+
+    let pinned = secondary(ours, "example.org", &from(&format!("pins = [\"{pin}\"]")));
+    pinned.wait_for("it has the zone", |pinned| !dig(pinned.dns[0], &["+short", "example.org", "SOA"]).is_empty());
+    drop(pinned);
+    let other_pin = encrypted.certificates.pin("selfsigned");
+    for (trust, expected) in [
+        (format!("sni = \"ns2.example.org\", ca-file = \"{ca}\""), "certificate is for"),
+        (format!("ca-file = \"{ca}\""), "certificate is for"),
+        (format!("pins = [\"{other_pin}\"]"), "which is not pinned"),
+        (format!("sni = \"{NAME}\""), "is not signed by an authority that is trusted"),
+    ] {
+        let refuses = secondary(ours, "example.org", &from(&trust));
+        refuses.wait_for(expected, |refuses| refuses.status()["zones"][0]["problem"].to_string().contains(expected));
+    }
+}
+
+#[test]
+fn waypost_follows_bind_over_tls() {
+    let encrypted = Encrypted::make();
+    let (theirs, ours) = (free_address([127, 0, 0, 1]), free_address([127, 0, 0, 1]));
+    let mut bind = NameServer::new("BIND", theirs);
+    let others = (0..50).map(|i| format!("host{i} A 192.0.2.{i}")).collect::<Vec<_>>().join("\n");
+    let zone = |serial: u32| {
+        format!("$TTL 1h\n@ SOA ns1 host {serial} 1h 1h 1h 5m\n@ NS ns1\nns1 A 192.0.2.{serial}\n{others}\n")
+    };
+    write(bind.folder.path(), "zone", &zone(1));
+    bind.run(|folder| {
+        let command = bind_primary(folder, "bind.example", theirs, ours);
+        let [cert, key] = ["valid.pem", "valid.key"].map(|file| encrypted.certificates.path(file));
+        edit(folder, "named.conf", |text| {
+            let (ip, port) = (encrypted.tls.ip(), encrypted.tls.port());
+            let listen = format!("listen-on port {port} tls own {{ {ip}; }}; listen-on-v6");
+            let text = text.replacen("listen-on-v6", &listen, 1);
+            let allow = "allow-transfer { key transfer-key; }";
+            assert!(text.contains(allow));
+            let only = format!("allow-transfer port {port} transport tls {{ key transfer-key; }}");
+            format!("tls own {{ cert-file \"{cert}\"; key-file \"{key}\"; }};\n{}", text.replace(allow, &only))
+        });
+        command
+    });
+    let ca = encrypted.certificates.path("ca.pem");
+    let from = format!(
+        "{{ address = \"{}\", key = \"transfer-key\", tls = true, sni = \"{NAME}\", ca-file = \"{ca}\" }}",
+        encrypted.tls
+    );
+    let follower = secondary(ours, "bind.example", &from);
+    for serial in 1..4 {
+        if serial > 1 {
+            write(bind.folder.path(), "zone", &zone(serial));
+            bind.reload();
+        }
+        let expected = format!("192.0.2.{serial}\n");
+        follower.wait_for(&expected, |follower| dig(follower.dns[0], &["+short", "ns1.bind.example", "A"]) == expected);
+    }
+    assert!(follower.log().contains("transferred by IXFR"), "{}\n{}", follower.log(), bind.log());
 }
 
 #[tokio::test]

@@ -171,18 +171,7 @@ pub(super) fn targets(value: &Value, keys: &Keys, src: &mut Source) -> Vec<Targe
         "an array of addresses with ports, maybe with a key, such as \"192.0.2.1:53\" or \"key:NAME@192.0.2.1:53\"";
     let mut targets: Vec<Target> = Vec::new();
     for element in value.list(WHAT, src) {
-        let target = element.parsed(WHAT, src, |text| {
-            let (key, address) = match text.strip_prefix("key:") {
-                Some(rest) => rest.rsplit_once('@').map(|(name, address)| (Some(name), address))?,
-                None => (None, text),
-            };
-            let key = key.map(str::parse).transpose().ok()?;
-            Some(Target { address: address.parse().ok().filter(|a: &SocketAddr| a.port() != 0)?, key })
-        });
-        let Some(target) = target else { continue };
-        if let Some(key) = &target.key {
-            keys.require(key, element.span.clone(), src);
-        }
+        let Some(target) = target(&element, WHAT, keys, src) else { continue };
         if targets.iter().any(|other| other.address == target.address) {
             src.error(element.span, format!("{} is written twice", target.address));
             continue;
@@ -190,6 +179,22 @@ pub(super) fn targets(value: &Value, keys: &Keys, src: &mut Source) -> Vec<Targe
         targets.push(target);
     }
     targets
+}
+
+/// An address, maybe with a key: `key:NAME@192.0.2.1:53`; `what` says what is wanted where it is none.
+pub(super) fn target(value: &Value, what: &str, keys: &Keys, src: &mut Source) -> Option<Target> {
+    let target = value.parsed(what, src, |text| {
+        let (key, address) = match text.strip_prefix("key:") {
+            Some(rest) => rest.rsplit_once('@').map(|(name, address)| (Some(name), address))?,
+            None => (None, text),
+        };
+        let key = key.map(str::parse).transpose().ok()?;
+        Some(Target { address: address.parse().ok().filter(|a: &SocketAddr| a.port() != 0)?, key })
+    })?;
+    if let Some(key) = &target.key {
+        keys.require(key, value.span.clone(), src);
+    }
+    Some(target)
 }
 
 impl Keys {

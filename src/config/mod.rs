@@ -20,6 +20,7 @@ mod limits;
 mod lines;
 mod networks;
 mod pools;
+mod primaries;
 mod probes;
 mod reader;
 mod render;

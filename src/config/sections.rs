@@ -11,6 +11,7 @@ use std::thread::available_parallelism;
 use tracing_subscriber::EnvFilter;
 
 use super::keys::{self, Keys};
+use super::primaries;
 use super::reader::Value;
 use super::signing::{self, Policies};
 use super::source::Source;
@@ -227,6 +228,7 @@ pub(super) fn zones(
     };
     let tables = section.tables("[[zone]]", src);
     zones.complete = !tables.is_empty();
+    let mut clients = primaries::Clients::default();
     for mut table in tables {
         let name = table.require("name", src);
         let [primaries, allow_notify] = ["primary", "allow-notify"].map(|key| table.get(key));
@@ -309,13 +311,7 @@ pub(super) fn zones(
         }
         let allow_notify = allow_notify.map(|v| keys::access(&v, known, src)).unwrap_or_default();
         let is_secondary = primaries.is_some();
-        let primaries = primaries.map_or_else(Vec::new, |v| {
-            let targets = keys::targets(&v, known, src);
-            if targets.is_empty() {
-                src.absence(v.span.clone(), "\"primary\" names no server");
-            }
-            targets
-        });
+        let primaries = primaries.map_or_else(Vec::new, |v| primaries::primaries(&v, known, &mut clients, src));
         let file = file.and_then(|v| Some((values::path(&v, "a file", src)?, v.span)));
         let allow_update = allow_update.map(|v| updates::allow_update(&v, known, src)).unwrap_or_default();
         let (update_policy, pool_policy) =

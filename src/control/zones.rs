@@ -84,7 +84,7 @@ pub fn read(
         let served = old.or_else(|| last_good.get(&name)).map(|kept| kept.under(&overlay));
         let (mut state, mut problem) = (ZoneState::Current, Vec::new());
         if served.is_none() {
-            let from = settings.primaries.first().map_or_else(String::new, |primary| primary.address.to_string());
+            let from = settings.primaries.first().map_or_else(String::new, |primary| primary.at.address.to_string());
             state = ZoneState::Awaited;
             problem.push(Diagnostic::of_file(from, "the zone was not transferred from here yet"));
         }

@@ -1,4 +1,4 @@
-//! Zones that are transferred from primaries: when those are asked ([`timers`]), how ([`mod@exchange`]), and what is made of what
+//! Zones that are transferred from primaries: when those are asked ([`timers`]), how ([`exchange`]), and what is made of what
 //! comes. What comes is given to `control` as the first contents of a zone or as a change of it: it is made durable and
 //! published there, as any change, and so transferred on.
 //!
@@ -25,11 +25,10 @@ use crate::server::notified::Notified;
 use crate::time::Timestamp;
 use crate::zone::compiled::Overlay;
 use crate::zone::incoming::{Ask, Incoming, Wrong};
-use crate::zone::notify::Target;
 use crate::zone::serial::is_newer;
 use crate::zone::transfer::{leads, soa};
-use crate::zone::{Contents, Diff, Drift, Edit, Zone, master};
-use exchange::{Failed, Primary, exchange};
+use crate::zone::{self, Contents, Diff, Drift, Edit, Zone, master};
+use exchange::{Conversation, Failed, Primary};
 use timers::{Pace, Timers};
 
 /// Notifications that wait to be looked into; more are passed over.
@@ -106,10 +105,11 @@ fn look(
         if !timers.begin(now) {
             continue;
         }
-        let primary = |target: &Target| {
-            let key = target.key.as_ref().map(|name| snapshot.keys.get(name).cloned());
+        let primary = |primary: &zone::Primary| {
+            let key = primary.at.key.as_ref().map(|name| snapshot.keys.get(name).cloned());
             // Without its key it is not asked at all: the configuration makes sure that there is none like that.
-            Some(Primary { address: target.address, key: key.map_or(Some(None), |key| key.map(Some))? })
+            let key = key.map_or(Some(None), |key| key.map(Some))?;
+            Some(Primary { address: primary.at.address, key, tls: primary.tls.clone() })
         };
         let primaries: Vec<Primary> = settings.primaries.iter().filter_map(primary).collect();
         let (control, apex, slots) = (control.clone(), settings.name.clone(), slots.clone());
@@ -148,14 +148,15 @@ async fn refresh(control: &Handle, apex: &Name, primaries: &[Primary]) -> bool {
 /// Makes sure that what is held is what `primary` has.
 async fn from(control: &Handle, apex: &Name, primary: &Primary) -> Result<(), Unrefreshed> {
     let held = held(&control.published(), apex);
+    let mut conversation = Conversation::with(primary);
     let Some(zone) = held else {
-        return match exchange(primary, apex, Ask::Whole).await? {
+        return match conversation.ask(apex, Ask::Whole).await? {
             Incoming::Whole(contents) => first(control, apex, primary, contents).await,
             _ => Err(Failed::from(Wrong::NotOurs).into()),
         };
     };
     let ours = zone.serial();
-    let Incoming::Serial(theirs) = exchange(primary, apex, Ask::Serial).await? else { return Ok(()) };
+    let Incoming::Serial(theirs) = conversation.ask(apex, Ask::Serial).await? else { return Ok(()) };
     if theirs == ours {
         return Ok(());
     }
@@ -163,7 +164,7 @@ async fn from(control: &Handle, apex: &Name, primary: &Primary) -> Result<(), Un
         return Err(Unrefreshed::Older { theirs, ours });
     }
     if let Some(soa) = soa(&zone) {
-        match exchange(primary, apex, Ask::Since(soa)).await {
+        match conversation.ask(apex, Ask::Since(soa)).await {
             Ok(Incoming::Serial(_)) => return Ok(()), // somebody has brought it meanwhile, or the primary went back
             Ok(Incoming::Whole(contents)) => return whole(control, zone, primary, contents, theirs).await,
             Ok(Incoming::Changes(steps)) => {
@@ -185,7 +186,7 @@ async fn from(control: &Handle, apex: &Name, primary: &Primary) -> Result<(), Un
             Err(error) => return Err(error.into()),
         }
     }
-    match exchange(primary, apex, Ask::Whole).await? {
+    match conversation.ask(apex, Ask::Whole).await? {
         Incoming::Whole(contents) => whole(control, zone, primary, contents, theirs).await,
         _ => Err(Failed::from(Wrong::NotOurs).into()),
     }

@@ -34,8 +34,9 @@ pub(super) fn answer(snapshot: &Snapshot, request: &Request) -> (Vec<u8>, Option
 
 fn is_allowed(settings: &zone::Settings, request: &Request) -> bool {
     let client = request.peer.address.ip().to_canonical();
-    let of_primary = |primary: &zone::notify::Target| {
-        primary.address.ip() == client && (request.key().is_none() || request.key() == primary.key.as_ref())
+    let of_primary = |primary: &zone::Primary| {
+        let zone::notify::Target { address, key } = &primary.at;
+        address.ip() == client && (request.key().is_none() || request.key() == key.as_ref())
     };
     settings.file.is_none()
         && (settings.primaries.iter().any(of_primary) || settings.allow_notify.allows(client, request.key()))

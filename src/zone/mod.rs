@@ -37,6 +37,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::dns::Name;
+use crate::tls;
+
+/// A server that a zone is transferred from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Primary {
+    /// Where it listens, and the key to sign with.
+    pub at: notify::Target,
+    /// How its certificate is verified, where it is asked over TLS (RFC 9103).
+    pub tls: Option<tls::Client>,
+}
 
 /// A zone to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +60,7 @@ pub struct Settings {
     /// Whether it is read again when its file changes.
     pub watch: bool,
     /// The servers that it is transferred from, in the order in which they are asked.
-    pub primaries: Vec<notify::Target>,
+    pub primaries: Vec<Primary>,
     /// Who may tell of a new serial, beside the primaries' addresses.
     pub allow_notify: AccessList,
     /// How its serial goes up when Waypost itself changes it.
