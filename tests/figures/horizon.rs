@@ -1,6 +1,7 @@
 //! Horizon: nights in virtual time, of a server whose bookkeeping is the real one, and 10,000 caches that obey TTLs.
 //!
-//! Queries and answers are lost and overtake each other, commits take their time, workers are slow to leave a snapshot; in
+//! The pool gives addresses and HTTPS with hints, or CNAMEs, or addresses of which one endpoint lacks a family (NODATA); answers are
+//! made by the server's own code. Queries and answers are lost and overtake each other, commits take their time, workers are slow to leave a snapshot; in
 //! some nights the process is killed at any instant, also between a commit and its publication, and started again from what
 //! was stored. The order of what the server does is the writer's: decide, commit, publish, settle.
 
@@ -15,37 +16,59 @@ use waypost::control::message::{CutoverRequest, FlipRequest, OverrideRequest};
 use waypost::control::records::{self, STATE, horizon_key, pool_key};
 use waypost::control::state::{PoolState, State};
 use waypost::dns::{Name, Rtype};
-use waypost::query::{Pool, Readers};
+use waypost::query::{Context, Counters, Pool, Readers, Snapshot, Tally, Transport, answer};
 use waypost::steering::demand::Load;
 use waypost::steering::flip::Percent;
-use waypost::steering::horizon::{Report, TRANSIT_SECS, expires};
+use waypost::steering::horizon::{Report, TRANSIT_SECS};
 use waypost::steering::key::ClientKey;
 use waypost::steering::pool::Override;
 use waypost::store::Write;
 use waypost::time::Timestamp;
+use waypost::zone::ZoneSet;
 
 use crate::keys::key;
 use crate::world::{self, SITES, START};
 use crate::{Draws, size};
 
 const CACHES: u32 = 10_000;
-const HOURS: u64 = size(12, 6) as u64;
+const HOURS: u64 = size(12, 3) as u64;
 const WORKERS: usize = 2;
 /// The night begins then. The simulation counts milliseconds.
 const START_MS: u64 = START.0 * 1000;
 /// A cache asks again after so long without an answer, and may then get two.
 const PATIENCE_MS: u64 = 500;
 
+/// What the endpoint of a number gives, and the types that caches ask for.
+type Kind = (fn(u32) -> String, &'static [Rtype]);
+
+const KINDS: [Kind; 3] = [
+    (
+        |n| format!("address = [\"192.0.2.{n}\", \"2001:db8::{n}\"], https = [\"1 . ipv4hint=192.0.2.{n}\"]"),
+        &[Rtype::A, Rtype::AAAA, Rtype::HTTPS],
+    ),
+    (|n| format!("cname = \"s{n}.example.net.\""), &[Rtype::A]),
+    (
+        |n| match n {
+            2 => "address = [\"192.0.2.2\"]".to_owned(),
+            _ => format!("address = [\"192.0.2.{n}\", \"2001:db8::{n}\"]"),
+        },
+        &[Rtype::A, Rtype::AAAA],
+    ),
+];
+
 #[test]
 fn horizon() {
     let folder = tempfile::tempdir().unwrap();
-    let catalog = Arc::new(world::catalog(folder.path(), &["www.example.org"], [100, 0, 0]));
-    let nights = size(60, 3) as u64;
+    let catalogs = KINDS.map(|(data, asked)| {
+        (Arc::new(world::catalog_of(folder.path(), &["www.example.org"], [100, 0, 0], data)), asked)
+    });
+    let nights = size(60, 9) as u64;
     let mut all = Told::default();
     let mut late = 0;
     for seed in 0..nights {
+        let (catalog, asked) = &catalogs[seed as usize / 3 % KINDS.len()];
         // Every third one without an end.
-        let night = Night::new(&catalog, seed, seed % 3 != 0).run();
+        let night = Night::new(catalog, asked, seed, seed % 3 != 0).run();
         late = late.max(night.latest_ms);
         all.add(&night);
     }
@@ -57,6 +80,16 @@ fn horizon() {
     println!("Horizon: in the nights without an end, at most {:.2} s later than the truth", late as f64 / 1000.0);
     assert!(late <= (TRANSIT_SECS + 1) * 1000, "{late} ms");
     assert!(all.finals > 100 && all.ends > 2 && all.lost > 1000, "the nights were too quiet");
+}
+
+/// What queries read.
+fn snapshot(zones: &Arc<ZoneSet>, pool: Pool) -> Snapshot {
+    Snapshot { zones: zones.clone(), pools: [Arc::new(pool)].into_iter().collect(), ..Snapshot::default() }
+}
+
+/// A query without EDNS.
+fn query(name: &Name, rtype: Rtype) -> Vec<u8> {
+    [&[0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], name.wire(), &rtype.0.to_be_bytes(), &[0, 1]].concat()
 }
 
 #[derive(Clone, Copy, Default)]
@@ -130,8 +163,8 @@ struct Process {
     horizons: Horizons,
     readers: Arc<Readers>,
     /// What each worker answers from.
-    seen: [Arc<Pool>; WORKERS],
-    published: Arc<Pool>,
+    seen: [Arc<Snapshot>; WORKERS],
+    published: Arc<Snapshot>,
     unsettled: bool,
     changing: Option<Changing>,
     bound_again: Option<Known>,
@@ -147,6 +180,10 @@ struct Changing {
 
 struct Night<'c> {
     catalog: &'c Arc<Catalog>,
+    zones: Arc<ZoneSet>,
+    /// What caches ask for, each one of these, and what the answers count for.
+    asked: &'c [Rtype],
+    counters: Counters,
     name: Name,
     draws: Draws,
     ends: bool,
@@ -157,17 +194,22 @@ struct Night<'c> {
     process: Option<Process>,
     run: u32,
     tokens: Vec<u32>,
-    /// By endpoint: until when a cache holds it, and until when one would, had no answer been lost.
-    held_ms: [u64; SITES.len()],
-    sent_ms: [u64; SITES.len()],
-    told: [Option<Timestamp>; SITES.len()],
+    /// By slot (endpoint and type): until when a cache holds it, and until when one would, had no answer been lost.
+    held_ms: Vec<u64>,
+    sent_ms: Vec<u64>,
+    told: Vec<Option<Timestamp>>,
     result: Told,
 }
 
 impl<'c> Night<'c> {
-    fn new(catalog: &'c Arc<Catalog>, seed: u64, ends: bool) -> Self {
+    fn new(catalog: &'c Arc<Catalog>, asked: &'c [Rtype], seed: u64, ends: bool) -> Self {
+        let slots = catalog.records[0].slots();
+        let zone = catalog.zones[0].served.as_ref().expect("it was read").zone.clone();
         let mut night = Self {
             catalog,
+            zones: Arc::new(ZoneSet::new([(zone.apex().clone(), Some(zone))])),
+            asked,
+            counters: Counters::default(),
             name: "www.example.org".parse().unwrap(),
             draws: Draws::new(seed),
             ends,
@@ -178,9 +220,9 @@ impl<'c> Night<'c> {
             process: None,
             run: 0,
             tokens: vec![0; CACHES as usize],
-            held_ms: [0; SITES.len()],
-            sent_ms: [0; SITES.len()],
-            told: [None; SITES.len()],
+            held_ms: vec![0; slots],
+            sent_ms: vec![0; slots],
+            told: vec![None; slots],
             result: Told::default(),
         };
         let state = world::state(catalog);
@@ -263,21 +305,33 @@ impl<'c> Night<'c> {
             _ => self.draws.below(200),
         };
         let Some(process) = &self.process else { return };
-        let pool = &process.seen[worker];
-        let choice = pool.choose(&client.into(), 0, now).expect("never empty");
-        let slot = pool.records.slot(choice.endpoint, Rtype::A).unwrap();
-        pool.recorder.record(worker, slot, expires(now, choice.ttl));
-        let gone_ms = self.now_ms + delay_ms + u64::from(choice.ttl.secs()) * 1000;
+        let snapshot = &process.seen[worker];
+        let pool = snapshot.pools.get(0).expect("the only one");
+        let endpoint = pool.choose(&client.into(), 0, now).expect("never empty").endpoint;
+        let rtype = self.asked[cache as usize % self.asked.len()];
+        // A CNAME is held under its own type, NODATA under the one that was asked.
+        let held_as = if pool.records.types() == [Rtype::CNAME] { Rtype::CNAME } else { rtype };
+        let slot = pool.records.slot(endpoint, held_as).unwrap();
+        let context = Context { client: client.first_address(), now, draw: 0, transport: Transport::Udp };
+        let tally = Tally { worker: Some(worker), counters: &self.counters };
+        let query = query(&self.name, rtype);
+        let mut out = [0; 512];
+        let octets = answer(snapshot, &context, tally, &query, &mut out).expect("it is answered");
+        // The TTL of the first record, of ANSWER or, for NODATA, of the SOA: its owner is a pointer.
+        let at = query.len() + 6;
+        let ttl_secs = u32::from_be_bytes(out[at..at + 4].try_into().unwrap());
+        assert!(out[query.len()] >= 0xc0 && octets > at && ttl_secs <= 3600, "{:?}", &out[..octets]);
+        let gone_ms = self.now_ms + delay_ms + u64::from(ttl_secs) * 1000;
         self.result.answers += 1;
-        let sent = &mut self.sent_ms[choice.endpoint];
+        let sent = &mut self.sent_ms[slot];
         *sent = gone_ms.max(*sent);
         if lost {
             self.result.lost += 1;
             return;
         }
-        let held = &mut self.held_ms[choice.endpoint];
+        let held = &mut self.held_ms[slot];
         *held = gone_ms.max(*held);
-        self.after(delay_ms, Event::Answer { cache, ttl_secs: choice.ttl.secs() });
+        self.after(delay_ms, Event::Answer { cache, ttl_secs });
     }
 
     fn change(&mut self) {
@@ -349,7 +403,8 @@ impl<'c> Night<'c> {
         process.state.generation += 1;
         process.state.pools.extend(proposal.touched);
         process.unsettled = true;
-        process.published = Arc::new(world::pool(self.catalog, 0, &process.state, &process.horizons, |_| true));
+        let pool = world::pool(self.catalog, 0, &process.state, &process.horizons, |_| true);
+        process.published = Arc::new(snapshot(&self.zones, pool));
         if now.since(decided) > 1 {
             // A commit that took long: stored again, a moment later.
             let bound = process.horizons.bound(&self.name, &old, &self.catalog.settings.pools[0].ttl, now, STALL_SECS);
@@ -385,26 +440,28 @@ impl<'c> Night<'c> {
     fn look(&mut self) {
         let Some(process) = &self.process else { return };
         let in_passing = !process.seen.iter().all(|seen| Arc::ptr_eq(seen, &process.published));
-        for endpoint in 0..SITES.len() {
-            let slot = process.published.records.slot(endpoint, Rtype::A).unwrap();
-            let answered = process.published.selector.answers(endpoint);
-            let report = Report::of(process.published.recorder.latest(slot), answered || in_passing);
-            assert!(report.at >= self.told[endpoint], "it decreased: {report}, {:?} before", self.told[endpoint]);
-            self.told[endpoint] = report.at;
+        let pool = process.published.pools.get(0).expect("the only one");
+        let types = pool.records.types();
+        for slot in 0..pool.records.slots() {
+            let (endpoint, rtype) = (slot / types.len(), types[slot % types.len()]);
+            let answered = pool.selector.answers(endpoint);
+            let report = Report::of(pool.recorder.latest(slot), answered || in_passing);
+            assert!(report.at >= self.told[slot], "it decreased: {report}, {:?} before", self.told[slot]);
+            self.told[slot] = report.at;
             if report.at_least {
                 continue;
             }
             let at_ms = report.at.map_or(0, |at| at.0 * 1000);
             assert!(
-                self.held_ms[endpoint] <= at_ms,
-                "run {}, {} ms into it: endpoint {endpoint} is held for {} ms longer than told",
+                self.held_ms[slot] <= at_ms,
+                "run {}, {} ms into it: {rtype} of endpoint {endpoint} is held for {} ms longer than told",
                 self.run,
                 self.now_ms - START_MS,
-                self.held_ms[endpoint] - at_ms
+                self.held_ms[slot] - at_ms
             );
             if report.at.is_some() && !self.ends {
                 self.result.finals += 1;
-                self.result.latest_ms = self.result.latest_ms.max(at_ms - self.sent_ms[endpoint]);
+                self.result.latest_ms = self.result.latest_ms.max(at_ms - self.sent_ms[slot]);
             }
         }
     }
@@ -441,7 +498,8 @@ impl<'c> Night<'c> {
             writes.push(records::put(horizon_key(name), known));
         }
         self.commit(writes);
-        let published = Arc::new(world::pool(self.catalog, 0, &state, &horizons, |_| true));
+        let pool = world::pool(self.catalog, 0, &state, &horizons, |_| true);
+        let published = Arc::new(snapshot(&self.zones, pool));
         self.process = Some(Process {
             state,
             horizons,

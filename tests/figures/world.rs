@@ -19,6 +19,13 @@ pub const SITES: [&str; 3] = ["ec2", "dc1", "dc2"];
 
 /// Pools with these names and weights, of one group. The last octet of each endpoint's RDATA tells its site: 1, 2 or 3.
 pub fn catalog(folder: &Path, pools: &[&str], weights: [u32; 3]) -> Catalog {
+    catalog_of(folder, pools, weights, |number| {
+        format!("address = [\"192.0.2.{number}\", \"2001:db8::{number}\"], https = [\"1 . ipv4hint=192.0.2.{number}\"]")
+    })
+}
+
+/// The same with other data of the site with a number.
+pub fn catalog_of(folder: &Path, pools: &[&str], weights: [u32; 3], data: impl Fn(u32) -> String) -> Catalog {
     let zone = "$TTL 1h\n@ SOA ns hostmaster 1 1h 15m 4w 5m\n  NS ns\nns A 127.0.0.1\n";
     std::fs::write(folder.join("zone"), zone).unwrap();
     let mut config = format!(
@@ -35,11 +42,8 @@ pub fn catalog(folder: &Path, pools: &[&str], weights: [u32; 3]) -> Catalog {
             "[[pool]]\nname = \"{pool}\"\ngroup = \"web\"\nttl = {{ normal = \"1h\", low = \"60s\" }}\nendpoint = [\n"
         );
         for ((site, weight), number) in SITES.iter().zip(weights).zip(1..) {
-            let _ = writeln!(
-                config,
-                "{{ site = \"{site}\", address = [\"192.0.2.{number}\", \"2001:db8::{number}\"], \
-                 https = [\"1 . ipv4hint=192.0.2.{number}\"], weight = {weight} }},"
-            );
+            let data = data(number);
+            let _ = writeln!(config, "{{ site = \"{site}\", {data}, weight = {weight} }},");
         }
         config += "]\n";
     }
