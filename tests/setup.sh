@@ -12,6 +12,7 @@ need ip iproute2
 need iperf3 iperf3
 need nft nftables
 need openssl openssl
+need strace strace
 need curl curl
 need haproxy haproxy
 need nginx nginx-light
