@@ -9,13 +9,13 @@ use std::sync::Arc;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use waypost::dns::Rtype;
-use waypost::dns::wire::{NAME_BUFFER, Query};
+use waypost::dns::wire::{EDNS_UDP_OCTETS, NAME_BUFFER, Query};
 use waypost::query::Pools;
 use waypost::steering::client::Client;
 use waypost::steering::key::ClientKey;
 use waypost::zone::compiled::Overlay;
 use waypost::zone::{Diff, Record};
-use worlds::{Asking, NOW, pool, pools, queries, query, snapshot, zone};
+use worlds::{Asking, NOW, looked_up, pool, pools, queries, query, snapshot, written, zone};
 
 fn main() {
     divan::main();
@@ -88,6 +88,17 @@ fn look_up(bencher: Bencher<'_, '_>, names: usize) {
         let packet = next();
         black_box(zone.find(&packet[12..packet.len() - 15], false));
     });
+}
+
+/// The answer put together: header and question, an RRset of one record, what the header says at the end.
+#[divan::bench]
+fn write(bencher: Bencher<'_, '_>) {
+    let zone = zone(10_000, &Overlay::default());
+    let (packet, mut lower) = (query("host7777.example.org", Rtype::A), [0; NAME_BUFFER]);
+    let query = Query::parse(&packet, &mut lower).unwrap();
+    let mut out = vec![0; EDNS_UDP_OCTETS as usize];
+    let prepared = looked_up(&zone, &query);
+    bencher.bench_local(|| written(black_box(prepared), black_box(&query), &mut out));
 }
 
 #[divan::bench]

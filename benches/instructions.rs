@@ -7,18 +7,19 @@ mod worlds;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use waypost::dns::wire::{NAME_BUFFER, Query};
+use waypost::dns::wire::{EDNS_UDP_OCTETS, NAME_BUFFER, Query};
 use waypost::dns::{Rtype, Ttl};
 use waypost::query::Pools;
 use waypost::steering::client::Client;
 use waypost::steering::key::ClientKey;
 use waypost::zone::compiled::Overlay;
 use waypost::zone::{Diff, Record};
-use worlds::{Asking, NOW, pool, pools, queries, query, signed_zone, snapshot, zone};
+use worlds::{Asking, NOW, looked_up, pool, pools, queries, query, signed_zone, snapshot, written, zone};
 
-const OPERATIONS: [&str; 19] = [
+const OPERATIONS: [&str; 20] = [
     "parse",
     "pick",
+    "write",
     "look-up/1",
     "look-up/10000",
     "look-up/1000000",
@@ -83,6 +84,14 @@ fn run(what: &str, size: usize, times: usize) {
                 let client = Client::from(ClientKey::of_resolver((time as u32).to_be_bytes().into()));
                 black_box(black_box(&pool).choose(&client, 0, NOW));
             });
+        }
+        "write" => {
+            let zone = zone(10_000, &Overlay::default());
+            let (packet, mut lower) = (query("host7777.example.org", Rtype::A), [0; NAME_BUFFER]);
+            let query = Query::parse(&packet, &mut lower).unwrap();
+            let mut out = vec![0; EDNS_UDP_OCTETS as usize];
+            let prepared = looked_up(&zone, &query);
+            measured(times, |_| _ = black_box(written(black_box(prepared), black_box(&query), &mut out)));
         }
         "look-up" => {
             let (zone, packets) = (zone(size, &Overlay::default()), queries("host", size));

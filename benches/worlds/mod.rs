@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use waypost::dns::wire::{Flags, OptReply, Query, Rcode, Response};
 use waypost::dns::{Name, Rtype, Ttl};
 use waypost::query::demand::Sketch;
 use waypost::query::{Context, Counters, Pool, Records, Snapshot, Tally, Transport, answer};
@@ -15,7 +16,8 @@ use waypost::steering::select::{Candidate, Selector};
 use waypost::steering::share::ShareTable;
 use waypost::steering::ttl::{Approach, Cutover, TtlPolicy};
 use waypost::time::Timestamp;
-use waypost::zone::compiled::{Overlay, compile_gathered};
+use waypost::zone::compiled::{Overlay, Place, compile_gathered};
+use waypost::zone::prepared::{OwnerAt, Prepared};
 use waypost::zone::signing::keys::{Algorithm, ENTRY_POINT, SigningKey};
 use waypost::zone::signing::nsec::{Chain, Denial};
 use waypost::zone::signing::sign::Validity;
@@ -137,6 +139,23 @@ pub fn queries(stem: &str, count: usize) -> Vec<Vec<u8>> {
     let asked = count.next_power_of_two().clamp(1, 1 << 16);
     let number = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
     (0..asked).map(|i| query(&format!("{stem}{}.example.org", number(i) % count as u64), Rtype::A)).collect()
+}
+
+/// What a zone has at the QNAME, of its QTYPE.
+#[allow(dead_code, reason = "each bench takes what it measures")]
+pub fn looked_up<'z>(zone: &'z Zone, query: &Query<'_>) -> Prepared<'z> {
+    let Place::Node(node) = zone.find(query.qname, false) else { panic!("no such name") };
+    node.rrset(query.qtype).expect("it has the type")
+}
+
+/// Puts the answer to `query` together of what was looked up; gives its octets.
+#[allow(dead_code, reason = "each bench takes what it measures")]
+#[inline]
+pub fn written(prepared: Prepared<'_>, query: &Query<'_>, out: &mut [u8]) -> usize {
+    let opt = OptReply::default();
+    let mut response = Response::new(query, out.len() - opt.octets(), out);
+    assert!(prepared.copy(&mut response, OwnerAt::qname(query.qname.len())).is_ok(), "there is room");
+    response.finish(query, Flags { authoritative: true, truncated: false, rcode: Rcode::NoError }, Some(&opt))
 }
 
 /// Asks as many resolvers would, one answer at a time.
