@@ -4,6 +4,7 @@
 //! - a key changes what its policy says and nothing else; who may nothing is refused, who signs badly is told NOTAUTH;
 //! - a type that a pool answers is refused, and the log says so; but a key with the right to it says the addresses of an endpoint;
 //! - an update that takes a name from the pool of a wildcard is made, and the log says what it does;
+//! - nothing that takes a pool away by delegation, DNAME or CNAME is taken; what stands in the store all the same stops no start;
 //! - certbot and lego get certificates from pebble by DNS-01.
 
 mod support;
@@ -301,4 +302,88 @@ fn a_key_with_the_right_says_the_addresses_of_an_endpoint() {
     let (done, said) = update(&server, "web", "prereq nxdomain www.example.org.\nadd www.example.org. 60 A 192.0.2.22");
     assert!(!done && said.contains("YXDOMAIN"), "{said}");
     assert_eq!(addresses(&server), ["192.0.2.21"]);
+}
+
+/// A pool that gives a CNAME.
+fn cname_pool(name: &str) -> String {
+    format!(
+        "[[pool]]\nname = \"{name}\"\nendpoint = [{{ site = \"ec2\", cname = \"plain.example.org.\", weight = 1 }}]\n"
+    )
+}
+
+#[test]
+fn no_update_takes_a_pool_away() {
+    let pools = [pool("svc.deep.example.org", 100, 0, ""), cname_pool("c.example.org")].concat();
+    let mut server = Server::start(&(config() + &pools));
+    let answers = |server: &Server| {
+        ["www.example.org", "svc.deep.example.org", "c.example.org"].map(|name| dig(server.dns[0], name, "A"))
+    };
+    let (answered, before) = (answers(&server), serial(server.dns[0]));
+    assert_eq!(answered, ["192.0.2.11\n", "192.0.2.11\n", "plain.example.org.\n192.0.2.7\n"]);
+    for line in [
+        "add www.example.org. 60 NS ns1.example.org.",
+        "add svc.deep.example.org. 60 NS ns1.example.org.",
+        "add deep.example.org. 60 NS ns1.example.org.",
+        "add deep.example.org. 60 DNAME example.net.",
+        "add example.org. 60 DNAME example.net.",
+        "add svc.deep.example.org. 60 CNAME plain.example.org.",
+        "add c.example.org. 60 TXT beside",
+        "add c.example.org. 60 A 192.0.2.1",
+        "add fine.example.org. 60 TXT x\nadd deep.example.org. 60 NS ns1.example.org.",
+    ] {
+        let (done, said) = run("nsupdate", server.dns[0], Some(&key("admin")), "", line);
+        assert!(!done && said.contains("REFUSED"), "{line}: {said}");
+    }
+    assert_eq!((answers(&server), serial(server.dns[0])), (answered.clone(), before));
+    assert_eq!(dig(server.dns[0], "fine.example.org", "TXT"), "", "nothing of it is made");
+    server.wait_for_log("pool \"svc.deep.example.org\" is below the zone cut \"deep.example.org\"");
+    // What hides no pool is as good as ever, and so is what takes itself back.
+    for line in [
+        "add deeper.example.org. 60 NS ns1.example.org.",
+        "add deep.example.org. 60 TXT here",
+        "add deep.example.org. 60 NS ns1.example.org.\ndel deep.example.org. NS",
+    ] {
+        let (done, said) = run("nsupdate", server.dns[0], Some(&key("admin")), "", line);
+        assert!(done, "{line}: {said}");
+    }
+    server.reload().done();
+    server.kill9();
+    server.start_again();
+    assert_eq!(answers(&server), answered);
+}
+
+#[test]
+fn what_the_store_holds_over_a_pool_stops_no_start() {
+    let mut server = Server::start(&config());
+    let update = |server: &Server, line: &str| {
+        let (done, said) = run("nsupdate", server.dns[0], Some(&key("admin")), "", line);
+        assert!(done, "{line}: {said}");
+    };
+    update(&server, "add deep.example.org. 60 NS ns1.example.org.");
+    update(&server, "add moved.example.org. 60 DNAME example.net.");
+    update(&server, "add other.example.org. 60 CNAME plain.example.org.");
+    let names = ["svc.deep.example.org", "svc.moved.example.org", "other.example.org"];
+    let pools = names.map(|name| pool(name, 100, 0, "")).concat();
+    server.configure(&(config() + &pools));
+    let refusal = server.reload().refused(422);
+    assert!(refusal.contains("zone cut"), "what comes anew is refused: {refusal}");
+    // Something that was changed at run time is brought over the file at a start, and judged there.
+    let path = "/api/v1/pools/www.example.org/endpoints/ec2";
+    server.api("PUT", path, serde_json::json!({"address": ["192.0.2.21"]}), &[]).done();
+
+    server.terminate();
+    server.start_again();
+    for (name, what) in names.iter().zip(["is below the zone cut", "is below the DNAME", "has a CNAME"]) {
+        let told = |line: &str| line.contains("WARN") && line.contains(&format!("{name}\"")) && line.contains(what);
+        assert!(server.log().lines().any(told), "{name}: {}", server.log());
+    }
+    assert_eq!(dig(server.dns[0], "www.example.org", "A"), "192.0.2.21\n");
+    server.reload().done();
+    update(&server, "add unrelated.example.org. 60 TXT x");
+    update(&server, "del deep.example.org. NS");
+    assert_eq!(dig(server.dns[0], names[0], "A"), "192.0.2.11\n");
+    let (done, said) =
+        run("nsupdate", server.dns[0], Some(&key("admin")), "", "add deep.example.org. 60 NS ns1.example.org.");
+    assert!(!done && said.contains("REFUSED"), "what is mended stays so: {said}");
+    server.reload().done();
 }

@@ -1,6 +1,6 @@
 //! Pools against what the zones hold: a pool lies over a zone, and must leave it a zone.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::iter::successors;
 
 use super::pools::{listed, types};
@@ -8,8 +8,8 @@ use super::{Loaded, hints};
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::dns::{Name, Rtype};
 use crate::steering::pool::{Settings, Transfer};
-use crate::zone::Zone;
 use crate::zone::hidden::hidden;
+use crate::zone::{Edit, Zone};
 
 /// What is wrong with the pools, given what the zones hold, in the order of the file. A pool is judged by the lowest zone
 /// of the file that it lies in; if that is not among `zones`, because its file could not be read, it is not.
@@ -50,7 +50,7 @@ pub fn check_against_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> 
         // Signatures that were made here are made for what pools answer too.
         let is_ours = settings.is_some_and(|settings| settings.dnssec.is_some());
         let signed = if is_ours { None } else { zone.signature() };
-        let judge = Judge { pool, zone, signed };
+        let judge = Judge { pool, edit: &Edit::new(zone), signed };
         // What comes from a primary may change at any time: that must not keep the server from its next start.
         let from_primary = settings.is_some_and(|settings| settings.file.is_none());
         let severity = if from_primary { Severity::Warning } else { Severity::Error };
@@ -86,9 +86,48 @@ fn hidden_names(loaded: &Loaded, pool: &Settings, zone: &Zone, place: Option<&Pl
     })
 }
 
-struct Mistake {
-    message: String,
-    help: &'static str,
+/// What is wrong with `pools`, all of them over `zone`.
+pub fn wrong_over<'p>(pools: impl Iterator<Item = &'p Settings>, zone: &Zone) -> Vec<Mistake> {
+    let edit = Edit::new(zone);
+    pools.flat_map(|pool| Judge { pool, edit: &edit, signed: None }.mistakes()).collect()
+}
+
+/// What `edit` would make wrong with the pools over its zone; what is wrong already is passed over. `pool` gives the
+/// one of a name, `all` all of them, which are gone through only where a delegation or a DNAME comes.
+pub fn made_wrong<'p>(
+    edit: &Edit<'_>,
+    pool: impl Fn(&Name) -> Option<&'p Settings>,
+    all: impl Iterator<Item = &'p Settings>,
+) -> Vec<Mistake> {
+    let came = || edit.touched().filter(|(_, touched)| touched.now.is_some());
+    let mut judged: Vec<&Settings> = came().filter_map(|(owner, _)| pool(owner)).collect();
+    let hides = |owner: &Name, rtype| rtype == Rtype::DNAME || (rtype == Rtype::NS && owner != edit.zone().apex());
+    let above: HashSet<&Name> = came().filter(|(owner, t)| hides(owner, t.rtype)).map(|(owner, _)| owner).collect();
+    if !above.is_empty() {
+        judged.extend(
+            all.filter(|pool| successors(Some(pool.name.clone()), Name::parent).any(|name| above.contains(&name))),
+        );
+    }
+    let before = Edit::new(edit.zone());
+    let mut made = Vec::new();
+    for pool in judged {
+        let known = Judge { pool, edit: &before, signed: None }.mistakes();
+        let mistakes = Judge { pool, edit, signed: None }.mistakes().into_iter();
+        made.extend(mistakes.filter(|mistake| !known.contains(mistake)));
+    }
+    made.sort();
+    made.dedup(); // of a pool that is both at a name and below one
+    made
+}
+
+/// A pool that does not go with what a zone holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[error("{message} ({help})")]
+pub struct Mistake {
+    /// What is wrong.
+    pub message: String,
+    /// What comes of it, or what to do.
+    pub help: &'static str,
 }
 
 impl Mistake {
@@ -103,17 +142,17 @@ impl Mistake {
     }
 }
 
-/// One pool over one zone.
+/// One pool over one zone as it shall be.
 struct Judge<'a> {
     pool: &'a Settings,
-    zone: &'a Zone,
+    edit: &'a Edit<'a>,
     /// A type by which the zone file brings its own signatures.
     signed: Option<Rtype>,
 }
 
 impl Judge<'_> {
     fn mistakes(&self) -> Vec<Mistake> {
-        let (name, apex) = (&self.pool.name, self.zone.apex());
+        let (name, apex) = (&self.pool.name, self.edit.zone().apex());
         let mut mistakes = Vec::new();
         let mut tell = |message, help| mistakes.push(Mistake { message, help });
         if let Some(rtype) = self.signed {
@@ -134,7 +173,7 @@ impl Judge<'_> {
             );
         }
         let steered: BTreeSet<Rtype> = self.pool.endpoints.iter().flat_map(types).collect();
-        let owned = || self.zone.rrsets_at(name).into_iter().map(|rrset| rrset.rtype);
+        let owned = || self.edit.rrsets_at(name).into_iter().map(|rrset| rrset.rtype);
         if steered.contains(&Rtype::CNAME) {
             let beside = listed(owned().filter(|t| *t != Rtype::CNAME && !is_signature(*t)));
             if !beside.is_empty() && name != apex {
@@ -151,17 +190,17 @@ impl Judge<'_> {
 
     /// The zone cut at or above `name`, within the zone: the topmost one decides (RFC 1034, 4.3.2, 3b).
     fn cut_above(&self, name: &Name) -> Option<Name> {
-        let below_apex = |here: &Name| here != self.zone.apex();
+        let below_apex = |here: &Name| here != self.edit.zone().apex();
         let up = successors(Some(name.clone()), Name::parent).take_while(below_apex);
-        up.filter(|here| self.zone.rrset(here, Rtype::NS).is_some()).last()
+        up.filter(|here| self.edit.rrset(here, Rtype::NS).is_some()).last()
     }
 
     /// The owner of a DNAME above `name`, within the zone.
     fn dname_above(&self, name: &Name) -> Option<Name> {
         let mut here = name.clone();
-        while here != *self.zone.apex() {
+        while here != *self.edit.zone().apex() {
             here = here.parent()?;
-            if self.zone.rrset(&here, Rtype::DNAME).is_some() {
+            if self.edit.rrset(&here, Rtype::DNAME).is_some() {
                 return Some(here);
             }
         }

@@ -32,7 +32,7 @@ mod updates;
 mod values;
 mod webhooks;
 
-pub use against_zones::check_against_zones;
+pub use against_zones::{Mistake, check_against_zones, made_wrong, wrong_over};
 pub use render::render;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

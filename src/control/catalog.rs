@@ -87,7 +87,8 @@ impl Catalog {
         for ((zone, settings), place) in zones.iter_mut().zip(settings.zones.iter()).zip(&loaded.zone_places) {
             tell_of_absence(zone, settings, file, place);
         }
-        Self::assemble(Arc::new(loaded), amended, zones, readings, warnings)
+        let is_known = |found: &Diagnostic| before.is_some_and(|before| before.has_doubt(&found.message));
+        Self::assemble(Arc::new(loaded), amended, zones, readings, warnings, is_known)
     }
 
     /// The same with the file of one zone read again.
@@ -113,7 +114,7 @@ impl Catalog {
         };
         let of_all = self.zones.iter().zip(self.settings.zones.iter()).zip(&self.file.zone_places);
         let (zones, readings) = of_all.map(read).unzip();
-        Self::assemble(self.file.clone(), amended, zones, readings, of_zones)
+        Self::assemble(self.file.clone(), amended, zones, readings, of_zones, |found| self.has_doubt(&found.message))
     }
 
     /// The same configuration and zones with other amendments. Nothing is read; the writer takes it as it takes a reading.
@@ -123,6 +124,24 @@ impl Catalog {
     pub fn amended(&self, amendments: &Amendments, force: bool) -> Result<Self, Vec<Diagnostic>> {
         let amended = Amended::of(&self.file, amendments, force)?;
         let apexes: Vec<&Name> = self.zones.iter().map(|z| &z.name).collect();
+        self.amended_but(amendments, force, |found| self.has_doubt(&found.message))
+    }
+
+    /// The same at a start, once zones are as the store says: what hides a pool there is a doubt, as it must not keep the
+    /// server from its start.
+    ///
+    /// # Errors
+    /// As [`Catalog::amended`], but nothing of the zones.
+    pub fn amended_at_start(&self, amendments: &Amendments, force: bool) -> Result<Self, Vec<Diagnostic>> {
+        self.amended_but(amendments, force, |_| true)
+    }
+
+    fn amended_but(
+        &self,
+        amendments: &Amendments,
+        force: bool,
+        is_doubt: impl Fn(&Diagnostic) -> bool,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let under = |zone: &ServedZone| {
             let overlay = overlay_of(&zone.name, &apexes, &amended.loaded.settings);
             let served = zone.served.as_ref().map(|served| served.under(&overlay));
@@ -131,10 +150,10 @@ impl Catalog {
         };
         let (zones, readings) = self.zones.iter().map(under).unzip();
         let of_zones = self.warnings.iter().filter(|doubt| !self.doubts.contains(doubt)).cloned().collect();
-        Self::assemble(self.file.clone(), amended, zones, readings, of_zones)
+        Self::assemble(self.file.clone(), amended, zones, readings, of_zones, is_doubt)
     }
 
-    /// `warnings` are those of the zones.
+    /// `warnings` are those of the zones; `is_doubt` tells which mistakes of pools over zones are no more than that.
     fn assemble(
         file: Arc<Loaded>,
         amended: Amended,
@@ -143,9 +162,13 @@ impl Catalog {
         mut warnings: Vec<Diagnostic>,
     ) -> Result<Self, Vec<Diagnostic>> {
         let Amended { loaded, amendments, dropped } = amended;
+        is_doubt: impl Fn(&Diagnostic) -> bool,
         let known: Vec<&Zone> = zones.iter().filter_map(|z| z.served.as_ref().map(|served| &*served.zone)).collect();
-        let (errors, of_pools): (Vec<_>, Vec<_>) =
-            config::check_against_zones(&loaded, &known).into_iter().partition(|d| d.severity == Severity::Error);
+        let mut found = config::check_against_zones(&loaded, &known);
+        for doubt in found.iter_mut().filter(|found| is_doubt(found)) {
+            doubt.severity = Severity::Warning;
+        }
+        let (errors, of_pools): (Vec<_>, Vec<_>) = found.into_iter().partition(|d| d.severity == Severity::Error);
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -182,6 +205,23 @@ impl Catalog {
         for (zone, reading) in self.zones.iter().zip(&mut self.readings) {
             if let (Some(served), Some(edit)) = (&zone.served, &mut reading.edit) {
                 edit.copy = Some(zones::copy_of(&edit.file, served.loaded_at));
+    /// Whether this is among the doubts already: what was served with it is not refused for it.
+    pub fn has_doubt(&self, message: &str) -> bool {
+        self.doubts.iter().any(|doubt| doubt.message == message)
+    }
+
+    /// The pools over the zone at `index`, given what is served of it.
+    pub fn pools_over(&self, index: usize) -> impl Iterator<Item = &Settings> {
+        let overlay = self.zones[index].served.as_ref().map(|served| &served.overlay);
+        overlay.into_iter().flat_map(|overlay| overlay.values()).map(|slot| &self.settings.pools[*slot as usize])
+    }
+
+    /// The pool at `name` over the zone at `index`.
+    pub fn pool_over(&self, index: usize, name: &Name) -> Option<&Settings> {
+        let slot = self.zones[index].served.as_ref()?.overlay.get(name)?;
+        self.settings.pools.get(*slot as usize)
+    }
+
             }
         }
     }

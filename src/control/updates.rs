@@ -63,8 +63,8 @@ impl Updates for Handle {
                 rcode
             }
             Err(ZoneError::NoZone) => Rcode::NotAuth,
-            Err(error @ ZoneError::NoLongerAZone { .. }) => {
-                tracing::info!(zone = %apex, author, %error, "an update is refused");
+            Err(error @ (ZoneError::NoLongerAZone { .. } | ZoneError::Pools(_))) => {
+                tracing::warn!(zone = %apex, author, %error, "an update is refused");
                 Rcode::Refused
             }
             Err(error) => {

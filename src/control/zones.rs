@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::config::Mistake;
 use crate::control::message::ZoneState;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::dns::wire::Rcode;
@@ -257,3 +258,6 @@ pub enum ZoneError {
     #[error("the server is stopping")]
     Stopping,
 }
+    /// Pools would no longer be answered as they are configured.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Pools(Vec<Mistake>),

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::config;
 use crate::control::catalog::Catalog;
 use crate::control::message::ZoneState;
 use crate::control::writer::Writer;
@@ -97,6 +98,11 @@ impl Writer {
         let catalog = Arc::make_mut(&mut self.catalog);
         (catalog.zones[index].state, catalog.zones[index].problem) = (ZoneState::Current, Vec::new());
         catalog.serve(index, served);
+        if let Some(served) = &catalog.zones[index].served {
+            for wrong in config::wrong_over(catalog.pools_over(index), &served.zone) {
+                tracing::warn!(zone = %apex, author, %wrong, "a pool does not go with what the primary gives");
+            }
+        }
         self.followed.insert(apex.clone(), Followed { contact: Some(now), stored: Some(now), problem: None });
         let pools = self.published.load().pools.clone();
         self.publish_pools(pools);

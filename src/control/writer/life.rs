@@ -144,7 +144,8 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     let background = Background::start(take_short_turns).map_err(StartError::Thread)?;
     let (journals, zone_writes, uncopied) = restore(&*store, &mut catalog, now).await?;
     let amendments = records::amendments(&*store).await?;
-    if !amendments.0.is_empty() {
+    let has_drift = catalog.zones.iter().filter_map(|zone| zone.served.as_ref()).any(|served| !served.drift.is_empty());
+    if has_drift || !amendments.0.is_empty() {
         let told = |mistakes: Vec<Diagnostic>| mistakes.into_iter().map(|mistake| mistake.message).collect();
         catalog = catalog.amended(&amendments, force).map_err(|mistakes| StartError::Amendments(told(mistakes)))?;
         catalog.readings.clear(); // they were taken in

@@ -243,7 +243,7 @@ impl Writer {
             writes.push(Write::Delete { key: pool_key(gone) });
         }
         writes.extend(amendment_writes(&self.catalog.amendments, &catalog.amendments));
-        let (zone_writes, additions) = self.settle_zones(&mut catalog, origin, now);
+        let (zone_writes, additions) = self.settle_zones(&mut catalog, origin, now)?;
         expire(&mut catalog, &self.followed, now);
         writes.extend(zone_writes);
         if matches!(wanted.what, What::Reload(_)) {
@@ -300,7 +300,7 @@ impl Writer {
         }
         check_condition(origin.condition, self.state.generation, false)?;
         let mut catalog = made?;
-        let (mut writes, additions) = self.settle_zones(&mut catalog, origin, now);
+        let (mut writes, additions) = self.settle_zones(&mut catalog, origin, now)?;
         expire(&mut catalog, &self.followed, now);
         let known = warn_of(&self.catalog);
         let answer = AmendAnswer {

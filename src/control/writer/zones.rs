@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::config;
 use crate::control::catalog::Catalog;
+use crate::control::error::ControlError;
 use crate::control::journal::{Addition, Entry};
 use crate::control::message::{Origin, ZoneState};
 use crate::control::writer::Writer;
@@ -43,6 +45,14 @@ impl Writer {
             if records == 0 || (rtype == Rtype::SOA && records > 1) {
                 return Err(ZoneError::NoLongerAZone { rtype });
             }
+        }
+        let catalog = &self.catalog;
+        let hidden = config::made_wrong(&edit, |name| catalog.pool_over(index, name), catalog.pools_over(index));
+        if !hidden.is_empty() && catalog.settings.zones[index].file.is_some() {
+            return Err(ZoneError::Pools(hidden));
+        }
+        for wrong in hidden {
+            tracing::warn!(zone = %apex, author, %wrong, "a pool does not go with what the primary gives");
         }
         let (serial, touches_pools) = self.make_change(index, edit, (author, reason), Vec::new(), now).await?;
         if touches_pools {
@@ -133,13 +143,16 @@ impl Writer {
     }
 
     /// Brings what was read of zones together with what has become of them meanwhile. Gives what to commit.
+    ///
+    /// # Errors
+    /// What of it would take new pools away: that could not be seen when it was read.
     pub(super) fn settle_zones(
         &self,
         catalog: &mut Catalog,
         origin: &Origin,
         now: Timestamp,
-    ) -> (Vec<Write>, Additions) {
-        let (mut writes, mut additions) = (Vec::new(), Vec::new());
+    ) -> Result<(Vec<Write>, Additions), ControlError> {
+        let (mut writes, mut additions, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
         for (index, mut reading) in std::mem::take(&mut catalog.readings).into_iter().enumerate() {
             let name = catalog.zones[index].name.clone();
             let current = self.catalog.zone(&name).and_then(|z| z.served.as_ref());
@@ -164,7 +177,12 @@ impl Writer {
                     }
                     None => Served { loaded_at: read.loaded_at, digest: read.digest, ..current.under(&read.overlay) },
                 };
+                let is_ours = catalog.settings.zones[index].file.is_some();
                 catalog.serve(index, next);
+                if let Some(next) = catalog.zones[index].served.as_ref().filter(|_| is_ours) {
+                    let wrong = config::wrong_over(catalog.pools_over(index), &next.zone).into_iter();
+                    hidden.extend(wrong.filter(|wrong| !catalog.has_doubt(&wrong.message)));
+                }
             }
             let Some(FileEdit { file, digest, step, copy, .. }) = reading.edit else { continue };
             let Some(served) = &catalog.zones[index].served else { continue };
@@ -179,7 +197,10 @@ impl Writer {
             writes.extend(added);
             additions.push((name, addition));
         }
-        (writes, additions)
+        if !hidden.is_empty() {
+            return Err(ControlError::Unloadable(hidden.iter().map(ToString::to_string).collect()));
+        }
+        Ok((writes, additions))
     }
 
     /// What was to be added to journals is durable.
