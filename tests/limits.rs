@@ -8,7 +8,7 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType as T;
 use support::dns::{Question, addresses, rcode};
-use support::{HEAD, Server, folder};
+use support::{HEAD, Server, ZONE, folder};
 
 /// `ns1.example.org A`, with a client cookie and, if given, a server's.
 fn query(id: u16, server_cookie: Option<&[u8]>) -> Vec<u8> {
@@ -109,4 +109,29 @@ fn what_is_no_limit_is_told_all_at_once() {
     for part in ["rate", "200", "33", "everybody", "a key says nothing here"] {
         assert!(told.contains(part), "{part}: {told}");
     }
+}
+#[test]
+fn no_chain_shows_a_zone_to_whom_it_is_not_for() {
+    let secret = "[[zone]]\nname = \"secret.test\"\nfile = \"secret.zone\"\nallow-query = [\"127.0.7.0/24\"]\n";
+    let pool = "[[pool]]\nname = \"steered.example.org\"\n\
+                endpoint = [{ site = \"ec2\", cname = \"www.secret.test.\", weight = 1 }]\n";
+    let folder = folder(&format!("{HEAD}{secret}{pool}"));
+    let write = |name, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+    write("example.org.zone", format!("{ZONE}open CNAME www.secret.test.\nbelow DNAME secret.test.\n"));
+    write(
+        "secret.zone",
+        "$TTL 60\n@ SOA ns1.example.org. h 1 2 3 4 5\n@ NS ns1.example.org.\nwww A 192.0.2.66\n".into(),
+    );
+    let server = Server::start_in(folder);
+    for (name, aliases) in [("open.example.org", 1), ("www.below.example.org", 2), ("steered.example.org", 1)] {
+        let ask = |from: [u8; 4]| server.question(name, T::A).from(from).send();
+        let whole = ask([127, 0, 7, 1]);
+        assert_eq!(whole.answers.len(), aliases + 1, "{name}: {whole}");
+        assert_eq!(addresses(&whole).last().map(String::as_str), Some("192.0.2.66"), "{name}");
+        let stopped = ask([127, 0, 8, 1]);
+        assert_eq!((stopped.answers.len(), rcode(&stopped)), (aliases, ResponseCode::NoError), "{name}: {stopped}");
+        assert!(stopped.authorities.is_empty(), "{name}: {stopped}");
+    }
+    let absent = server.question("no.below.example.org", T::A).from([127, 0, 8, 1]).send();
+    assert_eq!(rcode(&absent), ResponseCode::NoError, "nor is told which names there are");
 }
