@@ -292,6 +292,71 @@ fn one_zone_is_read_again_by_name_or_when_its_watched_file_changes() {
     }
 }
 
+/// A folder with two zones, one of which includes a file, all of it written a while ago: what was just written is not trusted.
+fn settled_folder(more: &str) -> tempfile::TempDir {
+    let other = "[[zone]]\nname = \"example.net\"\nfile = \"net.zone\"\n";
+    let config =
+        two_endpoints(100, 0).replace("file = \"example.org.zone\"", &format!("file = \"example.org.zone\"\n{more}"));
+    let folder = folder(&format!("{config}{other}"));
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("example.org.zone", &format!("{ZONE}$INCLUDE hosts\n"));
+    write("hosts", "included A 192.0.2.70\n");
+    write(
+        "net.zone",
+        "$TTL 60\n@ SOA ns1.example.org. h 1 2 3 4 5\n@ NS ns1.example.org.\nodd CNAME ns1.example.org\n",
+    );
+    let written = support::now();
+    while support::now() <= written + 2 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    folder
+}
+
+#[test]
+fn zones_whose_files_are_unchanged_are_not_read_again() {
+    let server = Server::start_in(settled_folder(""));
+    let reload = |expected: &str| {
+        let told = server.reload().done()["warnings"].to_string();
+        assert!(told.contains("odd"), "what is doubtful is told each time: {told}");
+        assert!(
+            server.log().lines().rev().find(|l| l.contains("zone files")).unwrap().contains(expected),
+            "{expected}"
+        );
+    };
+    let included = || addresses(&server.ask("included.example.org", T::A));
+    reload("read=0 unchanged=2");
+    fs::write(server.file("hosts"), "included A 192.0.2.71\n").unwrap(); // as many octets
+    reload("read=1 unchanged=1");
+    assert_eq!(included(), ["192.0.2.71"]);
+    // A new time on the old contents: it is read, and nothing comes of it.
+    let serial = server.status()["zones"][1]["serial"].clone();
+    fs::File::options().write(true).open(server.file("net.zone")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    server.reload().done();
+    assert_eq!(server.status()["zones"][1]["serial"], serial);
+    // An included file that comes to lie nearer takes the place of the other.
+    fs::write(server.file("example.org.zone"), format!("{ZONE}$INCLUDE broken\n")).unwrap();
+    server.reload().done();
+    assert_eq!((included().len(), &server.status()["zones"][0]["state"]), (1, &json!("last-good")));
+    fs::write(server.file("broken"), "included A 192.0.2.72\n").unwrap();
+    server.reload().done();
+    assert_eq!(included(), ["192.0.2.72"], "what has mistakes is read again");
+    let page = server.api("GET", "/metrics", Value::Null, &[]).text;
+    assert!(!page.contains("waypost_zone_files_total{result=\"unchanged\"} 0\n"), "{page}");
+}
+
+#[test]
+fn a_watched_zone_is_read_again_when_a_file_that_it_includes_changes() {
+    let server = Server::start_in(settled_folder("watch = true"));
+    fs::write(server.file("hosts"), "included A 192.0.2.71\n").unwrap();
+    let included = |server: &Server| addresses(&server.ask("included.example.org", T::A));
+    server.wait_for("the included file", |server| included(server) == ["192.0.2.71"]);
+    // One that is missing at first is waited for.
+    fs::write(server.file("example.org.zone"), format!("{ZONE}$INCLUDE later\n")).unwrap();
+    server.wait_for_log("later");
+    fs::write(server.file("later"), "included A 192.0.2.72\n").unwrap();
+    server.wait_for("the missing file", |server| included(server) == ["192.0.2.72"]);
+}
+
 #[test]
 fn check_tells_of_zones_although_the_configuration_has_mistakes() {
     let folder = folder(&format!("{}colour = \"red\"\n", two_endpoints(100, 0)));

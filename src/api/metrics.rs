@@ -285,6 +285,12 @@ impl Page {
             [("done", status.reloads), ("refused", status.refused_reloads)]
                 .map(|(result, n)| (vec![("result", result.to_owned())], n as f64)),
         );
+        self.counter(
+            "waypost_zone_files_total",
+            "Zones met by those readings: whose files were read, and whose files were as they had been, and were not.",
+            [("read", status.zone_files_read), ("unchanged", status.zone_files_unchanged)]
+                .map(|(result, n)| (vec![("result", result.to_owned())], n as f64)),
+        );
         self.gauge(
             "waypost_start_timestamp_seconds",
             "When the server started, in seconds since 1970.",

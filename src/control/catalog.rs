@@ -21,6 +21,7 @@ use crate::steering::pool::{Policy, Preview, Settings};
 use crate::steering::prefixes::Prefixes;
 use crate::time::Timestamp;
 use crate::zone::compiled::Overlay;
+use crate::zone::stamps::Watched;
 use crate::zone::{self, Zone, ZoneSet};
 
 /// Configuration and zones, read and checked.
@@ -56,6 +57,8 @@ pub struct Catalog {
     pub dropped: Vec<String>,
     /// What the reading means for each of `zones`; empty once the writer has taken it over.
     pub readings: Vec<Reading>,
+    /// The files of the zones that are watched, as they were when they were read.
+    pub watched: Arc<[Watched]>,
 }
 
 impl Catalog {
@@ -79,7 +82,7 @@ impl Catalog {
         let mut warnings = Vec::new();
         let apexes: Vec<&Name> = settings.zones.iter().map(|z| &z.name).collect();
         let read = |zone: &zone::Settings| {
-            let old = before.and_then(|c| c.zone(&zone.name)).and_then(|z| z.served.as_ref());
+            let old = before.and_then(|c| c.zone(&zone.name));
             let overlay = overlay_of(&zone.name, &apexes, settings);
             zones::read(zone, overlay, old, last_good, now, &mut warnings)
         };
@@ -107,8 +110,7 @@ impl Catalog {
                 return (zone.clone(), Reading { base, edit: None });
             }
             let overlay = overlay_of(name, &apexes, &amended.loaded.settings);
-            let old = zone.served.as_ref();
-            let (mut read, reading) = zones::read(settings, overlay, old, &Fallback::new(), now, &mut of_zones);
+            let (mut read, reading) = zones::read(settings, overlay, Some(zone), &Fallback::new(), now, &mut of_zones);
             tell_of_absence(&mut read, settings, &self.file.file, place);
             (read, reading)
         };
@@ -122,8 +124,6 @@ impl Catalog {
     /// # Errors
     /// What is wrong with the pools that come of it; with `force` what does not fit is dropped.
     pub fn amended(&self, amendments: &Amendments, force: bool) -> Result<Self, Vec<Diagnostic>> {
-        let amended = Amended::of(&self.file, amendments, force)?;
-        let apexes: Vec<&Name> = self.zones.iter().map(|z| &z.name).collect();
         self.amended_but(amendments, force, |found| self.has_doubt(&found.message))
     }
 
@@ -142,6 +142,8 @@ impl Catalog {
         force: bool,
         is_doubt: impl Fn(&Diagnostic) -> bool,
     ) -> Result<Self, Vec<Diagnostic>> {
+        let amended = Amended::of(&self.file, amendments, force)?;
+        let apexes: Vec<&Name> = self.zones.iter().map(|z| &z.name).collect();
         let under = |zone: &ServedZone| {
             let overlay = overlay_of(&zone.name, &apexes, &amended.loaded.settings);
             let served = zone.served.as_ref().map(|served| served.under(&overlay));
@@ -160,9 +162,9 @@ impl Catalog {
         zones: Vec<ServedZone>,
         readings: Vec<Reading>,
         mut warnings: Vec<Diagnostic>,
+        is_doubt: impl Fn(&Diagnostic) -> bool,
     ) -> Result<Self, Vec<Diagnostic>> {
         let Amended { loaded, amendments, dropped } = amended;
-        is_doubt: impl Fn(&Diagnostic) -> bool,
         let known: Vec<&Zone> = zones.iter().filter_map(|z| z.served.as_ref().map(|served| &*served.zone)).collect();
         let mut found = config::check_against_zones(&loaded, &known);
         for doubt in found.iter_mut().filter(|found| is_doubt(found)) {
@@ -181,6 +183,8 @@ impl Catalog {
         let (salts, groups) = (settings.pools.iter().map(salt_of).collect(), groups(&settings.pools));
         let previews = settings.pools.iter().map(|pool| preview_of(pool, &settings.clients.farms)).collect();
         let preferences = preferences(&settings);
+        let watched = settings.zones.iter().zip(&zones).filter(|(settings, _)| settings.watch);
+        let watched = watched.map(|(_, zone)| zone.reading.watched(&zone.name)).collect();
         Ok(Self {
             settings,
             file,
@@ -197,14 +201,10 @@ impl Catalog {
             doubts,
             dropped,
             readings,
+            watched,
         })
     }
 
-    /// Prints the copies that the store is to have of files that were edited. It takes a while.
-    pub fn print_copies(&mut self) {
-        for (zone, reading) in self.zones.iter().zip(&mut self.readings) {
-            if let (Some(served), Some(edit)) = (&zone.served, &mut reading.edit) {
-                edit.copy = Some(zones::copy_of(&edit.file, served.loaded_at));
     /// Whether this is among the doubts already: what was served with it is not refused for it.
     pub fn has_doubt(&self, message: &str) -> bool {
         self.doubts.iter().any(|doubt| doubt.message == message)
@@ -222,6 +222,11 @@ impl Catalog {
         self.settings.pools.get(*slot as usize)
     }
 
+    /// Prints the copies that the store is to have of files that were edited. It takes a while.
+    pub fn print_copies(&mut self) {
+        for (zone, reading) in self.zones.iter().zip(&mut self.readings) {
+            if let (Some(served), Some(edit)) = (&zone.served, &mut reading.edit) {
+                edit.copy = Some(zones::copy_of(&edit.file, served.loaded_at));
             }
         }
     }

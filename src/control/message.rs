@@ -349,6 +349,12 @@ pub struct Status {
     /// Those that were refused.
     #[serde(default)]
     pub refused_reloads: u64,
+    /// Zones whose files were read by those that were taken.
+    #[serde(default)]
+    pub zone_files_read: u64,
+    /// Zones whose files were not, being as they were.
+    #[serde(default)]
+    pub zone_files_unchanged: u64,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }

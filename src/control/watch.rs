@@ -1,11 +1,9 @@
-//! Zones whose files are watched: one that changes is read again once it has stayed as it is for a look.
+//! Zones whose files are watched: one of which a file changes, the master file or one that it includes, is read again once all
+//! of them have stayed as they are for a look.
 //!
-//! What a file includes is not watched. A file that is replaced by another one is that other one; one that is missing for a
-//! while is waited for.
+//! A file that is replaced by another one is that other one; one that is missing for a while is waited for.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -14,40 +12,36 @@ use crate::control::Handle;
 use crate::control::message::{Origin, ReloadWish};
 use crate::dns::Name;
 use crate::time::Timestamp;
+use crate::zone::Stamps;
+use crate::zone::stamps::Watched;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What was written longer ago than that was read as it is.
-const RECENT_SECS: u64 = 10;
-
-/// What tells one content of a file from another: device, inode, octets, when it was written in seconds and nanoseconds.
-type Stamp = [u64; 5];
-
-/// What is known of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is known of the files of a zone, beside what was read.
+#[derive(Clone, Debug, Default)]
 struct Seen {
-    /// As it was when it was read; `None`: it may have been written since.
-    read: Option<Stamp>,
-    /// As it was at the last look.
-    last: Stamp,
+    /// As they were at the last look.
+    last: Option<Stamps>,
+    /// As they were when they were to be read last, and whether they were settled then.
+    tried: Option<(Stamps, bool)>,
 }
 
 impl Seen {
-    /// Takes in a look; gives whether the file is to be read.
-    fn look(&mut self, now: Stamp) -> bool {
-        let is_settled = std::mem::replace(&mut self.last, now) == now;
-        let is_new = is_settled && self.read != Some(now);
+    /// Takes in that the files are so at `now`; gives whether they are to be read.
+    fn look(&mut self, watched: &Watched, stamps: Stamps, now: Timestamp) -> bool {
+        let stays = self.last.as_ref() == Some(&stamps);
+        self.last = Some(stamps.clone());
+        let is_settled = stamps.were_settled(now);
+        // What had just been written when it was read is read once more.
+        let is_known = stamps == watched.stamps && (watched.stamps.were_settled(watched.read_at) || !is_settled);
+        let wanted = Some((stamps, is_settled));
+        let is_new = stays && !is_known && self.tried != wanted;
         if is_new {
-            self.read = Some(now);
+            self.tried = wanted;
         }
         is_new
     }
-}
-
-fn stamp(file: &Path) -> Option<Stamp> {
-    let of = std::fs::metadata(file).ok()?;
-    Some([of.dev(), of.ino(), of.size(), of.mtime() as u64, of.mtime_nsec() as u64])
 }
 
 /// Watches until `stop`.
@@ -60,17 +54,12 @@ pub async fn watch(control: Handle, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = looks.tick() => {}
         }
-        let zones = control.published().zone_settings.clone();
-        let watched = move || {
-            let watched = zones.iter().filter(|zone| zone.watch);
-            watched.filter_map(|zone| Some((zone.name.clone(), stamp(zone.file.as_ref()?)?))).collect::<Vec<_>>()
-        };
-        let Ok(stamps) = tokio::task::spawn_blocking(watched).await else { continue };
-        for (zone, now) in stamps {
-            // One that was written about when the server read it is read once more.
-            let is_old = || Timestamp(now[3]).after(RECENT_SECS) < Timestamp::now();
-            let first = || Seen { read: is_old().then_some(now), last: now };
-            if seen.entry(zone.clone()).or_insert_with(first).look(now) {
+        let watched = control.published().watched.clone();
+        let look = move || watched.iter().map(|watched| (watched.clone(), watched.stamps.again())).collect::<Vec<_>>();
+        let Ok(found) = tokio::task::spawn_blocking(look).await else { continue };
+        for (watched, stamps) in found {
+            let zone = watched.zone.clone();
+            if seen.entry(zone.clone()).or_default().look(&watched, stamps, Timestamp::now()) {
                 let origin = Origin { author: "watch".to_owned(), ..Origin::default() };
                 // What comes of it, the writer tells the log.
                 _ = control.reload(origin, ReloadWish { zone: Some(zone), ..ReloadWish::default() }).await;
@@ -81,13 +70,36 @@ pub async fn watch(control: Handle, stop: CancellationToken) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
-    fn a_file_is_read_once_it_stays_as_it_is() {
-        let stamp = |n| [1, 2, n, 3, 4];
-        let mut seen = Seen { read: Some(stamp(0)), last: stamp(0) };
-        let looks = [0, 1, 2, 2, 2, 3, 0, 0, 0].map(|n| seen.look(stamp(n)));
-        assert_eq!(looks, [false, false, false, true, false, false, false, true, false]);
+    fn files_are_read_once_they_stay_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("zone");
+        let stamps = |text: &str| {
+            fs::write(&file, text).unwrap();
+            let mut stamps = Stamps::default();
+            stamps.note(&file);
+            stamps
+        };
+        let (first, second, third) = (stamps("1"), stamps("22"), stamps("333"));
+        let now = Timestamp::now();
+        let later = now.after(60);
+        let mut watched = Watched { zone: "example".parse().unwrap(), stamps: first.clone(), read_at: later };
+        let mut seen = Seen::default();
+        let looks = [&first, &first, &second, &third, &third, &third, &second, &first, &first];
+        let looks = looks.map(|stamps| seen.look(&watched, stamps.clone(), later));
+        assert_eq!(looks, [false, false, false, false, true, false, false, false, false]);
+        let looks = [&second, &second].map(|stamps| seen.look(&watched, stamps.clone(), later));
+        assert_eq!(looks, [false, true]);
+        // Read while it had just been written: once more, when that is past.
+        (watched.stamps, watched.read_at) = (second.clone(), now);
+        let looks = [now, now, later, later].map(|at| seen.look(&watched, second.clone(), at));
+        assert_eq!(looks, [false, false, false, false], "it was tried when it was settled");
+        let mut seen = Seen::default();
+        let looks = [now, now, later, later].map(|at| seen.look(&watched, second.clone(), at));
+        assert_eq!(looks, [false, false, true, false]);
     }
 }

@@ -128,6 +128,8 @@ pub struct Writer {
     reloads: u64,
     /// Those that were not.
     refused_reloads: u64,
+    /// Zones whose files were read by them, and those whose files were as they had been.
+    zone_files: [u64; 2],
     /// Why the last commit failed, until one succeeds.
     store_problem: Option<String>,
     started_at: Timestamp,
@@ -282,6 +284,7 @@ impl Writer {
             generation: self.state.generation,
             zones: self.catalog.zone_set.clone(),
             zone_settings: self.catalog.settings.zones.clone(),
+            watched: self.catalog.watched.clone(),
             secondaries: self.catalog.settings.secondaries.clone(),
             keys: self.catalog.settings.keys.clone(),
             clients: self.catalog.settings.clients.clone(),

@@ -13,7 +13,8 @@ use crate::zone::compiled::{Overlay, compile_gathered};
 use crate::zone::drift::{Changed, merge};
 use crate::zone::gathered::Gathered;
 use crate::zone::signing::zone::{is_made, strip};
-use crate::zone::{self, Diff, Drift, Edit, Zone, master};
+use crate::zone::stamps::Watched;
+use crate::zone::{self, Diff, Drift, Edit, Stamps, Zone, master};
 
 /// A zone and what became of its file.
 #[derive(Clone)]
@@ -26,6 +27,28 @@ pub struct ServedZone {
     pub state: ZoneState,
     /// What is wrong with its file: all mistakes, the first one first.
     pub problem: Vec<Diagnostic>,
+    /// Its files, when they were read last.
+    pub reading: Arc<FileReading>,
+}
+
+/// The files of a zone, as they were when they were read, well or not.
+#[derive(Clone, Debug, Default)]
+pub struct FileReading {
+    /// What they were.
+    pub stamps: Stamps,
+    /// When they were read.
+    pub at: Timestamp,
+    /// Whether their DNSSEC records were to be passed over.
+    signed_here: bool,
+    /// What is doubtful about them.
+    warnings: Vec<Diagnostic>,
+}
+
+impl FileReading {
+    /// The same, for who watches the files of `zone`.
+    pub fn watched(&self, zone: &Name) -> Watched {
+        Watched { zone: zone.clone(), stamps: self.stamps.clone(), read_at: self.at }
+    }
 }
 
 /// What is served of a zone.
@@ -70,17 +93,43 @@ pub struct FileEdit {
 /// Zones to fall back on, by apex, with nothing over them.
 pub type Fallback = BTreeMap<Name, Served>;
 
-/// Reads the file of a zone. `old` is what is served of it now; `warnings` takes doubts.
+/// Reads the file of a zone, unless it is as it was when it was last read. `before` is what became of that; `warnings` takes
+/// doubts.
 pub fn read(
     settings: &zone::Settings,
     overlay: Overlay,
-    old: Option<&Served>,
+    before: Option<&ServedZone>,
     last_good: &Fallback,
     now: Timestamp,
     warnings: &mut Vec<Diagnostic>,
 ) -> (ServedZone, Reading) {
+    if let Some(unchanged) = before.and_then(|before| before.unchanged(settings, &overlay)) {
+        warnings.extend(unchanged.reading.warnings.iter().cloned());
+        let base = before.and_then(|before| before.served.as_ref()).map(|served| served.zone.clone());
+        return (unchanged, Reading { base, edit: None });
+    }
+    let mut reading = FileReading { at: now, signed_here: settings.dnssec.is_some(), ..FileReading::default() };
+    let mut doubts = Vec::new();
+    let (mut zone, edit) = read_anew(settings, overlay, before, last_good, &mut reading, &mut doubts);
+    warnings.extend(doubts.iter().cloned());
+    reading.warnings = doubts;
+    zone.reading = Arc::new(reading);
+    (zone, edit)
+}
+
+fn read_anew(
+    settings: &zone::Settings,
+    overlay: Overlay,
+    before: Option<&ServedZone>,
+    last_good: &Fallback,
+    reading: &mut FileReading,
+    warnings: &mut Vec<Diagnostic>,
+) -> (ServedZone, Reading) {
+    let (now, old) = (reading.at, before.and_then(|before| before.served.as_ref()));
     let base = old.map(|old| old.zone.clone());
     let name = settings.name.clone();
+    let made =
+        |served, state, problem| ServedZone { name: name.clone(), served, state, problem, reading: Arc::default() };
     let Some(file) = &settings.file else {
         let served = old.or_else(|| last_good.get(&name)).map(|kept| kept.under(&overlay));
         let (mut state, mut problem) = (ZoneState::Current, Vec::new());
@@ -89,18 +138,18 @@ pub fn read(
             state = ZoneState::Awaited;
             problem.push(Diagnostic::of_file(from, "the zone was not transferred from here yet"));
         }
-        return (ServedZone { name, served, state, problem }, Reading { base, edit: None });
+        return (made(served, state, problem), Reading { base, edit: None });
     };
     let read = match &settings.catalog {
         Some(members) => master::read_text(zone::catalog::text(members).into_bytes(), file, &name),
-        None => master::read(file, &name),
+        None => master::read_stamped(file, &name, &mut reading.stamps),
     };
     let mut read = match read {
         Ok(read) => read,
         Err(problem) => {
             let served = old.or_else(|| last_good.get(&name)).map(|kept| kept.under(&overlay));
             let state = if served.is_some() { ZoneState::LastGood } else { ZoneState::Unloaded };
-            return (ServedZone { name, served, state, problem }, Reading { base, edit: None });
+            return (made(served, state, problem), Reading { base, edit: None });
         }
     };
     warnings.append(&mut read.warnings);
@@ -132,7 +181,20 @@ pub fn read(
             (served, Some(FileEdit { file, digest, changed: Vec::new(), step: Diff::default(), copy: None }))
         }
     };
-    (ServedZone { name, served: Some(served), state: ZoneState::Current, problem: Vec::new() }, Reading { base, edit })
+    (made(Some(served), ZoneState::Current, Vec::new()), Reading { base, edit })
+}
+
+impl ServedZone {
+    /// The same under `overlay`, if its files were read well and are as they were then.
+    fn unchanged(&self, settings: &zone::Settings, overlay: &Overlay) -> Option<Self> {
+        let (served, reading) = (self.served.as_ref()?, &self.reading);
+        let is_same = self.state == ZoneState::Current
+            && settings.catalog.is_none()
+            && settings.file.as_deref() == reading.stamps.first()
+            && settings.dnssec.is_some() == reading.signed_here
+            && reading.stamps.are_current(reading.at);
+        is_same.then(|| Self { served: Some(served.under(overlay)), ..self.clone() })
+    }
 }
 
 /// What the store keeps of a zone's file, which was read at `at`.
@@ -248,6 +310,9 @@ pub enum ZoneError {
         /// What would be missing.
         rtype: Rtype,
     },
+    /// Pools would no longer be answered as they are configured.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Pools(Vec<Mistake>),
     /// It can't be signed.
     #[error("the zone can't be signed: {0}")]
     Signing(String),
@@ -258,6 +323,3 @@ pub enum ZoneError {
     #[error("the server is stopping")]
     Stopping,
 }
-    /// Pools would no longer be answered as they are configured.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Pools(Vec<Mistake>),

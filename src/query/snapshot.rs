@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::dns::tsig::KeyRing;
 use crate::query::{Cookies, Pools, RateLimit};
 use crate::steering::client::ClientRules;
+use crate::zone::stamps::Watched;
 use crate::zone::{self, ZoneSet};
 
 /// Zones, and all that steers them, of one generation. `control` publishes it whole; nothing in it changes any more.
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub zones: Arc<ZoneSet>,
     /// What is allowed with each zone, in the order of `zones`.
     pub zone_settings: Arc<[zone::Settings]>,
+    /// The zones whose files are watched.
+    pub watched: Arc<[Watched]>,
     /// Where our secondaries are: their SOA queries are looked at.
     pub secondaries: Arc<HashSet<IpAddr>>,
     /// The keys that requests may be signed with.

@@ -37,7 +37,7 @@ use crate::diagnostic::Diagnostic;
 use crate::dns::rdata::{self, Token};
 use crate::dns::{Name, Rtype, Ttl, name};
 use crate::zone::gathered::{Added, Spot};
-use crate::zone::{Contents, Gathered};
+use crate::zone::{Contents, Gathered, Stamps};
 use ahead::Ahead;
 use lexer::{Entry, Lexer};
 use plain::{Plain, PlainLine};
@@ -79,8 +79,17 @@ const LAST_RESORT_TTL: Ttl = Ttl::from_secs(3600);
 /// # Errors
 /// All mistakes; of more than 100, the last says that there are more.
 pub fn read(file: &Path, apex: &Name) -> Result<Read, Vec<Diagnostic>> {
+    read_stamped(file, apex, &mut Stamps::default())
+}
+
+/// The same; `stamps` takes what is read, also where that has mistakes.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_stamped(file: &Path, apex: &Name, stamps: &mut Stamps) -> Result<Read, Vec<Diagnostic>> {
+    stamps.note(file);
     match fs::read(file) {
-        Ok(text) => read_text(text, file, apex),
+        Ok(text) => read_as(text, file, apex, stamps),
         Err(error) => Err(vec![Diagnostic::of_file(file, format!("can't be read: {error}"))]),
     }
 }
@@ -127,8 +136,13 @@ pub fn parse_rdata(rtype: Rtype, text: &str, origin: &Name) -> Result<Box<[u8]>,
 /// # Errors
 /// As [`read`].
 pub fn read_text(text: Vec<u8>, file: &Path, apex: &Name) -> Result<Read, Vec<Diagnostic>> {
+    read_as(text, file, apex, &mut Stamps::default())
+}
+
+fn read_as(text: Vec<u8>, file: &Path, apex: &Name, stamps: &mut Stamps) -> Result<Read, Vec<Diagnostic>> {
     let mut reader = Reader {
         apex,
+        stamps,
         records: Gathered::new(apex.clone()),
         plain: Plain::default(),
         report: Report::default(),
@@ -162,6 +176,8 @@ pub fn read_text(text: Vec<u8>, file: &Path, apex: &Name) -> Result<Read, Vec<Di
 
 struct Reader<'z> {
     apex: &'z Name,
+    /// Of what is included.
+    stamps: &'z mut Stamps,
     records: Gathered,
     plain: Plain,
     report: Report,
@@ -414,7 +430,9 @@ impl Reader<'_> {
         let mistake = |message: String| (line.span(1), message);
         let written = Path::new(OsStr::from_bytes(file.text));
         let beside = self.report.sources[line.source as usize].path.parent().unwrap_or(Path::new("")).join(written);
+        self.stamps.note(&beside);
         let path = if beside.exists() { beside } else { written.to_owned() };
+        self.stamps.note(&path);
         if self.including.len() > MOST_INCLUDES_DEEP {
             return Err(mistake(format!("files are included more than {MOST_INCLUDES_DEEP} deep")));
         }

@@ -21,6 +21,7 @@ pub mod prepared;
 pub mod serial;
 pub mod set;
 pub mod signing;
+pub mod stamps;
 pub mod transfer;
 pub mod update;
 
@@ -32,6 +33,7 @@ pub use drift::Drift;
 pub use edit::Edit;
 pub use gathered::Gathered;
 pub use set::ZoneSet;
+pub use stamps::Stamps;
 
 use std::path::PathBuf;
 use std::sync::Arc;

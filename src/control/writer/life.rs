@@ -147,7 +147,8 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     let has_drift = catalog.zones.iter().filter_map(|zone| zone.served.as_ref()).any(|served| !served.drift.is_empty());
     if has_drift || !amendments.0.is_empty() {
         let told = |mistakes: Vec<Diagnostic>| mistakes.into_iter().map(|mistake| mistake.message).collect();
-        catalog = catalog.amended(&amendments, force).map_err(|mistakes| StartError::Amendments(told(mistakes)))?;
+        catalog =
+            catalog.amended_at_start(&amendments, force).map_err(|mistakes| StartError::Amendments(told(mistakes)))?;
         catalog.readings.clear(); // they were taken in
     }
     let followed = follow::stored(&*store, &catalog).await?;
@@ -290,6 +291,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         refused_reload: None,
         reloads: 0,
         refused_reloads: 0,
+        zone_files: [0; 2],
         store_problem: None,
         started_at: now,
         listen,

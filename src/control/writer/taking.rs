@@ -262,6 +262,9 @@ impl Writer {
         self.unsettled.extend(touched.keys().cloned().chain(gone_pools));
         let before = std::mem::replace(&mut self.state, next);
         let old = std::mem::replace(&mut self.catalog, Arc::new(catalog));
+        if matches!(wanted.what, What::Reload(_)) {
+            self.count_files(&old);
+        }
         let catalog = &self.catalog;
         self.followed
             .retain(|name, _| catalog.settings.zones.iter().any(|zone| zone.name == *name && zone.file.is_none()));
@@ -315,6 +318,7 @@ impl Writer {
         self.commit(writes).await?;
         self.added(additions);
         let old = std::mem::replace(&mut self.catalog, Arc::new(catalog));
+        self.count_files(&old);
         tell_zones(&self.catalog, Some(&old));
         self.sign_zones(now).await;
         self.carry(now).await;
@@ -324,6 +328,19 @@ impl Writer {
         tracing::info!(author = origin.author, reason, %zone, "the zone's file was read again");
         tokio::task::spawn_blocking(move || drop(old)); // a large zone takes a while
         Ok(answer)
+    }
+
+    /// Counts and tells which zones were read again, and which were as they had been, since there was `old`.
+    fn count_files(&mut self, old: &Catalog) {
+        let (mut read, mut unchanged) = (0, 0);
+        let settings = self.catalog.settings.zones.iter();
+        for (zone, _) in self.catalog.zones.iter().zip(settings).filter(|(_, settings)| settings.file.is_some()) {
+            let is_same = old.zone(&zone.name).is_some_and(|old| Arc::ptr_eq(&old.reading, &zone.reading));
+            *(if is_same { &mut unchanged } else { &mut read }) += 1;
+        }
+        self.zone_files[0] += read;
+        self.zone_files[1] += unchanged;
+        tracing::info!(read, unchanged, "zone files");
     }
 
     /// Endpoints of pools with a flip that waits to be confirmed stay as they are, else it could not be taken back.

@@ -101,6 +101,8 @@ impl Writer {
             clock: self.clock.state(),
             reloads: self.reloads,
             refused_reloads: self.refused_reloads,
+            zone_files_read: self.zone_files[0],
+            zone_files_unchanged: self.zone_files[1],
             warnings,
         }
     }
