@@ -25,6 +25,9 @@ need dnssec-verify bind9-utils
 need dnssec-keygen bind9-utils
 need ldns-verify-zone ldnsutils
 need keymgr knot
+need delv bind9-dnsutils
+need dnsviz dnsviz
+need zonemaster-cli zonemaster-cli
 need prometheus prometheus
 /usr/bin/python3 -c "import grpc" 2>/dev/null || missing="$missing python3-grpcio"
 need pebble pebble

@@ -5,6 +5,7 @@
 #![allow(dead_code)] // each test file is a crate of its own and takes what it needs
 
 pub mod dns;
+pub mod host;
 pub mod name_servers;
 pub mod origin;
 pub mod ports;
