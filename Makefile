@@ -62,5 +62,5 @@ figures:
 ## make fuzz     random input against what reads packets and files, for many cases; the targets in fuzz/ where cargo-fuzz is there
 fuzz:
 	PROPTEST_CASES=$${FUZZ_CASES:-200000} $(CARGO) test --release --lib -- panic
-	if command -v cargo-fuzz >/dev/null; then for target in message master tsig update ixfr; do \
-		cargo fuzz run $$target -- -max_total_time=$${FUZZ_SECONDS:-300} || exit 1; done; fi
+	if command -v cargo-fuzz >/dev/null; then for target in $$(cargo fuzz list); do \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$${FUZZ_SECONDS:-300} || exit 1; done; fi
