@@ -18,6 +18,7 @@ use waypost::dns::wire::TCP_OCTETS;
 use waypost::dns::{Name, Rtype, Ttl};
 use waypost::query::cookies::Secret;
 use waypost::query::demand::Sketch;
+use waypost::query::nest::{Branch, Compound, Nest};
 use waypost::query::{Context, Cookies, Counters, Pool, Records, Snapshot, Tally, Transport, answer};
 use waypost::steering::horizon::Recorder;
 use waypost::steering::key::{Salt, endpoint_id};
@@ -68,6 +69,7 @@ fn pool() -> Pool {
         weight: Weight::new(50).unwrap(),
         role: Role::Never,
         rdata: vec![(Rtype::A, vec![Box::from([127, 0, 0, last])])],
+        pool: None,
     };
     let (normal, low) = (Ttl::from_secs(3600), Ttl::from_secs(60));
     let settings = Settings {
@@ -79,6 +81,7 @@ fn pool() -> Pool {
         transfer: waypost::steering::pool::Transfer::default(),
         handling: waypost::steering::pool::Handling::default(),
         endpoints: vec![endpoint("ec2", 11), endpoint("dc1", 12)],
+        nest: None,
     };
     let weights: Vec<Weight> = settings.endpoints.iter().map(|e| e.weight).collect();
     let candidates = settings.endpoints.iter().map(|e| Candidate {
@@ -100,7 +103,7 @@ fn pool() -> Pool {
         cutover: Some(Cutover { at: NOW.after(1800) }),
         change: None,
         preview: None,
-        union: None,
+        compound: None,
         until_flip: None,
         preference: None,
         withdrawn: Box::default(),
@@ -110,17 +113,35 @@ fn pool() -> Pool {
     }
 }
 
+/// A pool over `region.example.org` whose endpoint is the one over `www.example.org`.
+fn region() -> Pool {
+    let inner = pool();
+    let weight = Weight::new(1).unwrap();
+    let candidate =
+        Candidate { id: endpoint_id("eu"), weight, role: Role::Never, healthy: true, forced: Override::Obey };
+    Pool {
+        name: "region.example.org".parse().unwrap(),
+        sites: ["eu".to_owned()].into(),
+        salt: Salt::of("region.example.org"),
+        selector: Selector::new(Policy::Sticky, Arc::new(ShareTable::from_weights(&[weight])), &[candidate]),
+        compound: Some(Box::new(Compound::Nest(Nest::new([Branch { pool: Some(0), first_leaf: 0 }])))),
+        recorder: Arc::new(Recorder::new(1, 1)),
+        ..inner
+    }
+}
+
 fn snapshot() -> Snapshot {
     let zones = ZONES.map(|(apex, text)| {
         let apex: Name = apex.parse().unwrap();
         let contents = master::parse(text.as_bytes(), Path::new("zone"), &apex).unwrap().contents;
-        let overlay = Overlay::from_iter([("www.example.org".parse().unwrap(), 0)]);
+        let names = ["www.example.org", "region.example.org"].map(|name| name.parse().unwrap());
+        let overlay: Overlay = names.into_iter().zip(0..).collect();
         (apex, Some(Arc::new(compile(Arc::new(contents), &overlay))))
     });
     let secret = Secret::parse("e5e973e5a6b2a43f48e7dc849e37bfcf").unwrap();
     Snapshot {
         zones: Arc::new(ZoneSet::new(zones)),
-        pools: [Arc::new(pool())].into_iter().collect(),
+        pools: [Arc::new(pool()), Arc::new(region())].into_iter().collect(),
         nsid: Arc::from(&b"ns1"[..]),
         cookies: Some(Cookies::new(&[secret])),
         ..Snapshot::default()
@@ -151,6 +172,9 @@ fn no_answer_allocates() {
     for (text, packet) in oddities() {
         ask(text, &packet, Transport::Udp);
     }
+    for (mode, rtype) in Mode::ALL.into_iter().flat_map(|mode| [1, 28, 255].map(|rtype| (mode, rtype))) {
+        ask("a pool that is an endpoint", &packet("region.example.org", rtype, mode), Transport::Tcp);
+    }
     let options = b"\0\x03\0\0\0\x08\0\x07\0\x01\x18\0\xc0\0\x02\0\x0a\0\x0812345678\0\x0b\0\0";
     let mut all_options = packet("www.example.org", 1, Mode::Plain);
     all_options[11] = 1;
@@ -159,6 +183,8 @@ fn no_answer_allocates() {
     assert!(answered > 5000, "{answered} answers are too few");
 
     assert!(counters.steered_count() > 10, "the pool was asked");
+    let answers = |slot: usize| snapshot.pools[slot].recorder.answers(0) + snapshot.pools[slot].recorder.answers(1);
+    assert!(answers(1) > 0 && answers(0) > answers(1), "each pool on the way remembers it");
     let before = COUNT.get();
     drop(std::hint::black_box(vec![1]));
     assert_eq!(COUNT.get() - before, 1, "what it counts is counted");

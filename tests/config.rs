@@ -517,7 +517,7 @@ fn each_mistake_in_an_endpoint_is_told_with_its_place() {
         (site(a), "5:13: error: the endpoint has no \"weight\""),
         (
             site("weight = 1"),
-            "5:13: error: the endpoint of site \"a\" has no records (one of address, cname, https, svcb, srv is wanted)",
+            "5:13: error: the endpoint of site \"a\" has no records (one of address, cname, https, svcb, srv, pool is wanted)",
         ),
         (
             site(&format!("{a}, weight = 1000001")),
@@ -531,7 +531,7 @@ fn each_mistake_in_an_endpoint_is_told_with_its_place() {
         ),
         (
             site(&format!("{a}, weight = 1, wieght = 2")),
-            "5:64: error: unknown key \"wieght\" in the endpoint (did you mean \"weight\"? known here: site, weight, role, address, cname, https, svcb, srv)",
+            "5:64: error: unknown key \"wieght\" in the endpoint (did you mean \"weight\"? known here: site, weight, role, address, cname, https, svcb, srv, pool)",
         ),
         (
             format!("{{ site = \"aa\", {a}, weight = 1 }}"),

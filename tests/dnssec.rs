@@ -256,6 +256,51 @@ fn steered_answers_validate_whatever_is_steered() {
     answers("");
 }
 
+/// Regions over sites: each leaf is signed under the outer name, too.
+#[test]
+fn what_pools_below_pools_answer_validates_under_both_names() {
+    let sites = "[[site]]\nname = \"eu\"\n[[site]]\nname = \"us\"\n";
+    let pools = "[[pool]]\nname = \"www.example.org\"\nendpoint = [\n\
+        { site = \"eu\", pool = \"eu.example.org\", weight = 100 },\n\
+        { site = \"us\", address = [\"192.0.2.21\", \"2001:db8::21\"], weight = 0 },\n]\n\
+        [[pool]]\nname = \"eu.example.org\"\nttl = { normal = \"30m\" }\nendpoint = [\n\
+        { site = \"ec2\", address = [\"192.0.2.11\"], weight = 100 },\n\
+        { site = \"dc1\", address = [\"192.0.2.12\", \"2001:db8::12\"], weight = 0 },\n]\n";
+    let folder = folder(&config("", &format!("{sites}{pools}")));
+    fs::write(folder.path().join("example.org.zone"), zone()).unwrap();
+    let server = Server::start_in(folder);
+    let answers = |v4: &str, v6: bool| {
+        let unbound = Unbound::start(&server, server.path());
+        for (name, rtype) in [
+            ("www.example.org", "A"),
+            ("www.example.org", "AAAA"),
+            ("www.example.org", "MX"),
+            ("alias.example.org", "A"),
+            ("eu.example.org", "A"),
+            ("eu.example.org", "AAAA"),
+        ] {
+            unbound.validates(name, rtype, "NOERROR", &server);
+        }
+        assert!(unbound.ask("www.example.org", "A").contains(v4));
+        assert_eq!(unbound.ask("www.example.org", "AAAA").contains("2001:db8::"), v6);
+    };
+    answers("192.0.2.11", false);
+    let www = dig(server.dns[0], &["www.example.org", "A", "+dnssec"]);
+    let (served, original) = ttls(&www, "www.example.org");
+    assert!(
+        served.iter().all(|ttl| ttl == "1800") && original == "3600",
+        "the region's TTL, the pool's own signature: {www}"
+    );
+    server.shift(&["eu.example.org"], 100.0);
+    answers("192.0.2.12", true);
+    server.flip(json!({"pools": ["www.example.org"], "from": "eu", "to": "us", "percent": 100})).done();
+    answers("192.0.2.21", true);
+    let set = json!({"address": ["192.0.2.31"]});
+    server.api("PUT", "/api/v1/pools/eu.example.org/endpoints/dc1", set, &[]).done();
+    server.flip(json!({"pools": ["www.example.org"], "from": "us", "to": "eu", "percent": 100})).done();
+    answers("192.0.2.31", false);
+}
+
 #[test]
 fn a_key_is_replaced_while_a_validator_watches() {
     let quick = "dnskey-ttl = 1\npropagation = 1\nparent-ds-ttl = 1\nparent-propagation = 1";

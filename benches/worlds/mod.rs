@@ -82,6 +82,7 @@ pub fn pool(number: usize) -> Pool {
         weight: Weight::new(weight).unwrap(),
         role: Role::Never,
         rdata: vec![(Rtype::A, vec![Box::from([127, net, (number >> 8) as u8, number as u8])])],
+        pool: None,
     };
     let (normal, low) = (Ttl::from_secs(3600), Ttl::from_secs(60));
     let settings = Settings {
@@ -93,6 +94,7 @@ pub fn pool(number: usize) -> Pool {
         transfer: waypost::steering::pool::Transfer::default(),
         handling: waypost::steering::pool::Handling::default(),
         endpoints: vec![endpoint("ec2", 1, 95), endpoint("dc1", 2, 5)],
+        nest: None,
     };
     let weights: Vec<Weight> = settings.endpoints.iter().map(|e| e.weight).collect();
     let candidate = |e: &Endpoint| Candidate {
@@ -113,7 +115,7 @@ pub fn pool(number: usize) -> Pool {
         cutover: Some(Cutover { at: NOW.after(1800) }),
         change: None,
         preview: None,
-        union: None,
+        compound: None,
         group: None,
         until_flip: None,
         preference: None,

@@ -369,7 +369,7 @@ impl Page {
         };
         self.counter(
             "waypost_pool_answers_total",
-            "Answers that named the endpoint, since the start.",
+            "Answers that named the endpoint, since the start; where it is a pool, that pool counts them too, at its own.",
             each(|e| e.answers as f64),
         );
         self.gauge("waypost_pool_weight", "Weight of the endpoint.", each(|e| f64::from(e.weight.get())));
@@ -381,7 +381,8 @@ impl Page {
         );
         self.gauge(
             "waypost_endpoint_up",
-            "What probes say: 1 up (also while nothing is known), 0 down. An override does not show here.",
+            "What probes say: 1 up (also while nothing is known), 0 down; of one that is a pool, whether that has somebody healthy. An \
+             override does not show here.",
             each(|e| is(e.health.state != "down")),
         );
         self.gauge(

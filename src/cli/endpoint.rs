@@ -31,9 +31,9 @@ enum Command {
         which: Which,
         #[command(flatten)]
         records: Records,
-        /// The endpoint's addresses in another pool, at once: pools of a group have the same sites
+        /// The endpoint's addresses in another pool, or the pool that it is there, at once: pools of a group have the same sites
         #[arg(long, value_name = "POOL=ADDRESS,...", value_parser = also)]
-        also: Vec<(Name, Vec<IpAddr>)>,
+        also: Vec<(Name, Also)>,
         #[command(flatten)]
         change: AmendArgs,
     },
@@ -95,6 +95,9 @@ struct Records {
     /// An SRV record, such as "10 5 443 host.example.org."; may be repeated
     #[arg(long, value_name = "RDATA")]
     srv: Vec<String>,
+    /// The pool that it is, instead of records: what that one answers is answered
+    #[arg(long = "pool-endpoint", value_name = "POOL", value_parser = crate::cli::name, conflicts_with_all = ["address", "cname", "https", "svcb", "srv"])]
+    inner: Option<Name>,
     /// What weight 0 means for it: never (the usual) or spare
     #[arg(long, value_parser = ["never", "spare"])]
     role: Option<String>,
@@ -112,6 +115,7 @@ impl Records {
         if !self.address.is_empty() {
             body.insert("address".to_owned(), json!(self.address));
         }
+        body.extend(self.inner.as_ref().map(|pool| ("pool".to_owned(), json!(pool))));
         body.extend(self.cname.as_ref().map(|name| ("cname".to_owned(), json!(name))));
         body.extend(self.role.as_ref().map(|role| ("role".to_owned(), json!(role))));
         body
@@ -143,8 +147,12 @@ pub fn run(args: &Args) -> Result<String, Failure> {
         Command::Add { which, records, also, change } => {
             let mut pools: Map<String, Value> =
                 [(which.pool.to_string(), Value::Object(records.body()))].into_iter().collect();
-            for (pool, addresses) in also {
-                let records = Records { address: addresses.clone(), ..Records::only_role(records) };
+            for (pool, also) in also {
+                let (address, inner) = match also {
+                    Also::Addresses(addresses) => (addresses.clone(), None),
+                    Also::Pool(inner) => (Vec::new(), Some(inner.clone())),
+                };
+                let records = Records { address, inner, ..Records::only_role(records) };
                 pools.insert(pool.to_string(), Value::Object(records.body()));
             }
             let body = [("site".to_owned(), json!(which.site)), ("pools".to_owned(), Value::Object(pools))];
@@ -169,13 +177,28 @@ impl Records {
     /// None, in the role of `like`.
     fn only_role(like: &Self) -> Self {
         let (https, svcb, srv) = (Vec::new(), Vec::new(), Vec::new());
-        Self { address: Vec::new(), cname: None, https, svcb, srv, role: like.role.clone() }
+        Self { address: Vec::new(), cname: None, https, svcb, srv, inner: None, role: like.role.clone() }
     }
 }
 
-fn also(text: &str) -> Result<(Name, Vec<IpAddr>), String> {
-    let (pool, addresses) = text.split_once('=').ok_or_else(|| format!("{text:?} is not POOL=ADDRESS,..."))?;
-    Ok((crate::cli::name(pool)?, self::addresses(addresses)?))
+/// What an endpoint is in another pool.
+#[derive(Clone, Debug)]
+enum Also {
+    Addresses(Vec<IpAddr>),
+    Pool(Name),
+}
+
+fn also(text: &str) -> Result<(Name, Also), String> {
+    let (pool, given) = text.split_once('=').ok_or_else(|| format!("{text:?} is not POOL=ADDRESS,... or POOL=POOL"))?;
+    let also = match addresses(given) {
+        // What ends in a digit is a mistaken address rather than a name.
+        Err(mistake) if given.contains([',', ':']) || given.ends_with(|c: char| c.is_ascii_digit()) => {
+            return Err(mistake);
+        }
+        Err(_) => Also::Pool(crate::cli::name(given)?),
+        Ok(addresses) => Also::Addresses(addresses),
+    };
+    Ok((crate::cli::name(pool)?, also))
 }
 
 /// Addresses with commas between them.

@@ -77,7 +77,8 @@ fn by_pool(pool: &PoolExplanation, key: &str) -> String {
         "fail-open" => text += " (none is healthy: all active ones are answered)",
         _ => {}
     }
-    text + &format!(". TTL {ttl}.")
+    let inner = pool.pool.as_ref().map_or_else(String::new, |inner| format!(", which is the pool {inner}"));
+    text + &format!("{inner}. TTL {ttl}.")
 }
 
 #[cfg(test)]

@@ -56,11 +56,14 @@ struct Definition {
     #[arg(value_parser = crate::cli::name)]
     pool: Name,
     /// What stands below [[pool]] in a configuration, but for the name; all that a pool can have
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["endpoint", "weight", "probe", "group", "policy"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["endpoint", "pool_endpoint", "weight", "probe", "group", "policy"])]
     file: Option<PathBuf>,
     /// An endpoint with its addresses; may be repeated
-    #[arg(long, value_name = "SITE=ADDRESS,...", value_parser = endpoint, required_unless_present = "file")]
+    #[arg(long, value_name = "SITE=ADDRESS,...", value_parser = endpoint, required_unless_present_any = ["file", "pool_endpoint"])]
     endpoint: Vec<(SiteName, Vec<IpAddr>)>,
+    /// An endpoint that is another pool; may be repeated
+    #[arg(long, value_name = "SITE=POOL", value_parser = pool_endpoint)]
+    pool_endpoint: Vec<(SiteName, Name)>,
     /// The weight of an endpoint, else 0; may be repeated
     #[arg(long, value_name = "SITE=WEIGHT", value_parser = weight)]
     weight: Vec<(SiteName, Weight)>,
@@ -86,13 +89,18 @@ impl Definition {
             return written(file);
         }
         let mut weights: BTreeMap<&str, Weight> = self.weight.iter().map(|(site, w)| (site.as_str(), *w)).collect();
-        let endpoint = |(site, addresses): &(SiteName, Vec<IpAddr>)| {
-            let weight = weights.remove(site.as_str()).unwrap_or(Weight::ZERO);
-            json!({"site": site, "address": addresses, "weight": weight})
-        };
-        let endpoints: Vec<Value> = self.endpoint.iter().map(endpoint).collect();
+        let mut weight = |site: &SiteName| weights.remove(site.as_str()).unwrap_or(Weight::ZERO);
+        let mut endpoints: Vec<Value> = Vec::new();
+        for (site, addresses) in &self.endpoint {
+            endpoints.push(json!({"site": site, "address": addresses, "weight": weight(site)}));
+        }
+        for (site, inner) in &self.pool_endpoint {
+            endpoints.push(json!({"site": site, "pool": inner, "weight": weight(site)}));
+        }
         if let Some(site) = weights.keys().next() {
-            return Err(Failure::Usage(format!("--weight names the site {site:?}, for which there is no --endpoint")));
+            return Err(Failure::Usage(format!(
+                "--weight names the site {site:?}, for which there is no --endpoint or --pool-endpoint"
+            )));
         }
         let mut body = Map::new();
         body.insert("endpoint".to_owned(), Value::Array(endpoints));
@@ -149,6 +157,11 @@ pub fn run(args: &Args) -> Result<String, Failure> {
 fn endpoint(text: &str) -> Result<(SiteName, Vec<IpAddr>), String> {
     let (site, written) = text.split_once('=').ok_or_else(|| format!("{text:?} is not SITE=ADDRESS,..."))?;
     Ok((site.to_owned(), addresses(written)?))
+}
+
+fn pool_endpoint(text: &str) -> Result<(SiteName, Name), String> {
+    let (site, inner) = text.split_once('=').ok_or_else(|| format!("{text:?} is not SITE=POOL"))?;
+    Ok((site.to_owned(), crate::cli::name(inner)?))
 }
 
 fn weight(text: &str) -> Result<(SiteName, Weight), String> {

@@ -7,14 +7,15 @@ use std::time::Duration;
 use crate::cli::client::{Client, Failure, ServerArgs};
 use crate::cli::render::{Paint, Table, Tone, about, printable, share, span, warnings, when};
 use crate::control::message::why::{Growing, NORMAL, Why};
-use crate::control::message::{EndpointStatus, HorizonStatus, PoolStatus, Status, ZoneState, ZoneStatus};
+use crate::control::message::{EndpointStatus, HorizonStatus, LeafStatus, PoolStatus, Status, ZoneState, ZoneStatus};
 use crate::steering::pool::{Override, Role, SiteState};
 use crate::time::Timestamp;
 
 /// Show zones, pools, shares, health, TTLs and cache horizons
 ///
 /// HORIZON says when no cache that obeys TTLs can hold an answer that named the endpoint: `in 42s`, `passed`, or, while it
-/// is still being answered, the least that it can be.
+/// is still being answered, the least that it can be. An endpoint that is a pool is told as `SITE = POOL`; that pool has a table of
+/// its own, whose horizons count what was answered under either name.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Draw it anew each second
@@ -175,6 +176,13 @@ fn show_pool(pool: &PoolStatus, now: Timestamp, paint: Paint) -> String {
         }
         _ => {}
     }
+    if !pool.leaves.is_empty() {
+        let leaf = |leaf: &LeafStatus| {
+            let idle = if leaf.answered { "" } else { " (not answered)" };
+            format!("{} {}{idle}", leaf.sites.join("/"), share(leaf.share_percent))
+        };
+        let _ = writeln!(text, "  in the end: {}", pool.leaves.iter().map(leaf).collect::<Vec<_>>().join(", "));
+    }
     if let Some(cutover) = pool.cutover {
         let _ = writeln!(text, "  cutover at {}", when(cutover, now));
     }
@@ -233,7 +241,10 @@ fn cells(endpoint: &EndpointStatus, now: Timestamp) -> [(String, Tone); 8] {
         _ => endpoint.weight.to_string(),
     };
     [
-        (endpoint.site.clone(), Tone::Plain),
+        (
+            endpoint.pool.as_ref().map_or_else(|| endpoint.site.clone(), |pool| format!("{} = {pool}", endpoint.site)),
+            Tone::Plain,
+        ),
         (share(endpoint.share_percent), Tone::Plain),
         (weight, Tone::Plain),
         (format!("{}{since}{without}{held}{expiry}{seen}", health.state), health_tone),
@@ -369,6 +380,22 @@ note: the clock jumped
         assert_eq!(reasons(&of), [format!("horizon of A, AAAA: {recovered}")]);
         of[1].growing = Some(Growing::Workers);
         assert!(reasons(&of)[1].ends_with("and may grow, as a worker has not left the snapshot that gave it"));
+    }
+
+    #[test]
+    fn regions_are_told_with_what_they_come_down_to() {
+        let mut pool = status().pools.remove(0);
+        pool.endpoints[0].pool = Some("ec2.www.example.org".parse().unwrap());
+        let leaf = |sites: &[&str], share_percent, answered| LeafStatus {
+            sites: sites.iter().map(|site| (*site).to_owned()).collect(),
+            share_percent,
+            answered,
+        };
+        pool.leaves =
+            vec![leaf(&["ec2", "fra"], 66.5, true), leaf(&["ec2", "ams"], 28.5, false), leaf(&["dc1"], 5.0, true)];
+        let text = show_pool(&pool, status().now, Paint(false));
+        assert!(text.contains("\n  ec2 = ec2.www.example.org  95 %   95 "), "{text}");
+        assert!(text.contains("\n  in the end: ec2/fra 66.5 %, ec2/ams 28.5 % (not answered), dc1 5 %\n"), "{text}");
     }
 
     #[test]

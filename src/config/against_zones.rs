@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::iter::successors;
 
-use super::pools::{listed, types};
+use super::pools::listed;
 use super::{Loaded, hints};
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::dns::{Name, Rtype};
-use crate::steering::pool::{Settings, Transfer};
+use crate::steering::pool::{Policy, Settings, Transfer};
 use crate::zone::hidden::hidden;
 use crate::zone::{Edit, Zone};
 
@@ -21,6 +21,7 @@ pub fn check_against_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> 
     for zone in zones {
         by_apex.insert(zone.apex(), Some(zone));
     }
+    let policies: HashMap<&Name, Policy> = loaded.settings.pools.iter().map(|pool| (&pool.name, pool.policy)).collect();
     let mut found = Vec::new();
     for (pool, place) in loaded.settings.pools.iter().zip(&loaded.pool_places) {
         let mut names = successors(Some(pool.name.clone()), Name::parent);
@@ -49,6 +50,15 @@ pub fn check_against_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> 
         }
         // Signatures that were made here are made for what pools answer too.
         let is_ours = settings.is_some_and(|settings| settings.dnssec.is_some());
+        let gives_all = |name: &&Name| policies.get(name) == Some(&Policy::All);
+        if let Some(all) = pool.nest.iter().flat_map(|nest| nest.pools()).find(gives_all).filter(|_| is_ours) {
+            let message = format!(
+                "pool \"{}\" lies over a zone that is signed here, and pool \"{all}\" below it gives all endpoints at once",
+                pool.name
+            );
+            let help = "what \"all\" gives is signed under its own name only; take another policy for that pool";
+            found.push(Mistake { message, help }.at(loaded, place.as_ref()));
+        }
         let signed = if is_ours { None } else { zone.signature() };
         let judge = Judge { pool, edit: &Edit::new(zone), signed };
         // What comes from a primary may change at any time: that must not keep the server from its next start.
@@ -172,7 +182,7 @@ impl Judge<'_> {
                 "queries for it are redirected, and never get the pool's answer (RFC 6672, 2.4)",
             );
         }
-        let steered: BTreeSet<Rtype> = self.pool.endpoints.iter().flat_map(types).collect();
+        let steered: BTreeSet<Rtype> = self.pool.types().into_iter().collect();
         let owned = || self.edit.rrsets_at(name).into_iter().map(|rrset| rrset.rtype);
         if steered.contains(&Rtype::CNAME) {
             let beside = listed(owned().filter(|t| *t != Rtype::CNAME && !is_signature(*t)));

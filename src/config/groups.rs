@@ -18,6 +18,10 @@ pub(super) struct Read {
     pub(super) min_healthy: Option<(Percent, Range<usize>)>,
     /// See `min_healthy`.
     pub(super) trickle: Option<(Percent, Range<usize>)>,
+    /// Where it says what transfers carry.
+    pub(super) transfer_at: Option<Range<usize>>,
+    /// Whether it, or a pool that it leads to, has a probe.
+    pub(super) is_probed: bool,
     /// Of its endpoints, in their order.
     pub(super) said: Vec<Said>,
 }
@@ -30,6 +34,8 @@ pub(super) struct Said {
     pub(super) weight: bool,
     /// Whether there is a role.
     pub(super) role: bool,
+    /// Where the pool is written that it is.
+    pub(super) pool: Option<Range<usize>>,
 }
 
 /// Gives all pools of a group the same policy and rules, order of sites, weights and roles. The order is the first pool's.

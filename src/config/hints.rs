@@ -8,7 +8,7 @@ use super::Loaded;
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::dns::rdata::{hinted, target};
 use crate::dns::{Name, Rtype};
-use crate::steering::pool::{Endpoint, Settings};
+use crate::steering::pool::{Endpoint, Rdata, Settings};
 use crate::zone::Zone;
 
 /// The types that have hints.
@@ -18,7 +18,7 @@ const TYPES: [Rtype; 2] = [Rtype::HTTPS, Rtype::SVCB];
 pub(super) fn in_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> {
     let places = loaded.settings.pools.iter().zip(&loaded.pool_places);
     let pools: HashMap<&Name, (&Settings, &Option<Place>)> = places
-        .filter(|(pool, _)| pool.endpoints.iter().any(|endpoint| addresses(endpoint).next().is_some()))
+        .filter(|(pool, _)| pool.leaves().into_iter().any(|leaf| addresses(leaf).next().is_some()))
         .map(|(pool, place)| (&pool.name, (pool, place)))
         .collect();
     let mut found = Vec::new();
@@ -36,10 +36,14 @@ pub(super) fn in_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> {
                 };
                 for hint in hinted(rdata) {
                     let name = &pool.name;
-                    let whose = pool.endpoints.iter().find(|endpoint| addresses(endpoint).any(|own| own == hint));
+                    let has = |leaf: usize| addresses(pool.leaf(leaf)).any(|own| own == hint);
+                    let whose = (0..pool.endpoints.len()).find(|endpoint| pool.leaves_of(*endpoint).any(has));
                     let what = match whose {
                         Some(endpoint) => {
-                            format!(", which is {:?}'s, also to who is given another site", endpoint.site)
+                            format!(
+                                ", which is {:?}'s, also to who is given another site",
+                                pool.endpoints[endpoint].site
+                            )
                         }
                         None => ", which none of its endpoints has".to_owned(),
                     };
@@ -61,7 +65,7 @@ pub(super) fn in_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> {
 
 /// The hints of an endpoint's own records that are none of its addresses, each with its type.
 pub(super) fn astray(pool: &Name, endpoint: &Endpoint) -> Vec<(Rtype, IpAddr)> {
-    let own: Vec<IpAddr> = addresses(endpoint).collect();
+    let own: Vec<IpAddr> = addresses(&endpoint.rdata).collect();
     let of = |(rtype, rdatas): &(Rtype, Vec<Box<[u8]>>)| {
         let here = rdatas.iter().filter(|rdata| toward(*rtype, rdata, pool).is_some_and(|name| name == *pool));
         here.flat_map(|rdata| hinted(rdata)).map(|hint| (*rtype, hint)).collect::<Vec<_>>()
@@ -76,8 +80,8 @@ fn toward(rtype: Rtype, rdata: &[u8], owner: &Name) -> Option<Name> {
     Some(if target.is_root() { owner.clone() } else { target })
 }
 
-/// The addresses that an endpoint gives.
-pub(super) fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> + '_ {
+/// The addresses among these records.
+pub(super) fn addresses(rdata: &Rdata) -> impl Iterator<Item = IpAddr> + '_ {
     let of = |(rtype, rdatas): &'_ (Rtype, Vec<Box<[u8]>>)| {
         let read = |rdata: &[u8]| match *rtype {
             Rtype::A => rdata.first_chunk::<4>().map(|octets| IpAddr::from(*octets)),
@@ -86,7 +90,7 @@ pub(super) fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> + '
         };
         rdatas.iter().filter_map(|rdata| read(rdata)).collect::<Vec<_>>()
     };
-    endpoint.rdata.iter().flat_map(of)
+    rdata.iter().flat_map(of)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod hints;
 mod keys;
 mod limits;
 mod lines;
+mod nested;
 mod networks;
 mod pools;
 mod primaries;

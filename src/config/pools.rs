@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::clients::{self, OfAllPools};
 use super::groups::{self, Read, Said};
 use super::hints;
+use super::nested;
 use super::probes::Probe;
 use super::reader::{Table, Value, guess};
 use super::sections::Zones;
@@ -14,7 +15,9 @@ use super::source::Source;
 use super::values::{self, LABEL, label};
 use crate::diagnostic::Place;
 use crate::dns::{Name, Rtype, Ttl};
-use crate::steering::pool::{Endpoint, Handling, Policy, Preview, Role, Selection, Settings, Site, Transfer, Weight};
+use crate::steering::pool::{
+    Endpoint, Handling, Policy, Preview, Rdata, Role, Selection, Settings, Site, Transfer, Weight,
+};
 use crate::steering::ttl::{Approach, TtlPolicy};
 use crate::zone::master::parse_rdata;
 
@@ -93,15 +96,12 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
                     .map_or(around.of_all.min_between_flips_secs, |v| values::whole_seconds(&v, src)),
             };
             let (policy_said, policy) = (policy.is_some(), policy.unwrap_or_default());
-            if let Some((Transfer::All, at)) = &transfer
-                && endpoints.iter().any(|endpoint| endpoint.rdata.iter().any(|(rtype, _)| *rtype == Rtype::CNAME))
-            {
-                let message = format!("pool \"{name}\" gives CNAMEs: a name can't have those of all endpoints at once");
-                src.error(at.clone(), message).help("transfer = \"largest\" gives the one of the largest share");
-            }
+            let transfer_at = transfer.as_ref().map(|(_, at)| at.clone());
             let transfer = transfer.map_or_else(Transfer::default, |(transfer, _)| transfer);
-            let settings = Settings { name, policy, selection, ttl, transfer, probe, handling, endpoints };
-            pools.push(Read { settings, at, policy_said, min_healthy, trickle, said });
+            let nest = None;
+            let settings = Settings { name, policy, selection, ttl, transfer, probe, handling, endpoints, nest };
+            let is_probed = settings.probe.is_some();
+            pools.push(Read { settings, at, policy_said, min_healthy, trickle, transfer_at, is_probed, said });
         }
     }
     groups::agree(&mut pools, src);
@@ -109,6 +109,7 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
         let own = &mut pool.settings.selection.preferences;
         *own = own.take().or_else(|| around.of_all.networks.of_all.clone());
     }
+    nested::resolve(&mut pools, &seen, src);
     for pool in &pools {
         check_together(pool, around, src);
     }
@@ -251,13 +252,31 @@ fn endpoints_of(
         let weightless = grouped && weight.is_none();
         let role = table.get("role");
         let span = table.span();
-        let (given, rdata) = rdata(&mut table, pool, src);
+        let (given, mut rdata) = rdata(&mut table, pool, src);
+        let inner = table.get("pool");
         table.finish(src);
+        let pool_at = inner.as_ref().map(|v| v.span.clone());
+        let inner = match inner {
+            Some(v) => {
+                if given {
+                    let message = format!("the endpoint is the pool {}, and has records beside it", v.written(src));
+                    src.error(v.span.clone(), message).help("its answers are those of that pool");
+                    whole = false;
+                }
+                let name = values::name(&v, src);
+                if name.is_none() {
+                    rdata = None;
+                }
+                name
+            }
+            None => None,
+        };
+        let given = given || pool_at.is_some();
 
         if !given {
             let of = site.as_ref().and_then(Value::as_text).map_or_else(String::new, |s| format!(" of site {s:?}"));
             src.absence(span, format!("the endpoint{of} has no records"))
-                .help("one of address, cname, https, svcb, srv is wanted");
+                .help("one of address, cname, https, svcb, srv, pool is wanted");
         }
         if let Some(site) = &site
             && let Some(name) = site.as_text()
@@ -277,16 +296,14 @@ fn endpoints_of(
         let role = role.map_or(Some(Role::Never), |v| v.one_of(&[("never", Role::Never), ("spare", Role::Spare)], src));
         match (site, weight, role, rdata) {
             (Some((site, at)), Some(weight), Some(role), Some(rdata)) if given => {
-                let said = Said { at, weight: weight_said, role: role_said };
-                read.push((Endpoint { site, weight, role, rdata }, said));
+                let said = Said { at, weight: weight_said, role: role_said, pool: pool_at };
+                read.push((Endpoint { site, weight, role, rdata, pool: inner }, said));
             }
             _ => whole = false,
         }
     }
     whole.then_some(read)
 }
-
-type Rdata = Vec<(Rtype, Vec<Box<[u8]>>)>;
 
 /// The records of an endpoint by type: whether there is a key for any, and what they are if all are right.
 fn rdata(table: &mut Table, pool: Option<&Name>, src: &mut Source) -> (bool, Option<Rdata>) {
@@ -370,9 +387,16 @@ fn check_together(read: &Read, around: &Surroundings, src: &mut Source) {
     if let Some((_, at)) = read.min_healthy.as_ref().filter(|_| policy == Policy::Failover) {
         src.error(at.clone(), format!("\"min-healthy\" goes by weight, and pool \"{name}\" has the policy failover"));
     }
-    if pool.ttl.by_health && pool.probe.is_none() {
+    if pool.ttl.by_health && !read.is_probed {
         let message = format!("pool \"{name}\" has TTLs \"by-health\" and no probe: health never changes");
         src.warning(Some(at.clone()), message);
+    }
+    if let Some(probe) = &pool.probe
+        && pool.endpoints.iter().all(|endpoint| endpoint.pool.is_some())
+    {
+        let message = format!("pool \"{name}\" has probe {probe:?}, and all its endpoints are pools: it asks nobody");
+        src.warning(Some(at.clone()), message)
+            .help("an endpoint that is a pool is up while that pool has somebody healthy");
     }
     if policy == Policy::Geo && pool.selection.preferences.is_none() {
         src.absence(at.clone(), format!("pool \"{name}\" has the policy geo, and no networks"))
@@ -386,12 +410,23 @@ fn check_together(read: &Read, around: &Surroundings, src: &mut Source) {
     if weightless && !around.amended && read.said.iter().all(|said| said.weight) {
         src.error(at.clone(), format!("the weights of pool \"{name}\" add up to nothing"));
     }
-    let with_cname = pool.endpoints.iter().find(|e| gives(e, Rtype::CNAME));
+    let given: Vec<BTreeSet<Rtype>> = (0..pool.endpoints.len()).map(|endpoint| types_of(pool, endpoint)).collect();
+    if given.iter().any(BTreeSet::is_empty) {
+        return; // its pool is not known
+    }
+    let with_cname = given.iter().position(|types| types.contains(&Rtype::CNAME));
     if let Some(with_cname) = with_cname {
-        for (endpoint, site_at) in endpoints().filter(|(e, _)| !gives(e, Rtype::CNAME)) {
-            let (one, other, types) = (&with_cname.site, &endpoint.site, listed(types(endpoint)));
+        for ((endpoint, site_at), types) in endpoints().zip(&given).filter(|(_, types)| !types.contains(&Rtype::CNAME))
+        {
+            let (one, other) = (&pool.endpoints[with_cname].site, &endpoint.site);
+            let types = listed(types.iter().copied());
             let message = format!("pool \"{name}\" mixes types: site {one:?} has a CNAME, site {other:?} has {types}");
             src.error(site_at.clone(), message).help("a CNAME stands alone (RFC 1034, 3.6.2), also over time");
+        }
+        if pool.transfer == Transfer::All {
+            let message = format!("pool \"{name}\" gives CNAMEs: a name can't have those of all endpoints at once");
+            let at = read.transfer_at.clone().unwrap_or_else(|| at.clone());
+            src.error(at, message).help("transfer = \"largest\" gives the one of the largest share");
         }
         if policy == Policy::All && pool.endpoints.len() > 1 {
             let message = format!("pool \"{name}\" has the policy all, and gives CNAMEs");
@@ -403,11 +438,11 @@ fn check_together(read: &Read, around: &Surroundings, src: &mut Source) {
         }
         return;
     }
-    let steered: BTreeSet<Rtype> = pool.endpoints.iter().flat_map(types).collect();
+    let steered: BTreeSet<Rtype> = given.iter().flatten().copied().collect();
     let mut addresses: Vec<(&[u8], &str)> = Vec::new();
-    for (endpoint, site_at) in endpoints() {
+    for ((endpoint, site_at), given) in endpoints().zip(&given) {
         let site = &endpoint.site;
-        let lacking = listed(steered.iter().copied().filter(|t| !gives(endpoint, *t)));
+        let lacking = listed(steered.difference(given).copied());
         if !lacking.is_empty() {
             src.warning(
                 Some(site_at.clone()),
@@ -420,9 +455,10 @@ fn check_together(read: &Read, around: &Surroundings, src: &mut Source) {
             src.warning(Some(site_at.clone()), message).help("clients that are given this site may go there");
         }
         if let Some(probe) = &pool.probe
+            && endpoint.pool.is_none()
             && around.probes.get(probe).and_then(|p| p.settings.as_ref()).is_none_or(|p| p.kind.needs_address())
-            && !gives(endpoint, Rtype::A)
-            && !gives(endpoint, Rtype::AAAA)
+            && !given.contains(&Rtype::A)
+            && !given.contains(&Rtype::AAAA)
         {
             let message =
                 format!("site {site:?} has no address that probe {probe:?} could ask, so it always counts as up");
@@ -442,13 +478,9 @@ fn check_together(read: &Read, around: &Surroundings, src: &mut Source) {
     }
 }
 
-/// The types that an endpoint has records of.
-pub(super) fn types(endpoint: &Endpoint) -> impl Iterator<Item = Rtype> {
-    endpoint.rdata.iter().map(|(rtype, _)| *rtype)
-}
-
-fn gives(endpoint: &Endpoint, rtype: Rtype) -> bool {
-    types(endpoint).any(|t| t == rtype)
+/// The types that an endpoint has records of, or the pool that it is.
+fn types_of(pool: &Settings, endpoint: usize) -> BTreeSet<Rtype> {
+    pool.leaves_of(endpoint).flat_map(|leaf| pool.leaf(leaf)).map(|(rtype, _)| *rtype).collect()
 }
 
 /// Types in words: `A, AAAA`.

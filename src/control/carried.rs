@@ -27,6 +27,9 @@ const BEGUN_SECS: u64 = 5;
 pub struct Carried {
     /// What stands in the zone now for each pool that lies over it.
     pub pools: BTreeMap<Name, OfPool>,
+    /// What of it comes from pools that are endpoints of those, by such a pool: it may lie over another zone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub through: BTreeMap<Name, OfPool>,
     /// What stood there before, and receivers may still have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaving: Vec<Leaving>,
@@ -112,18 +115,32 @@ pub struct Version {
 impl Carried {
     /// Whether there is nothing to remember.
     pub fn is_empty(&self) -> bool {
-        self.pools.is_empty() && self.leaving.is_empty() && self.others.is_empty()
+        self.pools.is_empty() && self.through.is_empty() && self.leaving.is_empty() && self.others.is_empty()
     }
 
-    /// Takes note that the zone carries `pools` from `version` on. `listed` are the receivers that are told of it.
-    pub fn replace(&mut self, pools: BTreeMap<Name, OfPool>, version: Version, listed: &[IpAddr]) {
+    /// Takes note that the zone carries `pools`, and `through` them others, from `version` on. `listed` are the receivers that are
+    /// told of it.
+    pub fn replace(
+        &mut self,
+        pools: BTreeMap<Name, OfPool>,
+        through: BTreeMap<Name, OfPool>,
+        version: Version,
+        listed: &[IpAddr],
+    ) {
         let mut waiting: Vec<IpAddr> = listed.iter().copied().chain(self.others.keys().copied()).collect();
         waiting.sort_unstable();
         waiting.dedup();
-        for (pool, old) in std::mem::replace(&mut self.pools, pools) {
-            let new = self.pools.get(&pool);
-            let stays = |site: &SiteName| new.is_some_and(|new| new.ttl >= old.ttl && new.sites.contains(site));
-            let gone: Vec<SiteName> = old.sites.iter().filter(|site| !stays(site)).cloned().collect();
+        let old: Vec<(Name, OfPool)> = std::mem::replace(&mut self.pools, pools)
+            .into_iter()
+            .chain(std::mem::replace(&mut self.through, through))
+            .collect();
+        for (pool, old) in old {
+            let gone: Vec<SiteName> = old
+                .sites
+                .iter()
+                .filter(|site| self.carries(&pool, site).is_none_or(|ttl| ttl < old.ttl))
+                .cloned()
+                .collect();
             for site in gone {
                 let Version { serial, at, expire_secs } = version;
                 let (pool, types, ttl) = (pool.clone(), old.types.clone(), old.ttl);
@@ -203,10 +220,10 @@ impl Carried {
         self.others.extract_if(.., is_gone).map(|(receiver, _)| receiver).collect()
     }
 
-    /// Whether the zone carries the endpoint of `pool` at `site` now: with which TTL.
+    /// Whether the zone carries the endpoint of `pool` at `site` now, under whatever name: with which TTL at most.
     pub fn carries(&self, pool: &Name, site: &str) -> Option<Ttl> {
-        let of = self.pools.get(pool)?;
-        of.sites.iter().any(|s| s == site).then_some(of.ttl)
+        let of = [&self.pools, &self.through].into_iter().filter_map(|of| of.get(pool));
+        of.filter(|of| of.sites.iter().any(|s| s == site)).map(|of| of.ttl).max()
     }
 
     /// When the last cache has let go of what receivers may still answer of an endpoint that was carried.
@@ -254,8 +271,8 @@ mod tests {
     #[test]
     fn it_ends_when_all_were_seen_or_have_expired() {
         let mut carried = Carried::default();
-        carried.replace(of("ec2", 60), version(1, 0), &[ip(1), ip(2)]);
-        carried.replace(of("dc1", 60), version(2, 100), &[ip(1), ip(2)]);
+        carried.replace(of("ec2", 60), BTreeMap::new(), version(1, 0), &[ip(1), ip(2)]);
+        carried.replace(of("dc1", 60), BTreeMap::new(), version(2, 100), &[ip(1), ip(2)]);
         let unseen = 100 + TRANSFER_SECS + u64::from(EXPIRE) + 60 + MARGIN_SECS;
         assert_eq!(carried.until(&pool(), "ec2"), Some(Timestamp(unseen)));
         assert_eq!((carried.until(&pool(), "dc1"), carried.carries(&pool(), "ec2")), (None, None));
@@ -273,10 +290,10 @@ mod tests {
     #[test]
     fn who_is_not_listed_counts_until_its_copy_must_have_expired() {
         let mut carried = Carried::default();
-        carried.replace(of("ec2", 60), version(1, 0), &[]);
+        carried.replace(of("ec2", 60), BTreeMap::new(), version(1, 0), &[]);
         let has = |serial, at| [(ip(9), Receiver { given: 1, has: Some((serial, Timestamp(at))) })];
         carried.admit(1, &has(1, 5), Timestamp(10));
-        carried.replace(of("dc1", 60), version(2, 100), &[]);
+        carried.replace(of("dc1", 60), BTreeMap::new(), version(2, 100), &[]);
         assert_eq!(carried.leaving[0].waiting, [ip(9)]);
         carried.admit(2, &has(1, 5), Timestamp(100));
         carried.forget(EXPIRE, Timestamp(100 + TRANSFER_SECS));
@@ -288,13 +305,31 @@ mod tests {
     }
 
     #[test]
+    fn what_another_pool_carries_of_it_counts_as_its_own() {
+        let mut carried = Carried::default();
+        let eu: Name = "eu.example.org".parse().unwrap();
+        let through =
+            |site: &str, ttl| of(site, ttl).into_values().map(|of| (eu.clone(), of)).collect::<BTreeMap<_, _>>();
+        carried.replace(of("eu", 60), through("fra", 60), version(1, 0), &[ip(1)]);
+        assert_eq!(carried.carries(&eu, "fra"), Some(Ttl::from_secs(60)));
+        // It is its own pool in this zone, too, with another TTL: the larger one counts.
+        let both = [of("eu", 60), of("fra", 300).into_values().map(|of| (eu.clone(), of)).collect()];
+        carried.replace(both.into_iter().flatten().collect(), through("ams", 60), version(2, 100), &[ip(1)]);
+        assert_eq!(carried.carries(&eu, "fra"), Some(Ttl::from_secs(300)));
+        assert_eq!(carried.leaving, [], "it is there, and for longer");
+        carried.replace(of("eu", 60), through("ams", 60), version(3, 200), &[ip(1)]);
+        assert_eq!((carried.leaving.len(), carried.leaving[0].ttl), (1, Ttl::from_secs(300)));
+        assert!(carried.until(&eu, "fra") > carried.until(&eu, "ams"));
+    }
+
+    #[test]
     fn a_lower_ttl_leaves_the_higher_one_behind() {
         let mut carried = Carried::default();
-        carried.replace(of("ec2", 3600), version(1, 0), &[ip(1)]);
-        carried.replace(of("ec2", 60), version(2, 100), &[ip(1)]);
+        carried.replace(of("ec2", 3600), BTreeMap::new(), version(1, 0), &[ip(1)]);
+        carried.replace(of("ec2", 60), BTreeMap::new(), version(2, 100), &[ip(1)]);
         assert_eq!(carried.carries(&pool(), "ec2"), Some(Ttl::from_secs(60)));
         assert_eq!(carried.leaving[0].ttl, Ttl::from_secs(3600));
-        carried.replace(of("ec2", 3600), version(3, 200), &[ip(1)]);
+        carried.replace(of("ec2", 3600), BTreeMap::new(), version(3, 200), &[ip(1)]);
         assert_eq!(carried.leaving.len(), 1, "a higher one leaves nothing behind");
     }
 
@@ -314,7 +349,7 @@ mod tests {
             let mut truth = BTreeMap::<&str, u64>::new();
             for (serial, (site, wait, first, second)) in (1u32..).zip(steps) {
                 let (site, ttl) = (sites[site as usize], ttls[serial as usize - 1]);
-                carried.replace(of(site, ttl), version(serial, now), &[ip(0), ip(1)]);
+                carried.replace(of(site, ttl), BTreeMap::new(), version(serial, now), &[ip(0), ip(1)]);
                 let until = now + wait;
                 for (i, takes) in [first, second].into_iter().enumerate() {
                     let (_, old, old_ttl, expiry) = receivers[i];

@@ -17,7 +17,7 @@ use crate::query::Records;
 use crate::steering::client::{ByClient, Farms};
 use crate::steering::key::Salt;
 use crate::steering::networks::{Located, Preference, Preferences};
-use crate::steering::pool::{Policy, Preview, Settings};
+use crate::steering::pool::{Policy, Preview, Settings, SiteName};
 use crate::steering::prefixes::Prefixes;
 use crate::time::Timestamp;
 use crate::zone::compiled::Overlay;
@@ -45,6 +45,11 @@ pub struct Catalog {
     pub salts: Vec<Salt>,
     /// For each pool the places of all pools of its group, its own among them.
     pub groups: Vec<Arc<[usize]>>,
+    /// For each pool the places of all that are published anew when it changes: those of its group, then the pools that have one
+    /// of them as an endpoint, and so on.
+    pub affected: Vec<Arc<[usize]>>,
+    /// For each pool that is an endpoint of others, which these are, and the site of that.
+    outer: Arc<HashMap<Name, Vec<(Name, SiteName)>>>,
     /// For each pool who sees which endpoint first.
     pub previews: Vec<Option<Arc<ByClient>>>,
     /// For each pool which endpoints which clients are to have, where that is its policy.
@@ -178,13 +183,18 @@ impl Catalog {
         warnings.splice(0..0, doubts.iter().cloned());
         let settings = loaded.settings;
         let zone_set = zone_set(&zones, &settings);
-        let places = Arc::new((0..).zip(&settings.pools).map(|(place, pool)| (pool.name.clone(), place)).collect());
+        let places: HashMap<Name, usize> =
+            (0..).zip(&settings.pools).map(|(place, pool)| (pool.name.clone(), place)).collect();
+        let places = Arc::new(places);
         let records = settings.pools.iter().map(|pool| Arc::new(Records::new(pool))).collect();
         let (salts, groups) = (settings.pools.iter().map(salt_of).collect(), groups(&settings.pools));
+        let outer = outer(&settings.pools);
+        let affected = affected(&settings.pools, &outer, &groups, &places);
         let previews = settings.pools.iter().map(|pool| preview_of(pool, &settings.clients.farms)).collect();
         let preferences = preferences(&settings);
         let watched = settings.zones.iter().zip(&zones).filter(|(settings, _)| settings.watch);
         let watched = watched.map(|(_, zone)| zone.reading.watched(&zone.name)).collect();
+        let outer = Arc::new(outer);
         Ok(Self {
             settings,
             file,
@@ -195,6 +205,8 @@ impl Catalog {
             records,
             salts,
             groups,
+            affected,
+            outer,
             previews,
             preferences,
             warnings,
@@ -259,6 +271,16 @@ impl Catalog {
         self.places.get(name).copied()
     }
 
+    /// The places of the pools that lead to the one at `index`, or to one of its group.
+    pub fn above(&self, index: usize) -> &[usize] {
+        &self.affected[index][self.groups[index].len()..]
+    }
+
+    /// The pools that have `pool` as an endpoint, each with the site of that.
+    pub fn outer_of(&self, pool: &Name) -> &[(Name, SiteName)] {
+        self.outer.get(pool).map_or(&[], Vec::as_slice)
+    }
+
     /// The pool as configured.
     pub fn pool(&self, name: &Name) -> Option<&Settings> {
         self.pool_index(name).map(|index| &self.settings.pools[index])
@@ -295,15 +317,28 @@ impl Amended {
 /// The same without the amendments that do not fit the file, one by one.
 fn fitting(file: &Loaded, all: &Amendments) -> Result<(Loaded, Amendments, Vec<String>), Vec<Diagnostic>> {
     let (mut fit, mut dropped) = (Amendments::default(), Vec::new());
-    for (pool, amendment) in &all.0 {
-        let one: (Name, Amendment) = (pool.clone(), amendment.clone());
-        let with = Amendments(fit.0.iter().map(|(n, a)| (n.clone(), a.clone())).chain([one]).collect());
-        match file.amended(&with) {
-            Ok(_) => fit = with,
-            Err(mistakes) => {
-                let why = mistakes.first().map_or("", |mistake| &mistake.message);
-                dropped.push(format!("pool {pool}: what was changed at run time is dropped, by force: {why}"));
+    // One that has a pool as an endpoint fits only once that one is there.
+    let mut left: Vec<(&Name, &Amendment)> = all.0.iter().collect();
+    loop {
+        let before = left.len();
+        let mut why = Vec::new();
+        left.retain(|(pool, amendment)| {
+            let one: (Name, Amendment) = ((*pool).clone(), (*amendment).clone());
+            let with = Amendments(fit.0.iter().map(|(n, a)| (n.clone(), a.clone())).chain([one]).collect());
+            match file.amended(&with) {
+                Ok(_) => fit = with,
+                Err(mistakes) => {
+                    why.push(mistakes.into_iter().next().map_or_else(String::new, |mistake| mistake.message));
+                    return true;
+                }
             }
+            false
+        });
+        if left.len() == before {
+            dropped.extend(left.iter().zip(why).map(|((pool, _), why)| {
+                format!("pool {pool}: what was changed at run time is dropped, by force: {why}")
+            }));
+            break;
         }
     }
     let (loaded, amendments, more) = file.amended(&fit)?;
@@ -359,6 +394,46 @@ fn groups(pools: &[Settings]) -> Vec<Arc<[usize]>> {
         group.map_or_else(|| Arc::from([i]), Arc::clone)
     };
     pools.iter().enumerate().map(own).collect()
+}
+
+/// See [`Catalog::outer_of`].
+fn outer(pools: &[Settings]) -> HashMap<Name, Vec<(Name, SiteName)>> {
+    let mut outer: HashMap<Name, Vec<(Name, SiteName)>> = HashMap::new();
+    for pool in pools.iter().filter(|pool| pool.nest.is_some()) {
+        for endpoint in &pool.endpoints {
+            if let Some(inner) = &endpoint.pool {
+                outer.entry(inner.clone()).or_default().push((pool.name.clone(), endpoint.site.clone()));
+            }
+        }
+    }
+    outer
+}
+
+/// For each pool all that depend on it: see [`Catalog::affected`].
+fn affected(
+    pools: &[Settings],
+    outer: &HashMap<Name, Vec<(Name, SiteName)>>,
+    groups: &[Arc<[usize]>],
+    places: &HashMap<Name, usize>,
+) -> Vec<Arc<[usize]>> {
+    let of = |group: &Arc<[usize]>| {
+        if group.iter().all(|place| !outer.contains_key(&pools[*place].name)) {
+            return group.clone();
+        }
+        let mut all: Vec<usize> = group.to_vec();
+        let mut next = 0;
+        while let Some(place) = all.get(next).copied() {
+            let above = outer.get(&pools[place].name).into_iter().flatten();
+            for above in above.flat_map(|(name, _)| groups[places[name]].iter()) {
+                if !all.contains(above) {
+                    all.push(*above);
+                }
+            }
+            next += 1;
+        }
+        all.into()
+    };
+    groups.iter().map(of).collect()
 }
 
 /// The pools whose child-most zone is `name`, by their place in the settings.

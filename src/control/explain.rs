@@ -9,7 +9,9 @@ use crate::control::message::{EndpointExplanation, Explanation, PoolExplanation}
 use crate::control::rules::{Ground, least};
 use crate::dns::message::Answer;
 use crate::dns::wire::{CLASS_IN, ClientSubnet, HEADER_OCTETS, OptReply, TCP_OCTETS};
-use crate::dns::{Name, Rtype};
+use crate::dns::{Name, Rtype, Ttl};
+use crate::query::nest::way;
+use crate::query::pool::Choice;
 use crate::query::{Context, Counters, Pool, Snapshot, Tally, Transport, answer};
 use crate::steering::client::Client;
 use crate::steering::horizon::{MARGIN_SECS, expires};
@@ -177,25 +179,41 @@ impl Way<'_> {
                 Some(pool) => {
                     self.steps
                         .push(format!("{name} exists in the zone {apex}, and the pool {} lies over it", pool.name));
-                    let client = if pool.is_by_client() { *self.asking.client() } else { self.asking.resolver };
-                    self.pools.extend(explain_pool(pool, &client, rtype, self.now, &mut self.steps));
+                    self.explain_pools(pool, rtype);
                 }
             },
         }
         Some(apex.clone())
     }
+
+    /// Pool by pool down to the leaf.
+    fn explain_pools(&mut self, top: &Pool, rtype: Rtype) {
+        let client = |pool: &Pool| if pool.is_by_client() { *self.asking.client() } else { self.asking.resolver };
+        let Some(first) = top.choose(&client(top), 0, self.now) else { return };
+        let Some(way) = way(&self.snapshot.pools, top, first, client, 0, self.now) else { return };
+        let explained = way.steps.iter().enumerate().map(|(level, (pool, choice))| {
+            let inner = way.steps.get(level + 1).map(|(inner, _)| &inner.name);
+            explain_pool(pool, (*choice, way.ttl), inner, &client(pool), rtype, self.now, &mut self.steps)
+        });
+        self.pools.extend(explained);
+        if way.steps.len() > 1 {
+            self.steps.push(format!("the least of these TTLs is served: {} s", way.ttl));
+        }
+    }
 }
 
-/// Decision by decision, in the order in which they count.
+/// Decision by decision, in the order in which they count. `inner` is the pool that the endpoint chosen is; beside the choice
+/// stands the TTL that is served in the end.
 fn explain_pool(
     pool: &Pool,
+    (choice, served): (Choice, Ttl),
+    inner: Option<&Name>,
     client: &Client,
     rtype: Rtype,
     now: Timestamp,
     steps: &mut Vec<String>,
-) -> Option<PoolExplanation> {
+) -> PoolExplanation {
     let at = point(&pool.salt, &client.key);
-    let choice = pool.choose(client, 0, now)?;
     let by_share = pool.selector.table().pick(at);
     let site = |endpoint: usize| pool.sites.get(endpoint).cloned().unwrap_or_default();
     let chosen = site(choice.endpoint);
@@ -234,13 +252,17 @@ fn explain_pool(
     });
     steps.push(format!(
         "given now, it keeps the horizon of {chosen} for {rtype} at {} at least: the TTL and {MARGIN_SECS} s",
-        expires(now, choice.ttl)
+        expires(now, served)
     ));
-    Some(PoolExplanation {
+    if let Some(inner) = inner {
+        steps.push(format!("{chosen} is the pool {inner}: what that one answers is answered"));
+    }
+    PoolExplanation {
         name: pool.name.clone(),
         point_percent: percent(at as f64 / 2f64.powi(64)),
         site_by_share: by_share.map(site),
         site: chosen,
+        pool: inner.cloned(),
         mode: pool.selector.mode().to_string(),
         previewed: choice.previewed,
         ttl: choice.ttl,
@@ -257,7 +279,7 @@ fn explain_pool(
                 score: scores.iter().find(|(_, rival)| *rival == endpoint).map(|(wait, _)| *wait),
             })
             .collect(),
-    })
+    }
 }
 
 /// Shares and health of all, what operators say of endpoints and sites, and what comes of it.
@@ -271,6 +293,9 @@ fn explain_words(pool: &Pool, steps: &mut Vec<String>) {
         let by = match word {
             _ if word.site != SiteState::Active => format!("its site is {}", word.site),
             _ if word.forced != Override::Obey => format!("overridden {}", word.forced),
+            _ if pool.branch(endpoint).is_some_and(|branch| branch.pool.is_some()) => {
+                format!("{up}, as its pool has {} healthy to answer", if up == "up" { "somebody" } else { "nobody" })
+            }
             _ => format!("{up} by its probes"),
         };
         health.push(format!("{site} {share} %, {by}"));

@@ -105,7 +105,8 @@ impl Horizons {
             let recorder = same.map_or_else(
                 || {
                     self.number += 1;
-                    Arc::new(Recorder::new(self.workers, records.slots()).numbered(self.number))
+                    let slots = sites.len() * records.types().len(); // pools that are endpoints have recorders of their own
+                    Arc::new(Recorder::new(self.workers, slots).numbered(self.number))
                 },
                 |same| same.recorder.clone(),
             );

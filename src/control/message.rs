@@ -478,6 +478,20 @@ pub struct PoolStatus {
     pub differs_from_configuration: bool,
     /// In the order of the configuration; endpoints removed from it, that caches may still hold, last.
     pub endpoints: Vec<EndpointStatus>,
+    /// Where endpoints are pools: what answers come down to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaves: Vec<LeafStatus>,
+}
+
+/// An endpoint with records of its own that a pool leads to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeafStatus {
+    /// The sites on the way: that of the pool's own endpoint first, the leaf's last.
+    pub sites: Vec<SiteName>,
+    /// Share of the points in percent: the shares on the way multiplied.
+    pub share_percent: f64,
+    /// Whether it may be answered to anybody now.
+    pub answered: bool,
 }
 
 /// A pool's TTLs, in seconds.
@@ -496,6 +510,9 @@ pub struct TtlStatus {
 pub struct EndpointStatus {
     /// Where it is.
     pub site: SiteName,
+    /// The pool that it is, which has its sites, shares and horizons; `null`: it has records of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Name>,
     /// Its weight now.
     pub weight: Weight,
     /// Its weight in the configuration; `null` when it was removed from there.
@@ -757,6 +774,9 @@ pub struct PoolExplanation {
     pub site_by_share: Option<SiteName>,
     /// What is answered: another one when that is down.
     pub site: SiteName,
+    /// The pool that this endpoint is, which comes next; `null`: it has records of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Name>,
     /// `normal`, `spare` or `fail-open`.
     pub mode: String,
     /// Whether the client is among those that see this site before all others.

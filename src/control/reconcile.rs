@@ -205,6 +205,7 @@ pub(super) mod tests {
             weight: Weight::new(*weight).unwrap(),
             role: Role::Never,
             rdata: Vec::new(),
+            pool: None,
         };
         Settings {
             name: "www.example.org".parse().unwrap(),
@@ -215,6 +216,7 @@ pub(super) mod tests {
             transfer: crate::steering::pool::Transfer::default(),
             handling: crate::steering::pool::Handling::default(),
             endpoints: weights.iter().map(endpoint).collect(),
+            nest: None,
         }
     }
 

@@ -221,6 +221,9 @@ pub(super) fn fingerprint(settings: &Settings) -> u64 {
     }
     for endpoint in &settings.endpoints {
         (&endpoint.site, endpoint.role.to_string(), &endpoint.rdata).hash(&mut hasher);
+        if let Some(pool) = &endpoint.pool {
+            pool.hash(&mut hasher); // what that one answers is a change of its own
+        }
     }
     hasher.finish()
 }

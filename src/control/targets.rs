@@ -7,13 +7,14 @@ use crate::dns::Rtype;
 use crate::probe::Target;
 use crate::steering::pool::Endpoint;
 
-/// The endpoints to probe: those of pools with a probe, with addresses where the probe needs them.
+/// The endpoints to probe: those of pools with a probe, with addresses where the probe needs them. One that is a pool is as that
+/// pool is.
 pub fn targets(settings: &Settings) -> Vec<Target> {
     let mut targets = Vec::new();
     for pool in &settings.pools {
         let probe = pool.probe.as_ref().and_then(|name| Some((name, settings.probes.get(name)?)));
         let Some((probe_name, probe)) = probe else { continue };
-        for endpoint in &pool.endpoints {
+        for endpoint in pool.endpoints.iter().filter(|endpoint| endpoint.pool.is_none()) {
             let addresses = addresses(endpoint);
             if addresses.is_empty() && probe.kind.needs_address() {
                 continue;

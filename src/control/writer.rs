@@ -13,6 +13,7 @@ mod forecast;
 mod forwarders;
 mod keys;
 mod life;
+mod nested;
 mod notices;
 mod observe;
 mod override_file;
@@ -50,6 +51,7 @@ use crate::control::state::{EndpointState, State};
 use crate::control::zones::ZoneEvent;
 use crate::dns::{Name, Ttl};
 use crate::probe::{self, Kind, Probes, Report};
+use crate::query::nest::Compound;
 use crate::query::{Cookies, Pool, Pools, RateLimit, Readers, Snapshot};
 use crate::server::gather_pages;
 use crate::server::secondaries::Secondaries;
@@ -97,6 +99,8 @@ pub struct Writer {
     health: BTreeMap<(Name, SiteName), EndpointHealth>,
     /// The last change of what a pool answers that health caused.
     health_changes: BTreeMap<Name, Change>,
+    /// How endpoints that are pools are.
+    regions: nested::Regions,
     health_unsaved: bool,
     saved_health_at: Timestamp,
     probes: Option<Probes>,
@@ -248,6 +252,8 @@ impl Writer {
     /// Publishes the state as it is now: the next query sees it.
     fn publish(&mut self) {
         self.forget_unions();
+        let places: Vec<usize> = (0..self.catalog.settings.pools.len()).collect();
+        self.follow_regions(&places, Timestamp::now());
         let pools = (0..self.catalog.settings.pools.len()).map(|i| Arc::new(self.pool(i))).collect();
         self.publish_pools(pools);
     }
@@ -259,20 +265,26 @@ impl Writer {
         self.background.run(move || zones.iter().flat_map(|zone| zone.addresses()).for_each(gather_pages));
     }
 
-    /// Publishes anew only these pools, each with its group; all else is shared with the snapshot before.
+    /// Publishes anew only these pools, each with its group and the pools above; all else is shared with the snapshot before.
     fn publish_some(&mut self, names: impl Iterator<Item = Name>) {
         if self.serial == 0 {
             return self.publish(); // there is none before
         }
         let catalog = self.catalog.clone();
         let places = names.filter_map(|name| catalog.pool_index(&name));
-        let places: BTreeSet<usize> = places.flat_map(|place| catalog.groups[place].iter().copied()).collect();
-        self.publish_group(&places.into_iter().collect::<Vec<_>>());
+        let places: BTreeSet<usize> = places.flat_map(|place| catalog.affected[place].iter().copied()).collect();
+        self.publish_at(&places.into_iter().collect::<Vec<_>>());
     }
 
-    /// Publishes anew only the pools of one group.
-    fn publish_group(&mut self, group: &[usize]) {
-        let anew: Vec<_> = group.iter().map(|&index| (index, Arc::new(self.pool(index)))).collect();
+    /// Publishes anew all that depends on the pool at `index`: its group, and the pools that have one of these as an endpoint.
+    fn publish_group(&mut self, index: usize) {
+        let catalog = self.catalog.clone();
+        self.publish_at(&catalog.affected[index]);
+    }
+
+    fn publish_at(&mut self, places: &[usize]) {
+        self.follow_regions(places, Timestamp::now());
+        let anew: Vec<_> = places.iter().map(|&index| (index, Arc::new(self.pool(index)))).collect();
         let pools = self.published.load().pools.with(anew);
         self.publish_pools(pools);
     }
@@ -309,16 +321,20 @@ impl Writer {
         let settings = &catalog.settings.pools[index];
         let selector = self.selector(index);
         let withdrawn = self.withdrawn(index, &selector);
-        let records = if withdrawn.iter().all(Option::is_none) {
+        let nest = self.branches(index);
+        let of_leaves = nest.as_ref().map(|_| self.withdrawn_leaves(index, &withdrawn));
+        let gone = of_leaves.as_deref().unwrap_or(&withdrawn);
+        let records = if gone.iter().all(Option::is_none) {
             catalog.records[index].clone()
         } else {
-            let gone = |endpoint: usize, family| withdrawn[endpoint] == Some(family);
+            let gone = |leaf: usize, family| gone[leaf] == Some(family);
             Arc::new(catalog.records[index].without(settings, gone))
         };
         let union = (settings.policy == Policy::All).then(|| {
             let given: Vec<usize> = (0..settings.endpoints.len()).filter(|i| selector.answers(*i)).collect();
-            self.union(index, &records, given, &withdrawn)
+            Compound::Union(self.union(index, &records, given, &withdrawn))
         });
+        let compound = nest.map(Compound::Nest).or(union).map(Box::new);
         let state = &self.state.pools[&settings.name];
         Pool {
             name: settings.name.clone(),
@@ -333,7 +349,7 @@ impl Writer {
             records,
             preview: self.catalog.previews[index].clone(),
             preference: self.catalog.preferences[index].clone(),
-            union,
+            compound,
             withdrawn,
             words: state.endpoints.iter().map(EndpointState::word).collect(),
             recorder: self.horizons.recorder(index).clone(),
@@ -344,29 +360,27 @@ impl Writer {
         let settings = &self.catalog.settings.pools[index];
         let state = &self.state.pools[&settings.name];
         // A site that is down for one pool of a group is down for all: a client has one site.
-        let healthy = |i: usize| {
-            let site = &state.endpoints[i].site;
-            self.catalog.groups[index].iter().all(|&member| {
-                let pool = &self.catalog.settings.pools[member].name;
-                self.health.get(&(pool.clone(), site.clone())).is_none_or(EndpointHealth::is_up)
-            })
-        };
+        let healthy = |i: usize| self.catalog.groups[index].iter().all(|&member| self.is_healthy(member, i));
         Selector::new(settings.rules(), Arc::new(state.table.clone()), &state.candidates(healthy))
     }
 
     /// The time in which health could change what the pool at `index` answers, where its TTL goes by that: of all endpoints of its
     /// group that could be answered.
     fn until_flip(&self, index: usize) -> Option<Ttl> {
+        if self.catalog.settings.pools[index].ttl.by_health { self.until_any_flip(index) } else { None }
+    }
+
+    /// The same whatever its TTL goes by, health of pools that are endpoints among it.
+    fn until_any_flip(&self, index: usize) -> Option<Ttl> {
         let all = &self.catalog.settings;
-        if !all.pools[index].ttl.by_health {
-            return None;
-        }
         let of = |(pool, endpoint): (&Settings, &Endpoint)| {
-            let probe = all.probes.get(pool.probe.as_ref()?)?;
             let (state, site) = (&self.state.pools[&pool.name], &endpoint.site);
-            state
-                .endpoint(site)
-                .filter(|i| state.may_answer(*i) && state.endpoints[*i].in_force() == Override::Obey)?;
+            let is_obeyed = |i: &usize| state.endpoints[*i].in_force() == Override::Obey || endpoint.pool.is_some();
+            state.endpoint(site).filter(|i| state.may_answer(*i)).filter(is_obeyed)?;
+            if let Some(inner) = &endpoint.pool {
+                return self.until_any_flip(self.catalog.pool_index(inner)?); // it changes what that pool answers, too
+            }
+            let probe = all.probes.get(pool.probe.as_ref()?)?;
             let health = self.health.get(&(pool.name.clone(), site.clone()));
             let wanted = |health: &Health| {
                 let threshold = if health.is_up() { probe.thresholds.fall } else { probe.thresholds.rise };

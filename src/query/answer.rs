@@ -1,6 +1,7 @@
 //! The stages of an answer, in the order of RFC 1034, 4.3.2.
 
 mod signed;
+mod steered;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,17 +11,17 @@ use arrayvec::ArrayVec;
 use crate::dns::name::MAX_NAME_OCTETS;
 use crate::dns::wire::{
     CLASS_ANY, CLASS_IN, EDNS_UDP_OCTETS, ExtendedError, Flags, Full, NAME_BUFFER, OptReply, PLAIN_UDP_OCTETS, Query,
-    Rcode, Reject, Response, Section, TCP_OCTETS, write_cookie, write_reject,
+    Rcode, Reject, Response, TCP_OCTETS, write_cookie, write_reject,
 };
 use crate::dns::{Rtype, Ttl};
 use crate::query::limit::Verdict;
-use crate::query::pool::{Pool, patch};
+use crate::query::pool::Pool;
 use crate::query::sample::Sampled;
 use crate::query::snapshot::Snapshot;
 use crate::query::tally::Tally;
-use crate::query::union::Union;
 use crate::steering::client::Client;
 use crate::steering::horizon::expires;
+use crate::steering::nest::MOST_LEVELS;
 use crate::time::Timestamp;
 use crate::zone::Zone;
 use crate::zone::compiled::{Alias, NodeRef, Place};
@@ -212,8 +213,8 @@ fn limited(snapshot: &Snapshot, context: &Context, tally: Tally<'_>, has_cookie:
     }
 }
 
-/// Pools that one answer may pass on its way.
-const GIVEN: usize = MAX_CHAIN + 1;
+/// Pools that one answer may pass on its way: so many at each name of a chain.
+const GIVEN: usize = (MAX_CHAIN + 1) * MOST_LEVELS;
 
 /// Proofs that one answer may need: one for each wildcard on its way, and three at its end.
 const PROOFS: usize = 9;
@@ -406,85 +407,6 @@ impl<'a> Answer<'a, '_> {
             )?));
         }
         self.negative(zone, owner, Some(node))?;
-        Ok(Step::Done(Rcode::NoError))
-    }
-
-    /// What `pool` answers; `None` when it does not steer the QTYPE.
-    #[inline]
-    fn steered(
-        &mut self,
-        zone: &'a Zone,
-        node: NodeRef<'a>,
-        pool: &'a Pool,
-        owner: OwnerAt,
-    ) -> Result<Option<Step<'a>>, Full> {
-        let types = pool.records.types();
-        let asked = match (self.query.qtype, types) {
-            (_, [Rtype::CNAME]) => Rtype::CNAME,
-            (asked, _) if asked == Rtype::ANY || types.contains(&asked) => asked,
-            _ => return Ok(None),
-        };
-        let client = if pool.is_by_client() { self.client() } else { self.resolver() };
-        let Some(choice) = pool.choose(&client, self.context.draw, self.context.now) else { return Ok(None) };
-        if let Some(union) = pool.union.as_deref().filter(|_| !choice.previewed) {
-            return self.united(zone, node, pool, union, (asked, choice.ttl), owner).map(Some);
-        }
-        let qtype = if asked == Rtype::ANY { pool.records.first_type(choice.endpoint) } else { Some(asked) };
-        let Some(qtype) = qtype else { return Ok(None) };
-        let Some(slot) = pool.records.slot(choice.endpoint, qtype) else { return Ok(None) };
-        self.note(Given { pool, what: What::Slot(slot), ttl: choice.ttl });
-        if self.signs(zone) {
-            return self.signed_steered(zone, node, pool, owner, (slot, qtype, choice.ttl)).map(Some);
-        }
-        match pool.records.get(slot) {
-            Some(_) if qtype == Rtype::CNAME && self.query.qtype != Rtype::CNAME => {
-                let Some(target) = pool.records.target(slot) else { return Ok(None) };
-                Ok(Some(Step::Follow(self.alias(owner, choice.ttl, 0, target, None)?)))
-            }
-            Some((octets, records)) => {
-                let place = self.response.put(Section::Answer, records, octets)?;
-                patch(place, owner.at(), choice.ttl);
-                Ok(Some(Step::Done(Rcode::NoError)))
-            }
-            None => self.lacking(zone, choice.ttl, owner).map(Some),
-        }
-    }
-
-    /// Who is picked lacks the type. The answer is remembered no longer than a positive one would be.
-    fn lacking(&mut self, zone: &'a Zone, ttl: Ttl, owner: OwnerAt) -> Result<Step<'a>, Full> {
-        let ttl = ttl.min(zone.negative_ttl());
-        let apex = owner.suffix(zone.apex().wire().len()).at();
-        self.response.put_record(Section::Authority, apex, Rtype::SOA, ttl, zone.soa())?;
-        Ok(Step::Done(Rcode::NoError))
-    }
-
-    /// What all endpoints answer that may, in an order of its own for each query.
-    fn united(
-        &mut self,
-        zone: &'a Zone,
-        node: NodeRef<'a>,
-        pool: &'a Pool,
-        union: &'a Union,
-        (asked, ttl): (Rtype, Ttl),
-        owner: OwnerAt,
-    ) -> Result<Step<'a>, Full> {
-        let types = pool.records.types();
-        let place = match asked {
-            Rtype::ANY => (0..types.len()).find(|place| union.set(*place).get().is_some()),
-            asked => pool.records.place(asked),
-        };
-        let set = union.set(place.unwrap_or_default());
-        self.note(Given { pool, what: What::Slots(set.slots()), ttl });
-        if self.signs(zone) {
-            return self.signed_union(zone, node, pool, set, owner, ttl);
-        }
-        let Some((octets, records)) = set.get() else { return self.lacking(zone, ttl, owner) };
-        if types == [Rtype::CNAME] && self.query.qtype != Rtype::CNAME {
-            return Ok(Step::Follow(self.alias(owner, ttl, 0, &octets[12..], None)?));
-        }
-        let copy = self.response.put(Section::Answer, records, octets)?;
-        set.shuffle(copy, self.context.draw);
-        patch(copy, owner.at(), ttl);
         Ok(Step::Done(Rcode::NoError))
     }
 

@@ -7,6 +7,7 @@ mod answer;
 pub mod cookies;
 pub mod demand;
 pub mod limit;
+pub mod nest;
 pub mod pool;
 pub mod pools;
 pub mod readers;

@@ -7,12 +7,12 @@ use arrayvec::ArrayVec;
 use crate::dns::rdata::{IPV4_HINT, IPV6_HINT, without_parameter};
 use crate::dns::wire::CLASS_IN;
 use crate::dns::{Name, Rtype, Ttl};
-use crate::query::union::Union;
+use crate::query::nest::Compound;
 use crate::steering::client::{ByClient, Client};
 use crate::steering::horizon::Recorder;
 use crate::steering::key::{Salt, point};
 use crate::steering::networks::Preference;
-use crate::steering::pool::{Endpoint, Family, Settings, SiteName, Word};
+use crate::steering::pool::{Family, Rdata, Settings, SiteName, Word};
 use crate::steering::select::Selector;
 use crate::steering::ttl::{Change, Cutover, TtlPolicy, served_ttl};
 use crate::time::Timestamp;
@@ -25,7 +25,7 @@ use crate::zone::Rrset;
 pub struct Pool {
     /// Of its group: pools of one salt send one client key to one point.
     pub salt: Salt,
-    /// What each endpoint answers.
+    /// What each leaf answers; without endpoints that are pools, these are its leaves.
     pub records: Arc<Records>,
     /// Where answers given are noted, for the horizon.
     pub recorder: Arc<Recorder>,
@@ -41,8 +41,8 @@ pub struct Pool {
     pub preview: Option<Arc<ByClient>>,
     /// Which endpoints which clients are to have, where that is the policy.
     pub preference: Option<Preference>,
-    /// What all of them answer together, where that is the policy.
-    pub union: Option<Arc<Union>>,
+    /// What it answers that is not simply an endpoint's own RRset, where that is so.
+    pub compound: Option<Box<Compound>>,
     /// Which endpoint a point is given.
     pub selector: Selector,
     /// Its owner name.
@@ -107,16 +107,16 @@ impl Pool {
     }
 }
 
-/// The records of all endpoints of a pool. They change with the configuration, and where a family is withdrawn.
+/// The records of all leaves of a pool. They change with the configuration, and where a family is withdrawn.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub struct Records {
     /// The types that at least one endpoint gives.
     types: ArrayVec<Rtype, MOST_TYPES>,
-    /// For each slot (endpoint times types, plus the type's place) a [`Place`], then the records of all: as one run of
+    /// For each slot (leaf times types, plus the type's place) a [`Place`], then the records of all: as one run of
     /// memory they are mostly on one or two cache lines.
     run: Box<[u8]>,
-    /// By type, where an endpoint lacks it: the proof that there is none, with its signatures; owner names uncompressed.
+    /// By type, where a leaf lacks it: the proof that there is none, with its signatures; owner names uncompressed.
     denials: Box<[Option<Denial>]>,
 }
 
@@ -130,7 +130,7 @@ struct Denial {
     ttls: Box<[u16]>,
 }
 
-/// The RRset of one endpoint and type, as for an owner name at octet 12.
+/// The RRset of one leaf and type, as for an owner name at octet 12.
 #[derive(Clone, Debug)]
 struct Variant {
     octets: Vec<u8>,
@@ -143,7 +143,7 @@ struct Variant {
 /// Where the records of a slot are in the run.
 struct Place {
     start: usize,
-    /// With signatures, and those alone; no octets where the endpoint lacks the type.
+    /// With signatures, and those alone; no octets where the leaf lacks the type.
     octets: usize,
     signature_octets: usize,
     records: u16,
@@ -182,9 +182,9 @@ impl Records {
         let types = settings.types();
         let mut variants = variants(settings, &types);
         for (slot, variant) in variants.iter_mut().enumerate() {
-            let (endpoint, rtype) = (&settings.endpoints[slot / types.len()], types[slot % types.len()]);
+            let (leaf, rtype) = (settings.leaf(slot / types.len()), types[slot % types.len()]);
             let Some(variant) = variant else { continue };
-            let rdatas = endpoint.rdata.iter().find(|(t, _)| *t == rtype).map(|(_, rdatas)| rdatas.clone());
+            let rdatas = leaf.iter().find(|(t, _)| *t == rtype).map(|(_, rdatas)| rdatas.clone());
             let set = Rrset { rtype, ttl: settings.ttl.normal, rdatas: rdatas.unwrap_or_default() };
             variant.sign(&sign(&settings.name, &set)?);
         }
@@ -218,15 +218,15 @@ impl Records {
         Self { types: types.iter().copied().collect(), run: run.into(), denials }
     }
 
-    /// The same where some endpoints are not answered with their addresses of one family: neither in A and AAAA, nor in the
+    /// The same where some leaves are not answered with their addresses of one family: neither in A and AAAA, nor in the
     /// hints of HTTPS and SVCB, but where these are signed: hints give way to what A and AAAA say (RFC 9460, 7.3).
     #[must_use]
     pub fn without(&self, settings: &Settings, withdrawn: impl Fn(usize, Family) -> bool) -> Self {
         let types = self.types.len();
         let mut variants: Vec<Option<Variant>> = (0..self.slots()).map(|slot| self.variant(slot)).collect();
         for (slot, variant) in variants.iter_mut().enumerate() {
-            let (endpoint, rtype) = (slot / types, self.types[slot % types]);
-            let gone = |family| withdrawn(endpoint, family);
+            let (leaf, rtype) = (slot / types, self.types[slot % types]);
+            let gone = |family| withdrawn(leaf, family);
             let hint = match rtype {
                 Rtype::A if gone(Family::Ipv4) => {
                     *variant = None;
@@ -240,7 +240,7 @@ impl Records {
                 Rtype::HTTPS | Rtype::SVCB if gone(Family::Ipv6) => IPV6_HINT,
                 _ => continue,
             };
-            let rdatas = settings.endpoints[endpoint].rdata.iter().find(|(t, _)| *t == rtype);
+            let rdatas = settings.leaf(leaf).iter().find(|(t, _)| *t == rtype);
             if let (Some(Variant { signatures: 0, .. }), Some((_, rdatas))) = (&variant, rdatas) {
                 *variant = Some(Variant::new(rtype, &unhinted(rdatas, hint)));
             }
@@ -258,16 +258,16 @@ impl Records {
         (0..self.slots()).any(|slot| self.place_of(slot).is_some_and(|place| place.signatures > 0))
     }
 
-    /// How many slots there are: endpoints times types.
+    /// How many slots there are: leaves times types.
     pub fn slots(&self) -> usize {
         // The places end where the records of the first slot begin.
         self.run.first_chunk().map_or(0, |place| Place::read(place).start / PLACE)
     }
 
-    /// The slot of an endpoint's RRset; `None` when the pool does not steer `rtype`.
+    /// The slot of a leaf's RRset, and of an endpoint's in the pool's recorder; `None` when the pool does not steer `rtype`.
     #[inline]
-    pub fn slot(&self, endpoint: usize, rtype: Rtype) -> Option<usize> {
-        self.place(rtype).map(|t| endpoint * self.types.len() + t)
+    pub fn slot(&self, leaf: usize, rtype: Rtype) -> Option<usize> {
+        self.place(rtype).map(|t| leaf * self.types.len() + t)
     }
 
     /// Where a type stands among those steered.
@@ -276,13 +276,13 @@ impl Records {
         self.types.iter().position(|t| *t == rtype)
     }
 
-    /// The first type that the endpoint has, which is enough for ANY (RFC 8482, 4.1).
-    pub(super) fn first_type(&self, endpoint: usize) -> Option<Rtype> {
-        let has = |t: &Rtype| self.slot(endpoint, *t).is_some_and(|slot| self.get(slot).is_some());
+    /// The first type that the leaf has, which is enough for ANY (RFC 8482, 4.1).
+    pub(super) fn first_type(&self, leaf: usize) -> Option<Rtype> {
+        let has = |t: &Rtype| self.slot(leaf, *t).is_some_and(|slot| self.get(slot).is_some());
         self.types.iter().copied().find(has)
     }
 
-    /// Octets and number of the records in `slot`, owner name at octet 12; `None` when the endpoint lacks the type.
+    /// Octets and number of the records in `slot`, owner name at octet 12; `None` when the leaf lacks the type.
     #[inline]
     pub(super) fn get(&self, slot: usize) -> Option<(&[u8], u16)> {
         let place = self.place_of(slot)?;
@@ -340,8 +340,8 @@ impl Place {
 
 /// The RRsets of a pool as configured, by slot.
 fn variants(settings: &Settings, types: &[Rtype]) -> Vec<Option<Variant>> {
-    let of = |e: &Endpoint, t: Rtype| e.rdata.iter().find(|(u, _)| *u == t).map(|(_, d)| Variant::new(t, d));
-    settings.endpoints.iter().flat_map(|e| types.iter().map(move |t| of(e, *t))).collect()
+    let of = |leaf: &Rdata, t: Rtype| leaf.iter().find(|(u, _)| *u == t).map(|(_, d)| Variant::new(t, d));
+    settings.leaves().into_iter().flat_map(|leaf| types.iter().map(move |t| of(leaf, *t))).collect()
 }
 
 /// SVCB records without the hint `key`.

@@ -76,6 +76,15 @@ impl Union {
         Ok(union)
     }
 
+    /// The type that is answered of the pool's `types`: the one asked for; for ANY the first that there is (RFC 8482, 4.1). `None`:
+    /// the pool does not steer it.
+    pub(super) fn answered(&self, types: &[Rtype], asked: Rtype) -> Option<Rtype> {
+        match asked {
+            Rtype::ANY => types.iter().zip(&self.sets).find(|(_, set)| set.get().is_some()).map(|(rtype, _)| *rtype),
+            asked => Some(asked).filter(|asked| types.contains(asked)),
+        }
+    }
+
     /// By the type's place among those of the pool.
     #[inline]
     pub(super) fn set(&self, place: usize) -> &Set {
@@ -140,7 +149,7 @@ fn records_of(mut octets: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::{Rtype, Ttl};
+    use crate::dns::Ttl;
     use crate::steering::pool::{Endpoint, Policy, Role, Selection, Settings, Weight};
     use crate::steering::ttl::{Approach, TtlPolicy};
 
@@ -152,6 +161,7 @@ mod tests {
             weight: Weight::MAX,
             role: Role::Never,
             rdata: of.iter().map(|(t, all)| (*t, all.iter().map(|rdata| Box::from(*rdata)).collect())).collect(),
+            pool: None,
         };
         let (normal, low) = (Ttl::from_secs(60), Ttl::from_secs(60));
         Records::new(&Settings {
@@ -163,6 +173,7 @@ mod tests {
             transfer: crate::steering::pool::Transfer::default(),
             handling: crate::steering::pool::Handling::default(),
             endpoints: endpoints.iter().map(endpoint).collect(),
+            nest: None,
         })
     }
 

@@ -102,7 +102,9 @@ mod tests {
                 weight,
                 role: Role::Never,
                 rdata: vec![(Rtype::A, vec![Box::from([127, 0, 0, 1])])],
+                pool: None,
             }],
+            nest: None,
         };
         let candidate = Candidate { id: 1, weight, role: Role::Never, healthy: true, forced: Override::Obey };
         let records = Arc::new(Records::new(&settings));
@@ -115,7 +117,7 @@ mod tests {
             cutover: None,
             change: None,
             preview: None,
-            union: None,
+            compound: None,
             group: None,
             until_flip: None,
             preference: None,

@@ -48,6 +48,12 @@ impl Demand {
         Self { keys, queries, few, window_secs }
     }
 
+    /// That of the keys that `may` be alone.
+    #[must_use]
+    pub fn only(&self, may: impl Fn(&ClientKey) -> bool) -> Self {
+        Self::new(self.keys.iter().filter(|demand| may(&demand.key)).copied().collect(), self.window_secs)
+    }
+
     /// The keys known, the busiest first.
     pub fn keys(&self) -> &[KeyDemand] {
         &self.keys

@@ -6,7 +6,8 @@
 //! The words, each defined once:
 //! - *site* ([`pool::Site`]): a place that serves, by name; an operator may drain or retire it.
 //! - *pool* ([`pool::Settings`]): the endpoints that can answer for one owner name.
-//! - *endpoint* ([`pool::Endpoint`]): one choice in a pool: a site and its RDATA for each type.
+//! - *endpoint* ([`pool::Endpoint`]): one choice in a pool: a site and its RDATA for each type, or another pool.
+//! - *leaf* ([`nest`]): an endpoint with records of its own that a pool leads to, itself or through pools below it.
 //! - *weight* ([`pool::Weight`]): the share of resolver demand that an endpoint is given, relative to the others'.
 //! - *share table* ([`share::ShareTable`]): which part of the points 0..2^64 each endpoint has.
 //! - *client key* ([`key::ClientKey`]): what an answer sticks to. *Point*: where its hash falls.
@@ -28,6 +29,7 @@ pub mod flip;
 pub mod health;
 pub mod horizon;
 pub mod key;
+pub mod nest;
 pub mod networks;
 pub mod pool;
 pub mod prefixes;

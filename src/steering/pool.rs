@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dns::{Name, Rtype};
 use crate::steering::flip::Percent;
+use crate::steering::nest::Nest;
 use crate::steering::networks::Preferences;
 use crate::steering::select::Rules;
 use crate::steering::ttl::TtlPolicy;
@@ -68,6 +69,8 @@ pub struct Settings {
     pub handling: Handling,
     /// At least one; a site at most once.
     pub endpoints: Vec<Endpoint>,
+    /// What stands below them; none unless one of them is a pool.
+    pub nest: Option<Arc<Nest>>,
 }
 
 impl Settings {
@@ -85,7 +88,7 @@ impl Settings {
 
     /// The types that at least one endpoint gives, in the order of their numbers.
     pub fn types(&self) -> Vec<Rtype> {
-        let mut types: Vec<Rtype> = self.endpoints.iter().flat_map(|e| e.rdata.iter().map(|(t, _)| *t)).collect();
+        let mut types: Vec<Rtype> = self.leaves().into_iter().flatten().map(|(rtype, _)| *rtype).collect();
         types.sort_unstable();
         types.dedup();
         types
@@ -125,6 +128,9 @@ pub struct Preview {
     pub networks: Vec<IpNet>,
 }
 
+/// RDATA by type, uncompressed wire form; no type twice, none empty. A CNAME stands alone.
+pub type Rdata = Vec<(Rtype, Vec<Box<[u8]>>)>;
+
 /// One choice in a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -134,8 +140,10 @@ pub struct Endpoint {
     pub weight: Weight,
     /// What weight 0 means for it.
     pub role: Role,
-    /// RDATA by type, uncompressed wire form; no type twice, none empty. A CNAME stands alone.
-    pub rdata: Vec<(Rtype, Vec<Box<[u8]>>)>,
+    /// Its records; none where it is a pool.
+    pub rdata: Rdata,
+    /// The pool that it is: what it answers is what that one answers.
+    pub pool: Option<Name>,
 }
 
 impl Endpoint {

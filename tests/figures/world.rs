@@ -9,6 +9,7 @@ use waypost::control::horizons::Horizons;
 use waypost::control::state::{PoolState, State};
 use waypost::control::zones::Fallback;
 use waypost::query::Pool;
+use waypost::query::nest::{Branch, Compound, Nest};
 use waypost::steering::select::Selector;
 use waypost::time::Timestamp;
 
@@ -26,6 +27,23 @@ pub fn catalog(folder: &Path, pools: &[&str], weights: [u32; 3]) -> Catalog {
 
 /// The same with other data of the site with a number.
 pub fn catalog_of(folder: &Path, pools: &[&str], weights: [u32; 3], data: impl Fn(u32) -> String) -> Catalog {
+    let mut text = String::new();
+    for pool in pools {
+        let _ = write!(
+            text,
+            "[[pool]]\nname = \"{pool}\"\ngroup = \"web\"\nttl = {{ normal = \"1h\", low = \"60s\" }}\nendpoint = [\n"
+        );
+        for ((site, weight), number) in SITES.iter().zip(weights).zip(1..) {
+            let data = data(number);
+            let _ = writeln!(text, "{{ site = \"{site}\", {data}, weight = {weight} }},");
+        }
+        text += "]\n";
+    }
+    catalog_with(folder, &SITES, &text)
+}
+
+/// A zone, sites and these pools, as the configuration has them.
+pub fn catalog_with(folder: &Path, sites: &[&str], pools: &str) -> Catalog {
     let zone = "$TTL 1h\n@ SOA ns hostmaster 1 1h 15m 4w 5m\n  NS ns\nns A 127.0.0.1\n";
     std::fs::write(folder.join("zone"), zone).unwrap();
     let mut config = format!(
@@ -33,20 +51,10 @@ pub fn catalog_of(folder: &Path, pools: &[&str], weights: [u32; 3], data: impl F
          [[zone]]\nname = \"example.org\"\nfile = \"{}\"\n",
         folder.join("zone").display()
     );
-    for site in SITES {
+    for site in sites {
         let _ = writeln!(config, "[[site]]\nname = \"{site}\"");
     }
-    for pool in pools {
-        let _ = write!(
-            config,
-            "[[pool]]\nname = \"{pool}\"\ngroup = \"web\"\nttl = {{ normal = \"1h\", low = \"60s\" }}\nendpoint = [\n"
-        );
-        for ((site, weight), number) in SITES.iter().zip(weights).zip(1..) {
-            let data = data(number);
-            let _ = writeln!(config, "{{ site = \"{site}\", {data}, weight = {weight} }},");
-        }
-        config += "]\n";
-    }
+    config += pools;
     let file = folder.join("waypost.toml");
     std::fs::write(&file, config).unwrap();
     Catalog::read(&file, None, &Fallback::new(), false, START).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
@@ -79,7 +87,13 @@ pub fn pool(
         change: pool.change,
         records: catalog.records[index].clone(),
         preview: None,
-        union: None,
+        compound: settings.nest.as_ref().map(|_| {
+            let branch = |(endpoint, of): (usize, &waypost::steering::pool::Endpoint)| Branch {
+                pool: of.pool.as_ref().and_then(|inner| catalog.pool_index(inner)).map(|inner| inner as u32),
+                first_leaf: settings.leaves_of(endpoint).start as u32,
+            };
+            Box::new(Compound::Nest(Nest::new(settings.endpoints.iter().enumerate().map(branch))))
+        }),
         until_flip: None,
         preference: None,
         withdrawn: Box::default(),

@@ -47,7 +47,26 @@ pub(super) async fn stored(store: &dyn StateStore) -> Result<Carrying, RecordErr
 /// What a zone shall carry of one pool.
 struct Wish {
     of: OfPool,
+    /// Of the pools that it leads to.
+    through: BTreeMap<Name, OfPool>,
     sets: Vec<Option<Rrset>>,
+}
+
+impl Wish {
+    /// Adds what comes from pools below to what is known of those already.
+    fn add_through(&mut self, all: &mut BTreeMap<Name, OfPool>) {
+        for (pool, of) in std::mem::take(&mut self.through) {
+            let Some(known) = all.get_mut(&pool) else {
+                all.insert(pool, of);
+                continue;
+            };
+            known.ttl = known.ttl.max(of.ttl);
+            known.sites.extend(of.sites);
+            known.sites.sort_unstable();
+            known.sites.dedup();
+            known.types.extend(of.types.into_iter().filter(|rtype| !known.types.contains(rtype)).collect::<Vec<_>>());
+        }
+    }
 }
 
 impl Writer {
@@ -93,10 +112,11 @@ impl Writer {
         let places = places.filter(|(_, pool)| is_given && served.overlay.contains_key(&pool.name));
         let places: Vec<usize> = places.map(|(place, _)| place).collect();
         let mut edit = Edit::new(&zone);
-        let mut pools = BTreeMap::new();
+        let (mut pools, mut through) = (BTreeMap::new(), BTreeMap::new());
         for place in places {
-            let wish = self.wish(place, is_signed, refresh_secs, now);
+            let mut wish = self.wish(place, is_signed, refresh_secs, now);
             let pool = &self.catalog.settings.pools[place];
+            wish.add_through(&mut through);
             for (rtype, set) in wish.of.types.iter().zip(wish.sets) {
                 edit.set(&pool.name, *rtype, set);
             }
@@ -112,10 +132,14 @@ impl Writer {
             let ttl = &self.catalog.pool(pool)?.ttl;
             Some(lowered_at(ttl, self.state.pools.get(pool)?.cutover?, refresh_secs)).filter(|at| *at > now)
         };
-        if let Some(due) = pools.keys().filter_map(soonest).min() {
+        let below = |pool: &&Name| self.catalog.pool(pool).and_then(|pool| pool.nest.clone());
+        let below: Vec<Name> =
+            pools.keys().filter_map(|pool| below(&pool)).flat_map(|nest| nest.pools().to_vec()).collect();
+        if let Some(due) = pools.keys().chain(&below).filter_map(soonest).min() {
             self.carry_at(due);
         }
-        let is_same = self.carrying.zones.get(&name).map_or(pools.is_empty(), |known| known.pools == pools);
+        let is_same = |known: &Carried| known.pools == pools && known.through == through;
+        let is_same = self.carrying.zones.get(&name).map_or(pools.is_empty(), is_same);
         if is_same && !edit.changes_anything() {
             return Ok(None);
         }
@@ -123,7 +147,7 @@ impl Writer {
         let mut next = self.carrying.zones.get(&name).cloned().unwrap_or_default();
         // So that nobody is missed who has just begun.
         next.admit(zone.serial(), &self.secondaries.others(&name), now);
-        next.replace(pools, Version { serial: edit.serial(), at: now, expire_secs }, &self.listed(&name));
+        next.replace(pools, through, Version { serial: edit.serial(), at: now, expire_secs }, &self.listed(&name));
         let writes = vec![write(&name, &next)];
         let serial = if edit.changes_anything() {
             let words = (SELF.to_owned(), "what secondaries answer in place of pools".to_owned());
@@ -136,51 +160,72 @@ impl Writer {
         Ok(serial)
     }
 
-    /// What secondaries shall answer in place of the pool at `place`.
+    /// What secondaries shall answer in place of the pool at `place`: the records of leaves.
     fn wish(&self, place: usize, is_signed: bool, refresh_secs: u32, now: Timestamp) -> Wish {
         let settings = &self.catalog.settings.pools[place];
         let selector = self.selector(place);
-        let withdrawn = self.withdrawn(place, &selector);
-        let records = |endpoint: usize, rtype: Rtype| {
-            let is_withdrawn = match withdrawn[endpoint] {
+        let withdrawn = self.withdrawn_leaves(place, &self.withdrawn(place, &selector));
+        let records = |leaf: usize, rtype: Rtype| {
+            let is_withdrawn = match withdrawn[leaf] {
                 Some(Family::Ipv4) => rtype == Rtype::A,
                 Some(Family::Ipv6) => rtype == Rtype::AAAA,
                 None => false,
             };
-            let given = settings.endpoints[endpoint].rdata.iter().find(|(t, _)| *t == rtype);
+            let given = settings.leaf(leaf).iter().find(|(t, _)| *t == rtype);
             given.map(|(_, rdatas)| rdatas).filter(|_| !is_withdrawn)
         };
-        let largest = selector.largest(|_| true);
-        let who = |rtype: Rtype| -> Vec<usize> {
+        let largest = self.largest_leaf(place, &|_| true);
+        let who = |rtype: Rtype| -> Vec<(usize, Vec<usize>)> {
             match settings.transfer {
-                Transfer::All => (0..settings.endpoints.len()).filter(|endpoint| selector.answers(*endpoint)).collect(),
+                Transfer::All => self.answered_leaves(place),
                 // The proofs of a signed zone say which types a name has, so that no type may come and go with the site.
                 Transfer::Largest if is_signed => {
-                    let having = selector.largest(|endpoint| records(endpoint, rtype).is_some());
-                    having.into_iter().collect()
+                    self.largest_leaf(place, &|leaf| records(leaf, rtype).is_some()).into_iter().collect()
                 }
-                Transfer::Largest => largest.into_iter().collect(),
+                Transfer::Largest => largest.clone().into_iter().collect(),
             }
         };
-        let state = &self.state.pools[&settings.name];
-        let change = self.change_of(&settings.name);
-        let ttl = carried_ttl(&settings.ttl, state.cutover.as_ref(), change.as_ref(), refresh_secs, now);
-        let (types, mut sites, mut sets) = (settings.types(), Vec::<SiteName>::new(), Vec::new());
+        let ttl_of = |place: usize| {
+            let settings = &self.catalog.settings.pools[place];
+            let (cutover, change) = (self.state.pools[&settings.name].cutover, self.change_of(&settings.name));
+            carried_ttl(&settings.ttl, cutover.as_ref(), change.as_ref(), refresh_secs, now)
+        };
+        let (types, mut sites, mut found) = (settings.types(), Vec::<SiteName>::new(), Vec::new());
+        let (mut ttl, mut below) = (ttl_of(place), BTreeMap::<usize, Vec<SiteName>>::new());
+        let ways = settings.ways();
         for rtype in &types {
             let mut rdatas: Vec<Box<[u8]>> = Vec::new();
-            for endpoint in who(*rtype) {
-                let site = &settings.endpoints[endpoint].site;
-                if !sites.contains(site) {
-                    sites.push(site.clone());
+            for (leaf, way) in who(*rtype) {
+                // One site for each pool on the way.
+                for (pool, site) in way.iter().zip(&ways[leaf]) {
+                    ttl = ttl.min(ttl_of(*pool));
+                    let of = if *pool == place { &mut sites } else { below.entry(*pool).or_default() };
+                    if !of.contains(site) {
+                        of.push((*site).clone());
+                    }
                 }
-                let new = records(endpoint, *rtype).into_iter().flatten();
+                let new = records(leaf, *rtype).into_iter().flatten();
                 let new: Vec<_> = new.filter(|rdata| !rdatas.contains(rdata)).cloned().collect();
                 rdatas.extend(new);
             }
-            sets.push((!rdatas.is_empty()).then_some(Rrset { rtype: *rtype, ttl, rdatas }));
+            found.push(rdatas);
         }
-        sites.sort_unstable();
-        Wish { of: OfPool { sites, types, ttl }, sets }
+        let set = |(rtype, rdatas): (&Rtype, Vec<Box<[u8]>>)| {
+            (!rdatas.is_empty()).then_some(Rrset { rtype: *rtype, ttl, rdatas })
+        };
+        let sets = types.iter().zip(found).map(set).collect();
+        let of = |mut sites: Vec<SiteName>| {
+            sites.sort_unstable();
+            OfPool { sites, types: types.clone(), ttl }
+        };
+        let inner = |(place, sites): (usize, Vec<SiteName>)| {
+            let (pool, mut of) = (&self.catalog.settings.pools[place], of(sites));
+            let steered = pool.types(); // of other types that pool remembers nothing
+            of.types.retain(|rtype| steered.contains(rtype));
+            (pool.name.clone(), of)
+        };
+        let through = below.into_iter().map(inner).collect();
+        Wish { of: of(sites), through, sets }
     }
 
     /// Takes in what has become known of receivers; horizons that are final by that are recorded.
@@ -241,9 +286,16 @@ impl Writer {
         !carried.others.is_empty() || !self.listed(zone).is_empty()
     }
 
-    /// The zones that carry, or carried, something of a pool of this name.
+    /// The zones that carry, or carried, something of a pool of this name: those above it, and where it is an endpoint of other
+    /// pools, those of these.
     fn carried_of<'a>(&'a self, pool: &Name) -> impl Iterator<Item = (Name, &'a Carried)> {
-        let names = std::iter::successors(Some(pool.clone()), Name::parent);
+        let all = || self.carrying.zones.iter();
+        let has = |carried: &Carried| {
+            carried.through.contains_key(pool) || carried.leaving.iter().any(|leaving| leaving.pool == *pool)
+        };
+        let elsewhere = all().filter(|(zone, carried)| has(carried) && !pool.is_at_or_below(zone));
+        let elsewhere: Vec<Name> = elsewhere.map(|(zone, _)| zone.clone()).collect();
+        let names = std::iter::successors(Some(pool.clone()), Name::parent).chain(elsewhere);
         names.filter_map(|name| self.carrying.zones.get(&name).map(|carried| (name, carried)))
     }
 

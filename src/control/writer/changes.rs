@@ -431,6 +431,7 @@ impl Writer {
         let mut warnings = proposal.warnings.clone();
         warnings.extend(self.dead_ends(&pools));
         warnings.extend(self.warn_of_secondaries(&pools));
+        warnings.extend(self.outer_pools(&pools));
         FlipAnswer { generation: before.generation, dry_run, at: now, pools, undo_s, confirm_by, warnings }
     }
 
@@ -472,6 +473,7 @@ impl Writer {
         let mut warnings = Vec::new();
         for pool in pools {
             for endpoint in pool.endpoints.iter().filter(|e| e.share_percent[1] > e.share_percent[0]) {
+                warnings.extend(self.dead_region(&pool.name, &endpoint.site));
                 let checked = self.health.get(&(pool.name.clone(), endpoint.site.clone()));
                 if let Some(down) = checked.filter(|c| c.state() == Some(false)) {
                     let seen = down.seen().unwrap_or_else(|| "no answer".to_owned());

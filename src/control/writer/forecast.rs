@@ -98,10 +98,14 @@ impl Writer {
         self.readers.demand(self.started_at, now)
     }
 
-    /// Where `demand` falls on the points of a pool.
+    /// Where `demand` falls on the points of a pool. To one that is an endpoint of others comes whom those lead there.
     fn load(&self, demand: &Demand, name: &Name) -> Load {
         let pool = self.catalog.pool_index(name).filter(|&i| self.catalog.settings.pools[i].policy == Policy::Sticky);
-        pool.map_or_else(Load::even, |i| Load::of(demand, &self.catalog.salts[i])) // who draws is even over all clients
+        let Some(i) = pool else { return Load::even() }; // who draws is even over all clients
+        if self.catalog.outer_of(name).is_empty() {
+            return Load::of(demand, &self.catalog.salts[i]);
+        }
+        Load::of(&demand.only(|key| self.is_led_to(name, key)), &self.catalog.salts[i])
     }
 }
 

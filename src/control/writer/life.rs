@@ -269,6 +269,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         unsettled: Vec::new(),
         health,
         health_changes: BTreeMap::new(),
+        regions: BTreeMap::new(),
         health_unsaved: false,
         saved_health_at: now,
         probes: None,

@@ -55,7 +55,7 @@ impl Writer {
                 let health = self.health.get(&(settings.name.clone(), endpoint.site.clone()));
                 let slots = types.iter().filter_map(|t| self.catalog.records[index].slot(i, *t));
                 let seen = EndpointLook {
-                    up: health.and_then(EndpointHealth::state),
+                    up: self.seen_state(index, i),
                     seen: health.and_then(EndpointHealth::seen),
                     answered: pool.selector.answers(i),
                     horizon: slots.filter_map(|slot| recorder.latest(slot)).max(),

@@ -125,9 +125,10 @@ impl Writer {
         }
         self.health_unsaved |= transition.is_some() || health.state() != known;
         let (Some(transition), up) = (transition, health.is_up()) else {
-            if self.until_flip(index) != self.published.load().pools[index].until_flip {
-                let catalog = self.catalog.clone();
-                self.publish_group(&catalog.groups[index]);
+            let published = self.published.load();
+            let mut concerned = [index].into_iter().chain(self.catalog.above(index).iter().copied());
+            if concerned.any(|place| self.until_flip(place) != published.pools[place].until_flip) {
+                self.publish_group(index);
             }
             return;
         };
@@ -145,6 +146,8 @@ impl Writer {
         let (pool, site, subject, seen, mode) =
             (&report.pool, &report.site, &report.subject, &report.detail, after.mode());
         let answered = after.answers(endpoint);
+        let mut concerned = [index].into_iter().chain(self.catalog.above(index).iter().copied());
+        let by_health = concerned.any(|place| self.catalog.settings.pools[place].ttl.by_health);
         if let Some(family) = withdrawn[endpoint].filter(|_| other_family(&endpoint)) {
             tracing::warn!(%pool, site, "{family} of {site} is withdrawn: the other family is answered alone");
         }
@@ -156,9 +159,8 @@ impl Writer {
         }
         if changed {
             self.publish_health(index, now);
-        } else if seen_first || settings.ttl.by_health || (0..endpoints).any(|i| other_family(&i)) {
-            let catalog = self.catalog.clone();
-            self.publish_group(&catalog.groups[index]);
+        } else if seen_first || by_health || (0..endpoints).any(|i| other_family(&i)) {
+            self.publish_group(index);
         }
     }
 
@@ -170,7 +172,7 @@ impl Writer {
             let pool = catalog.settings.pools[member].name.clone();
             self.health_changes.insert(pool, Change { at: now, confirmed: Some(now) });
         }
-        self.publish_group(group);
+        self.publish_group(index);
     }
 
     /// An operator has spoken of an endpoint: what is counted of its changes is forgotten, for all pools of the group.
@@ -186,7 +188,7 @@ impl Writer {
             }
         }
         if held {
-            self.publish_group(&catalog.groups[index]);
+            self.publish_group(index);
         }
     }
 

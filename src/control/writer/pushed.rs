@@ -28,8 +28,13 @@ impl Writer {
         let Some(settings) = catalog.pool_index(pool).map(|i| &catalog.settings.pools[i]) else {
             return Err(ControlError::NotFound(format!("no pool {pool}")));
         };
-        if !settings.endpoints.iter().any(|e| e.site == site) {
+        let Some(endpoint) = settings.endpoints.iter().find(|e| e.site == site) else {
             return Err(ControlError::NotFound(format!("pool {pool} has no endpoint at {site:?}")));
+        };
+        if let Some(inner) = &endpoint.pool {
+            return Err(ControlError::Conflict(format!(
+                "the endpoint of pool {pool} at {site:?} is the pool {inner}, and as that one is: push to its endpoints"
+            )));
         }
         let Some((name, probe)) = self.probe_of(pool) else {
             return Err(ControlError::Conflict(format!("pool {pool} has no probe, so nothing can be pushed to it")));

@@ -431,6 +431,17 @@ fn amended(catalog: &Catalog, wishes: &[Wish]) -> Result<Catalog, ControlError> 
         Fault::new("", mistake.message + &help)
     };
     catalog.amended(&amendments, false).map_err(|mistakes| {
+        for wish in wishes {
+            let Wish::RemovePool(gone) = wish else { continue };
+            let outer: Vec<String> =
+                catalog.outer_of(gone).iter().map(|(pool, site)| format!("{pool} at {site}")).collect();
+            if !outer.is_empty() {
+                return ControlError::Conflict(format!(
+                    "pool {gone} is an endpoint of {}: remove that endpoint first, or give it records",
+                    outer.join(", ")
+                ));
+            }
+        }
         let errors = mistakes.into_iter().filter(|mistake| mistake.severity == Severity::Error);
         ControlError::Invalid(errors.map(fault).collect())
     })

@@ -19,7 +19,6 @@ use crate::probe::Subject;
 use crate::steering::horizon::Report;
 use crate::steering::pool::{Override, Role, Site, SiteName, Weight};
 use crate::steering::select::Mode;
-use crate::steering::ttl::largest_ttl;
 use crate::time::Timestamp;
 
 /// So long status tells that the clock has jumped.
@@ -157,6 +156,7 @@ impl Writer {
                 let leaves = !answered && horizon.iter().any(|h| h.seconds_left > 0);
                 EndpointStatus {
                     site: endpoint.site.clone(),
+                    pool: configured.pool.clone(),
                     weight: endpoint.weight,
                     configured_weight: Some(configured.weight),
                     share_percent: percent(state.table.share(i)),
@@ -165,7 +165,7 @@ impl Writer {
                     override_by_file: endpoint.by_file.is_some(),
                     health: HealthStatus {
                         withdrawn: pool.withdrawn.get(i).copied().flatten(),
-                        ..self.health_status(&settings.name, &endpoint.site)
+                        ..self.health_status(index, i)
                     },
                     answered,
                     answers: slots.map(|slot| recorder.answers(slot)).sum(),
@@ -209,12 +209,7 @@ impl Writer {
             ttl: TtlStatus {
                 normal: settings.ttl.normal,
                 low: settings.ttl.low,
-                served: pool.bounded_by_health(largest_ttl(
-                    &settings.ttl,
-                    state.cutover.as_ref(),
-                    change.as_ref(),
-                    now,
-                )),
+                served: self.largest_served(index, now),
             },
             cutover: state.cutover.map(|c| c.at),
             changed_at: change.map(|c| c.at),
@@ -225,6 +220,7 @@ impl Writer {
                 .zip(&state.endpoints)
                 .any(|(c, e)| c.weight != e.weight),
             endpoints,
+            leaves: self.leaf_statuses(index),
         }
     }
 
@@ -237,12 +233,19 @@ impl Writer {
         serde_json::to_value(found).map_err(|error| mistake(error.to_string()))
     }
 
-    fn health_status(&self, pool: &Name, site: &str) -> HealthStatus {
-        let checked = self.health.get(&(pool.clone(), site.to_owned()));
+    fn health_status(&self, index: usize, endpoint: usize) -> HealthStatus {
+        let settings = &self.catalog.settings.pools[index];
+        let key = (settings.name.clone(), settings.endpoints[endpoint].site.clone());
+        let checked = self.health.get(&key);
+        let region = self.regions.get(&key);
+        let seen = || {
+            let down = settings.endpoints[endpoint].pool.as_ref().filter(|_| region.is_some_and(|(up, _)| !up))?;
+            Some(format!("pool {down} has nobody healthy to answer"))
+        };
         HealthStatus {
-            state: word(checked.and_then(EndpointHealth::state)).to_owned(),
-            since: checked.and_then(EndpointHealth::since),
-            seen: checked.and_then(EndpointHealth::seen),
+            state: word(self.seen_state(index, endpoint)).to_owned(),
+            since: checked.and_then(EndpointHealth::since).or_else(|| region.map(|(_, since)| *since)),
+            seen: checked.and_then(EndpointHealth::seen).or_else(seen),
             held_until: checked.and_then(EndpointHealth::held_until),
             expires_at: checked.and_then(|health| health.pushed).map(|pushed| pushed.until),
             withdrawn: None,
@@ -275,6 +278,7 @@ fn word(state: Option<bool>) -> &'static str {
 fn departed(site: SiteName, horizon: Vec<HorizonStatus>) -> EndpointStatus {
     EndpointStatus {
         site,
+        pool: None,
         weight: Weight::ZERO,
         configured_weight: None,
         share_percent: 0.0,
