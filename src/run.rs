@@ -107,6 +107,7 @@ pub async fn serve(
         catalog,
         store,
         readers: readers.clone(),
+        udp_workers: listeners.udp_workers(),
         secondaries: secondaries.clone(),
         listen: addresses.dns.clone(),
         force,

@@ -284,6 +284,7 @@ async fn a_snapshot_is_freed_when_its_last_reader_has_left() {
         catalog,
         store,
         readers: readers.clone(),
+        udp_workers: 1,
         secondaries,
         listen: Vec::new(),
         force: false,

@@ -39,7 +39,17 @@ async fn start(folder: &Path, probes: bool) -> (Handle, tokio::task::JoinHandle<
     let catalog = Catalog::read(&config_file, None, &BTreeMap::new(), false, now).unwrap();
     let store = Arc::new(Embedded::open(&folder.join("state")).unwrap());
     let (readers, secondaries) = (Readers::new(1), Arc::default());
-    let start = Start { config_file, catalog, store, readers, secondaries, listen: Vec::new(), force: false, now };
+    let start = Start {
+        config_file,
+        catalog,
+        store,
+        readers,
+        udp_workers: 1,
+        secondaries,
+        listen: Vec::new(),
+        force: false,
+        now,
+    };
     let (mut writer, handle, _) = control::start(start).await.unwrap();
     if probes {
         writer.first_round().await;

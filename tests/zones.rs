@@ -62,6 +62,7 @@ impl World {
             store: Arc::new(store.unwrap()),
             secondaries: Arc::default(),
             readers: Readers::new(1),
+            udp_workers: 1,
             listen: Vec::new(),
             force: false,
             now,

@@ -91,6 +91,8 @@ pub struct Writer {
     numbers: Arc<StoreNumbers>,
     published: Arc<ArcSwap<Snapshot>>,
     readers: Arc<Readers>,
+    /// How many of those answer over UDP.
+    udp_workers: usize,
     /// Of the last publication.
     serial: u64,
     horizons: Horizons,
@@ -311,7 +313,7 @@ impl Writer {
     /// What is limited, with the part of each UDP worker.
     fn rate_limit(&self) -> Option<(RateLimit, u16)> {
         let limit = self.catalog.settings.rate_limit.clone()?;
-        let each = limit.each(self.catalog.settings.server.workers);
+        let each = limit.each(self.udp_workers);
         Some((limit, each))
     }
 

@@ -196,9 +196,9 @@ pub fn answer(
     Some(answer.response.finish(&query, flags, opt.as_ref()))
 }
 
-/// What the rate limit says of a response.
+/// What the rate limit says of a response to who has shown a cookie, or not. Takes a token, and counts what is not sent.
 #[inline]
-fn limited(snapshot: &Snapshot, context: &Context, tally: Tally<'_>, has_cookie: bool) -> Verdict {
+pub fn limited(snapshot: &Snapshot, context: &Context, tally: Tally<'_>, has_cookie: bool) -> Verdict {
     match &snapshot.rate_limit {
         Some((limit, rate)) if context.transport == Transport::Udp && !has_cookie && tally.worker.is_some() => {
             let verdict = limit.judge(*rate, context, tally);

@@ -2,9 +2,10 @@
 //! forges the addresses of others.
 //!
 //! A token bucket for each prefix, in memory of the worker alone: no lock, no allocation once it is there, one cache line.
-//! Each worker gives its share of the rate, as the kernel spreads a prefix' queries over all of them. When a bucket is empty,
+//! Each worker over UDP gives its share of the rate, as the kernel spreads a prefix' queries over them; who asks at one of several
+//! addresses alone meets only the workers of that one. The thread of requests has one more such part. When a bucket is empty,
 //! each `slip`th response is truncated, so that a real resolver behind the prefix can ask over TCP, and the others are not
-//! sent. Who shows a valid cookie (RFC 7873) is who they say, and is not limited; neither is TCP.
+//! sent. Who shows a valid cookie (RFC 7873) or signs a request (RFC 8945) is who they say, and is not limited; neither is TCP.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -18,7 +19,7 @@ use crate::time::Timestamp;
 /// What is limited, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Responses a second to one prefix, from all workers together; at least 1.
+    /// Responses a second to one prefix, from all workers together, if each has at least one; at least 1.
     pub rate: u32,
     /// Of so many responses that are held back, one is sent truncated; 0: none.
     pub slip: u8,
@@ -30,10 +31,12 @@ pub struct RateLimit {
 
 /// What becomes of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
+    /// It goes out.
     Send,
     /// Truncated, with nothing but the question.
     Slip,
+    /// It is not sent.
     Hold,
 }
 

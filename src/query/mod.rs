@@ -16,9 +16,9 @@ pub mod snapshot;
 pub mod tally;
 mod union;
 
-pub use answer::{Context, TCP_IDLE, Transport, answer};
+pub use answer::{Context, TCP_IDLE, Transport, answer, limited};
 pub use cookies::Cookies;
-pub use limit::RateLimit;
+pub use limit::{RateLimit, Verdict};
 pub use pool::{Pool, Records};
 pub use pools::Pools;
 pub use readers::{Reader, Readers};

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::dns::wire::{Rcode, TCP_OCTETS, asks_for_padding, is_request, pad, write_reject};
-use crate::query::{Context, Reader, Snapshot, TCP_IDLE, Tally, answer};
+use crate::query::{Context, Reader, Snapshot, TCP_IDLE, Tally};
+use crate::server::caught::answer;
 use crate::server::draws::Draws;
 use crate::server::requests::{Outgoing, Peer, Queue, Request, Way};
 use crate::server::seats::Seats;
@@ -53,6 +54,11 @@ impl Shared {
     pub(super) fn new(reader: Reader, requests: Queue) -> Self {
         let answers = Answers { reader, requests, draws: Draws::new(), scratch: vec![0; TCP_OCTETS].into() };
         Self { answers: Rc::new(RefCell::new(answers)), seats: Rc::default() }
+    }
+
+    /// Counts a panic on a connection.
+    pub(super) fn panicked(&self) {
+        self.answers.borrow().reader.counters().panicked();
     }
 
     /// How long a connection may be idle right now.

@@ -1,5 +1,5 @@
 //! DNS over HTTPS (RFC 8484), carried by hickory-server: connections, HTTP and cryptography are its part, the answers are those of
-//! [`answer`], as everywhere.
+//! [`answer()`](crate::query::answer()), as everywhere.
 //!
 //! hickory-server takes records, not octets, and one response to a request. So what is to be signed and what is no ordinary query
 //! is refused here: it has TCP, TLS and QUIC.
@@ -20,7 +20,8 @@ use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
 use tokio_util::sync::CancellationToken;
 
 use crate::dns::wire::{ExtendedError, NAME_BUFFER, PADDING_BLOCK, Query, Rcode, TCP_OCTETS, is_request};
-use crate::query::{Context, Reader, Tally, Transport, answer};
+use crate::query::{Context, Reader, Tally, Transport};
+use crate::server::caught::answer;
 use crate::server::certificate::Certificate;
 use crate::server::draws::Draws;
 use crate::server::transfer;

@@ -5,6 +5,7 @@
 //! all connections. TLS and QUIC: another; HTTPS: one more. Each is one worker of [`Readers`]. None of them waits for anything
 //! but its socket: what more than the snapshot is needed for, such as a zone transfer, they hand to the thread of `requests`.
 
+mod caught;
 pub mod certificate;
 mod connection;
 mod draws;
@@ -178,6 +179,12 @@ impl Listeners {
         let queues: usize = self.interfaces.iter().map(|interface| interface.queues.len()).sum();
         let encrypted = self.encrypted.as_ref().map_or(0, encrypted::Listeners::workers);
         self.udp.len() + queues + 2 + encrypted
+    }
+
+    /// How many of those answer queries over UDP: they share what a prefix may have.
+    pub fn udp_workers(&self) -> usize {
+        let queues: usize = self.interfaces.iter().map(|interface| interface.queues.len()).sum();
+        self.udp.len() + queues
     }
 
     /// Begins to answer from what is `published`, until `stop`.

@@ -21,7 +21,8 @@ use crate::dns::wire::{
     EDNS_UDP_OCTETS, NAME_BUFFER, PLAIN_UDP_OCTETS, Query, Rcode, TCP_OCTETS, asks_for_padding, pad,
 };
 use crate::dns::{Name, Rtype};
-use crate::query::{Context, Reader, Transport, answer};
+use crate::query::{Context, Reader, Transport, Verdict, limited};
+use crate::server::caught::{Panicked, answer, caught};
 use crate::server::draws::Draws;
 use crate::server::kernel::mmsg::WayBack;
 use crate::server::notify::Notifier;
@@ -53,6 +54,9 @@ impl Peer {
         Self { address, transport, transfers: true }
     }
 }
+
+/// TC in the third octet of a header.
+const TRUNCATED: u8 = 0x02;
 
 /// A request and the way back.
 pub(super) struct Request {
@@ -200,12 +204,25 @@ pub(super) async fn serve(mut queue: mpsc::Receiver<Request>, reader: Reader, be
         loop {
             tokio::select! {
                 _ = looks.tick() => {
-                    let Shared { reader, notifier, .. } = &mut *shared.borrow_mut();
-                    reader.read(|snapshot, _| notifier.look(snapshot));
+                    let looked = caught(async {
+                        let Shared { reader, notifier, .. } = &mut *shared.borrow_mut();
+                        reader.read(|snapshot, _| notifier.look(snapshot));
+                    });
+                    if let Err(Panicked) = looked.await {
+                        shared.borrow().reader.counters().panicked();
+                        tracing::error!("a panic while looking for new serials; serving requests goes on");
+                    }
                 }
                 request = queue.recv() => {
                     let Some(request) = request else { return };
-                    tasks.spawn_local(respond(request, shared.clone()));
+                    let shared = shared.clone();
+                    tasks.spawn_local(async move {
+                        let client = request.peer.address;
+                        if let Err(Panicked) = caught(respond(request, shared.clone())).await {
+                            shared.borrow().reader.counters().panicked();
+                            tracing::error!(%client, "a panic while serving a request; serving others goes on");
+                        }
+                    });
                 }
             }
         }
@@ -267,12 +284,21 @@ impl Shared {
                 (request.message, request.signer) = (verified.message, Some(verified.signer));
             }
             Err(refusal) => {
+                if let Some(held_back) = self.held_back(request, now) {
+                    return held_back;
+                }
                 tracing::info!(client = %request.peer.address, why = %refusal.why, "a request's signature is not taken");
                 self.reader.read(|_, tally| tally.counters.rejected(refusal.rcode));
                 return Next::Answer(refusal.response);
             }
         }
-        if request.message.get(2).is_some_and(|flags| flags & QR_AND_OPCODE == OPCODE_UPDATE) {
+        let opcode = request.message.get(2).map(|flags| flags & QR_AND_OPCODE);
+        if matches!(opcode, Some(OPCODE_UPDATE | OPCODE_NOTIFY))
+            && let Some(held_back) = self.held_back(request, now)
+        {
+            return held_back;
+        }
+        if opcode == Some(OPCODE_UPDATE) {
             return Update::read(&request.message).map_or_else(
                 |rcode| {
                     self.reader.read(|_, tally| tally.counters.rejected(rcode));
@@ -281,7 +307,7 @@ impl Shared {
                 Next::Update,
             );
         }
-        if request.message.get(2).is_some_and(|flags| flags & QR_AND_OPCODE == OPCODE_NOTIFY) {
+        if opcode == Some(OPCODE_NOTIFY) {
             let (answer, notified) = self.reader.read(|snapshot, _| notified::answer(snapshot, request));
             if let Some(notified) = notified {
                 // Where the queue is full many are on their way, and it is told again or found at the next refresh.
@@ -293,6 +319,9 @@ impl Shared {
         if let Ok(query) = Query::parse(&request.message, &mut lower)
             && transfer::is_transfer(&query, request.is_datagram())
         {
+            if let Some(held_back) = self.held_back(request, now) {
+                return held_back;
+            }
             return self.reader.read(|snapshot, tally| match transfer::allowed(snapshot, request, &query) {
                 Ok(zone) => {
                     tally.counters.answered(query.qtype, Rcode::NoError);
@@ -319,6 +348,25 @@ impl Shared {
         answer.map_or(Next::Nothing, Next::Answer)
     }
 
+    /// What becomes of a request over UDP that exceeds the rate of its client's prefix: nothing is done for it. Who has signed
+    /// it is who they say; a query that the snapshot answers is limited there.
+    fn held_back(&mut self, request: &Request, now: Timestamp) -> Option<Next> {
+        if !request.is_datagram() || request.signer.is_some() {
+            return None;
+        }
+        let client = request.peer.address.ip();
+        let context = Context { client, now, draw: self.draws.next(), transport: Transport::Udp };
+        match self.reader.read(|snapshot, tally| limited(snapshot, &context, tally, false)) {
+            Verdict::Send => None,
+            Verdict::Slip => {
+                let mut truncated = without_records(&request.message, Rcode::NoError);
+                truncated[2] |= TRUNCATED;
+                Some(Next::Answer(truncated))
+            }
+            Verdict::Hold => Some(Next::Nothing),
+        }
+    }
+
     /// What the snapshot answers.
     fn answer(&mut self, request: &Request, now: Timestamp) -> Option<Vec<u8>> {
         let Self { reader, draws, scratch, .. } = self;
@@ -343,7 +391,7 @@ impl Shared {
         }
         // The signature takes the room of the records (RFC 8945, 5.3): the question alone, and TC.
         let mut short = answer[..query.head.len()].to_vec();
-        short[2] |= 0x02;
+        short[2] |= TRUNCATED;
         short[6..12].fill(0);
         Some(short)
     }

@@ -7,6 +7,7 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::query::{Reader, Transport};
+use crate::server::caught::{Panicked, caught};
 use crate::server::connection::{self, Shared};
 use crate::server::requests::{Peer, Queue};
 use crate::server::seats::Seat;
@@ -29,11 +30,16 @@ pub(super) async fn serve(
                 let _seat: Seat = seat;
                 let peer = Peer::new(peer, Transport::Tcp);
                 let served = match Stream::new(Counted::new(stream)) {
-                    Ok(stream) => connection::serve(stream, peer, &shared).await,
-                    Err(error) => Err(error),
+                    Ok(stream) => caught(connection::serve(stream, peer, &shared)).await,
+                    Err(error) => Ok(Err(error)),
                 };
-                if let Err(error) = served {
-                    tracing::trace!(peer = %peer.address, %error, "a TCP connection ended");
+                match served {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::trace!(peer = %peer.address, %error, "a TCP connection ended"),
+                    Err(Panicked) => {
+                        shared.panicked();
+                        tracing::error!(peer = %peer.address, "a panic on a TCP connection, which is closed; answering goes on");
+                    }
                 }
             });
         };

@@ -19,7 +19,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::dns::wire::{EDNS_UDP_OCTETS, is_request};
-use crate::query::{Context, Reader, Transport, answer};
+use crate::query::{Context, Reader, Transport};
+use crate::server::caught::answer;
 use crate::server::draws::Draws;
 use crate::server::kernel::mmsg::WayBack;
 use crate::server::kernel::priority::take_short_turns;
@@ -77,7 +78,8 @@ impl Beside {
     }
 }
 
-/// Answers what comes to one queue, until `stop`. A panic costs the packets in hand, not the worker.
+/// Answers what comes to one queue, until `stop`. A panic costs a query, or outside of answering the packets in hand, not the
+/// worker.
 pub(super) fn serve(mut queue: Queue, mut reader: Reader, beside: &Beside, stop: &CancellationToken) {
     take_short_turns();
     let mut draws = Draws::new();

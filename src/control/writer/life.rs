@@ -61,6 +61,8 @@ pub struct Start {
     pub store: Arc<dyn StateStore>,
     /// One row for each worker of the data plane.
     pub readers: Arc<Readers>,
+    /// How many of those answer over UDP.
+    pub udp_workers: usize,
     /// Where it is known who is given zones.
     pub secondaries: Arc<Secondaries>,
     /// What the data plane listens on.
@@ -126,7 +128,7 @@ impl From<StoreError> for StartError {
 /// # Errors
 /// [`StartError`]; the store is as it was then.
 pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot>>), StartError> {
-    let Start { config_file, mut catalog, store, readers, secondaries, listen, force, now } = start;
+    let Start { config_file, mut catalog, store, readers, udp_workers, secondaries, listen, force, now } = start;
     if catalog.zones.iter().any(|z| matches!(z.state, ZoneState::Unloaded | ZoneState::Awaited)) {
         let last_good = last_good(&*store, &catalog).await?;
         match Catalog::read(&config_file, None, &last_good, force, now) {
@@ -265,6 +267,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         published: published.clone(),
         readers,
         serial: 0,
+        udp_workers,
         horizons,
         unsettled: Vec::new(),
         health,
