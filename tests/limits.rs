@@ -199,3 +199,16 @@ fn no_chain_shows_a_zone_to_whom_it_is_not_for() {
     let absent = server.question("no.below.example.org", T::A).from([127, 0, 8, 1]).send();
     assert_eq!(rcode(&absent), ResponseCode::NoError, "nor is told which names there are");
 }
+
+#[test]
+fn what_is_no_limit_is_told_all_at_once() {
+    let config = format!(
+        "{}\n[rrl]\nslip = 200\nipv4-prefix = 33\nexempt = [\"everybody\"]\n",
+        HEAD.replace("file = \"example.org.zone\"", "file = \"example.org.zone\"\nallow-query = [\"key:k\"]")
+    );
+    let output = support::fail_in(folder(&config).path(), &[]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    for part in ["rate", "200", "33", "everybody", "a key says nothing here"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}

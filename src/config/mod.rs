@@ -12,6 +12,8 @@
 mod against_zones;
 pub mod amendments;
 mod clients;
+#[cfg(test)]
+mod documented;
 mod forwarders;
 mod groups;
 mod hints;

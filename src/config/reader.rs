@@ -62,6 +62,8 @@ impl<'d> Table<'d> {
 
     /// Tells the keys that were not asked for.
     pub(super) fn finish(self, src: &mut Source) {
+        #[cfg(test)]
+        ASKED.with_borrow_mut(|asked| asked.push((self.title.clone(), self.known.clone())));
         for (span, value) in self.named() {
             let key = value.key;
             if self.known.contains(&key) {
@@ -72,6 +74,17 @@ impl<'d> Table<'d> {
             src.error(span, format!("unknown key {key:?}{within}")).help(guess(key, known));
         }
     }
+}
+
+#[cfg(test)]
+std::thread_local! {
+    static ASKED: std::cell::RefCell<Vec<(String, Vec<&'static str>)>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// Which keys this thread has asked tables for, by title, since this was called last.
+#[cfg(test)]
+pub(super) fn asked() -> Vec<(String, Vec<&'static str>)> {
+    ASKED.take()
 }
 
 /// One value, with the key that it was written for.

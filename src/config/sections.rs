@@ -19,6 +19,7 @@ use super::updates;
 use super::values::{self, LABEL, label};
 use super::{LogFormat, LogSettings};
 use crate::dns::Name;
+use crate::query::MOST_NSID_OCTETS;
 use crate::query::cookies::Secret;
 use crate::steering::pool::{Site, SiteState};
 use crate::zone::access::{Rule, Who};
@@ -47,7 +48,12 @@ pub(super) fn server(section: Option<Value>, src: &mut Source) -> (server::Setti
     let name = match name {
         Some(v) => {
             let what = "1 to 255 printable ASCII characters without spaces";
-            v.parsed(what, src, |text| Some(text).filter(printable)).unwrap_or_default().to_owned()
+            let name = v.parsed(what, src, |text| Some(text).filter(printable)).unwrap_or_default();
+            if name.len() > MOST_NSID_OCTETS {
+                let message = format!("a name of more than {MOST_NSID_OCTETS} characters is not sent as NSID");
+                src.warning(Some(v.span.clone()), message);
+            }
+            name.to_owned()
         }
         None => host_name().filter(|n| printable(&n.as_str())).unwrap_or_else(|| "waypost".to_owned()),
     };

@@ -31,6 +31,10 @@ use crate::zone::set::Entry;
 /// CNAMEs followed in one answer; a longer chain is the resolver's to follow.
 const MAX_CHAIN: usize = 12;
 
+/// A server's identity that is longer is not sent (RFC 5001): with all other options it must leave room for a question in 512
+/// octets.
+pub const MOST_NSID_OCTETS: usize = 128;
+
 /// How long a TCP connection may say nothing (RFC 7766, 6.2.3: a few seconds, at the server's choice).
 pub const TCP_IDLE: Duration = Duration::from_secs(10);
 
@@ -124,7 +128,7 @@ pub fn answer(
     let mut opt = query.edns.map(|edns| OptReply {
         extended_rcode: 0,
         dnssec_ok: edns.dnssec_ok,
-        nsid: edns.nsid.then_some(&*snapshot.nsid).filter(|n| n.len() <= 128),
+        nsid: edns.nsid.then_some(&*snapshot.nsid).filter(|n| n.len() <= MOST_NSID_OCTETS),
         client_subnet: edns.client_subnet.map(|subnet| (subnet, 0)),
         cookie: edns.cookie.and_then(|cookie| {
             let cookies = snapshot.cookies.as_ref()?;

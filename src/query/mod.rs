@@ -16,7 +16,7 @@ pub mod snapshot;
 pub mod tally;
 mod union;
 
-pub use answer::{Context, TCP_IDLE, Transport, answer, limited};
+pub use answer::{Context, MOST_NSID_OCTETS, TCP_IDLE, Transport, answer, limited};
 pub use cookies::Cookies;
 pub use limit::{RateLimit, Verdict};
 pub use pool::{Pool, Records};
