@@ -64,6 +64,45 @@ fn a_prefix_is_answered_so_often_and_resolvers_behind_it_find_a_way() {
     assert!(metrics.contains("waypost_rate_limited_total{outcome=\"dropped\"}"), "{metrics}");
 }
 
+#[test]
+fn servers_share_cookies_and_their_secrets_are_exchanged() {
+    const OLD: &str = "000102030405060708090a0b0c0d0e0f";
+    const NEW: &str = "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff";
+    let config = |secrets: &[&str]| {
+        let head = HEAD.replace("workers = 2", &format!("workers = 1\ncookie-secrets = {secrets:?}"));
+        format!("{head}\n[rrl]\nrate = 1\nslip = 0\n")
+    };
+    let servers = [Server::start(&config(&[OLD])), Server::start(&config(&[OLD]))];
+    // Whoever shows a good cookie is not limited.
+    let is_good = |server: &Server, cookie: &[u8]| burst(server, "127.0.0.1", 40, Some(cookie)).0 == 40;
+    let made = |server: &Server| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(support::SOON)).unwrap();
+        let mut buffer = [0; 1500];
+        loop {
+            socket.send_to(&query(1, Some(&[0; 16])), server.dns[0]).unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            if let Ok(octets) = socket.recv(&mut buffer) {
+                return buffer[octets - 16..octets].to_vec();
+            } // the second's one response is gone
+        }
+    };
+    let reload = |secrets: &[&str]| {
+        for server in &servers {
+            server.configure(&config(secrets));
+            server.reload().done();
+        }
+    };
+    let old = made(&servers[0]);
+    assert!(servers.iter().all(|server| is_good(server, &old)), "made by one, good for both");
+    reload(&[NEW, OLD]);
+    assert!(servers.iter().all(|server| is_good(server, &old)), "the old secret is good still");
+    let new = made(&servers[1]);
+    reload(&[NEW]);
+    assert!(servers.iter().all(|server| is_good(server, &new)), "made by the new one");
+    assert!(servers.iter().all(|server| !is_good(server, &old)), "the old one is gone");
+}
+
 /// The most that `reached` of all `workers` allow while `work` is done, `rate` a second being shared by all.
 fn allowed<T>(rate: u32, workers: u32, reached: u32, work: impl FnOnce() -> T) -> (u32, T) {
     let begun = support::now();
