@@ -19,7 +19,8 @@ use waypost::dns::{Name, Rtype, Ttl};
 use waypost::query::cookies::Secret;
 use waypost::query::demand::Sketch;
 use waypost::query::nest::{Branch, Compound, Nest};
-use waypost::query::{Context, Cookies, Counters, Pool, Records, Snapshot, Tally, Transport, answer};
+use waypost::query::planned::{Absence, Named, PLANNED, Planned};
+use waypost::query::{Context, Cookies, Counters, PlannedRrsets, Pool, Records, Snapshot, Tally, Transport, answer};
 use waypost::steering::horizon::Recorder;
 use waypost::steering::key::{Salt, endpoint_id};
 use waypost::steering::pool::{Endpoint, Override, Policy, Role, Selection, Settings, Weight};
@@ -27,7 +28,7 @@ use waypost::steering::select::{Candidate, Selector};
 use waypost::steering::share::ShareTable;
 use waypost::steering::ttl::{Approach, Cutover, TtlPolicy};
 use waypost::time::Timestamp;
-use waypost::zone::compiled::{Overlay, compile};
+use waypost::zone::compiled::{BESIDE, NO_ADDRESSES, Overlay, compile};
 use waypost::zone::{ZoneSet, master};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -130,18 +131,51 @@ fn region() -> Pool {
     }
 }
 
+/// RRsets whose TTL is planned: beside the pool, of the zone alone, and lacking in three zones.
+fn planned_rrsets() -> PlannedRrsets {
+    let recorder = || Arc::new(Recorder::new(1, 1));
+    let planned = |rtype| Planned {
+        rtype,
+        salt: Salt::of("example.org"),
+        ttl: pool().ttl,
+        change: None,
+        cutover: Some(Cutover { at: NOW.after(1000) }),
+        recorder: recorder(),
+        past: Box::default(),
+    };
+    let named = |pool, types: &[Rtype]| Named { pool, rrsets: types.iter().map(|rtype| planned(*rtype)).collect() };
+    let absence =
+        |apex: &str| Absence { apex: apex.parse().unwrap(), rrsets: [planned(Rtype::A)].into(), recorder: recorder() };
+    PlannedRrsets {
+        names: [
+            named(Some(0), &[Rtype::TXT, Rtype::CNAME]),
+            named(None, &[Rtype::MX, Rtype::NS, Rtype::TXT]),
+            named(None, &[Rtype::A, Rtype::CNAME]),
+        ]
+        .into(),
+        absences: ["example.org", "signed.example", "hashed.example"].map(absence).into(),
+    }
+}
+
 fn snapshot() -> Snapshot {
     let zones = ZONES.map(|(apex, text)| {
         let apex: Name = apex.parse().unwrap();
         let contents = master::parse(text.as_bytes(), Path::new("zone"), &apex).unwrap().contents;
-        let names = ["www.example.org", "region.example.org"].map(|name| name.parse().unwrap());
-        let overlay: Overlay = names.into_iter().zip(0..).collect();
+        let of = |name: &str, slot: u32| (name.parse().unwrap(), slot);
+        let overlay = Overlay::from_iter([
+            of("www.example.org", PLANNED),
+            of("region.example.org", 1),
+            of("example.org", BESIDE | NO_ADDRESSES | PLANNED | 1),
+            of("mail.example.org", BESIDE | PLANNED | 2),
+            of("signed.example", BESIDE | NO_ADDRESSES | PLANNED | 1),
+        ]);
         (apex, Some(Arc::new(compile(Arc::new(contents), &overlay))))
     });
     let secret = Secret::parse("e5e973e5a6b2a43f48e7dc849e37bfcf").unwrap();
     Snapshot {
         zones: Arc::new(ZoneSet::new(zones)),
         pools: [Arc::new(pool()), Arc::new(region())].into_iter().collect(),
+        planned: Arc::new(planned_rrsets()),
         nsid: Arc::from(&b"ns1"[..]),
         cookies: Some(Cookies::new(&[secret])),
         ..Snapshot::default()
@@ -185,6 +219,11 @@ fn no_answer_allocates() {
     assert!(counters.steered_count() > 10, "the pool was asked");
     let answers = |slot: usize| snapshot.pools[slot].recorder.answers(0) + snapshot.pools[slot].recorder.answers(1);
     assert!(answers(1) > 0 && answers(0) > answers(1), "each pool on the way remembers it");
+    let planned = &snapshot.planned;
+    let rrsets = planned.names.iter().flat_map(|named| &named.rrsets).map(|planned| &planned.recorder);
+    let given: Vec<u64> = rrsets.map(|recorder| recorder.answers(0)).collect();
+    assert!(given[2] > 0 && given[3] > 0, "MX and NS of the apex were asked: {given:?}");
+    assert!(planned.absences.iter().all(|absence| absence.recorder.answers(0) > 10), "much was denied");
     let before = COUNT.get();
     drop(std::hint::black_box(vec![1]));
     assert_eq!(COUNT.get() - before, 1, "what it counts is counted");

@@ -148,7 +148,7 @@ fn each_mistake_in_the_sections_is_told_with_its_place() {
     for (lines, expected) in [
         (
             "[sever]",
-            "4:2: error: unknown key \"sever\" (did you mean \"server\"? known here: server, api, log, rrl, tsig, dnssec-policy, steering, zone, site, overrides, probes, probe, pool, forwarder, webhook)",
+            "4:2: error: unknown key \"sever\" (did you mean \"server\"? known here: server, api, log, rrl, tsig, dnssec-policy, steering, zone, site, overrides, probes, probe, pool, rrset, forwarder, webhook)",
         ),
         (
             "[server]\nlisen = []",

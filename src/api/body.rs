@@ -227,7 +227,7 @@ impl Fields {
     }
 
     /// `at` of a cutover, which must be there: `null` clears it.
-    fn take_cutover(&mut self) -> Option<Timestamp> {
+    pub(super) fn take_cutover(&mut self) -> Option<Timestamp> {
         if self.object.get("at").is_some_and(Value::is_null) {
             self.object.remove("at");
             return None;
@@ -244,7 +244,7 @@ impl Fields {
         which
     }
 
-    fn take_list<T>(&mut self, field: &str, read: impl Fn(&Value) -> Result<T, String>) -> Vec<T> {
+    pub(super) fn take_list<T>(&mut self, field: &str, read: impl Fn(&Value) -> Result<T, String>) -> Vec<T> {
         let Some(list) = self.take(field, |v| match v {
             Value::Array(list) => Ok(list.clone()),
             other => Err(format!("{other} is {}, not a list", kind(other))),

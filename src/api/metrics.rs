@@ -1,6 +1,8 @@
 //! The page for Prometheus: built anew at each scrape from the workers' counters, the writer's status, the store's numbers
 //! and the count of API requests. When the writer does not answer, the page is told without it.
 
+mod rrsets;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -156,6 +158,7 @@ fn families(
         page.server(status);
         page.pools(&status.pools);
         page.endpoints(&status.pools);
+        page.rrsets(&status.rrsets);
     }
     let mut families = page.0;
     families.retain(|family| !family.get_metric().is_empty());
@@ -534,6 +537,12 @@ pub(crate) mod tests {
                      "answered": false, "answers": 0, "horizon": [
                          {"type": "A", "at": null, "seconds_left": 0, "at_least": false}]},
                 ],
+            }],
+            "rrsets": [{
+                "name": "example.org", "type": "MX", "zone": "example.org", "answered": "rrset",
+                "ttl": {"normal": 3600, "low": 60, "served": 60}, "cutover": "2027-01-15T09:00:00Z",
+                "planned_since": "2027-01-14T08:00:00Z", "changed_at": "2027-01-15T07:59:50Z", "answers": 3,
+                "horizon": {"at": "2027-01-15T08:00:53Z", "seconds_left": 53, "at_least": false, "why": "because"},
             }],
             "pending": [], "warnings": [],
         }))

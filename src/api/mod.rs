@@ -48,6 +48,7 @@ mod parameters;
 pub mod problem;
 mod ready;
 mod routes;
+mod rrsets;
 mod shell;
 pub mod token;
 pub mod words;

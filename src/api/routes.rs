@@ -15,7 +15,7 @@ use crate::api::app::{App, Reply, audit_query, change, pool_name, tagged};
 use crate::api::metrics;
 use crate::api::parameters::{Pairs, Parameters, Segments};
 use crate::api::problem::Problem;
-use crate::api::{amend, body, dnssec, forwarders, ready, words};
+use crate::api::{amend, body, dnssec, forwarders, ready, rrsets, words};
 use crate::control::message::{AuditEntry, CutoverRequest, Explanation, FlipRequest, PoolStatus, SiteStatus, Status};
 use crate::control::which::Which;
 use crate::control::{Fault, Question};
@@ -53,6 +53,7 @@ pub(super) fn routes(app: App) -> Router {
         .merge(amend::routes())
         .merge(forwarders::routes())
         .merge(dnssec::routes())
+        .merge(rrsets::routes())
         .with_state(app)
 }
 
@@ -87,6 +88,10 @@ With the header Authorization: Bearer TOKEN:
   DELETE /api/v1/pools/NAME/cutover
   PUT    /api/v1/overrides                             {"select": "LABEL", "site": "SITE", "override": "down"}
   PUT    /api/v1/cutovers                              {"select": "LABEL", "at": "2027-01-15T08:00:00Z" | null}
+  GET    /api/v1/rrsets                                planned RRsets
+  GET    /api/v1/rrsets/NAME
+  PUT    /api/v1/rrsets/NAME/cutover                   {"types": ["MX"], "at": "2027-01-15T08:00:00Z" | null}
+  DELETE /api/v1/rrsets/NAME/cutover                   {"types": ["MX"]}; without types: all that are planned
   GET    /api/v1/sites
   PUT    /api/v1/sites/NAME                            {"state": "active" | "drained" | "retired"}
   POST   /api/v1/flips                                 {"pools": ["NAME"], "from": "SITE", "to": "SITE", "percent": 5}

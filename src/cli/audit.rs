@@ -82,6 +82,10 @@ fn action(action: &Action) -> String {
         Action::Cutover { pool, cutover: None } => format!("cutover of {pool} cleared"),
         Action::Cutovers { pools, cutover: Some(at) } => format!("cutover of {} pools at {at}", pools.len()),
         Action::Cutovers { pools, cutover: None } => format!("cutover of {} pools cleared", pools.len()),
+        Action::RrsetCutover { rrsets, cutover } => {
+            let of = rrsets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            cutover.map_or_else(|| format!("cutover of {of} cleared"), |at| format!("cutover of {of} at {at}"))
+        }
         Action::Reload => "configuration read again".to_owned(),
         Action::Amend { amended } => amended.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     }

@@ -7,7 +7,10 @@ use std::time::Duration;
 use crate::cli::client::{Client, Failure, ServerArgs};
 use crate::cli::render::{Paint, Table, Tone, about, printable, share, span, warnings, when};
 use crate::control::message::why::{Growing, NORMAL, Why};
-use crate::control::message::{EndpointStatus, HorizonStatus, LeafStatus, PoolStatus, Status, ZoneState, ZoneStatus};
+use crate::control::message::{
+    EndpointStatus, HorizonStatus, LeafStatus, PoolStatus, RrsetHorizon, RrsetStatus, Status, ZoneState, ZoneStatus,
+};
+use crate::steering::planned::Answered;
 use crate::steering::pool::{Override, Role, SiteState};
 use crate::time::Timestamp;
 
@@ -73,6 +76,10 @@ fn show(status: &Status, paint: Paint) -> String {
     for pool in &status.pools {
         text.push('\n');
         text += &show_pool(pool, status.now, paint);
+    }
+    if !status.rrsets.is_empty() {
+        text.push('\n');
+        text += &rrsets(&status.rrsets, status.now, paint);
     }
     for pending in &status.pending {
         let pools: Vec<String> = pending.pools.iter().map(ToString::to_string).collect();
@@ -142,6 +149,48 @@ fn secondaries(zones: &[ZoneStatus], now: Timestamp, paint: Paint) -> String {
     for (zone, secondary) in zones.iter().flat_map(|zone| zone.secondaries.iter().map(move |s| (zone, s))) {
         if let Some(problem) = &secondary.problem {
             let _ = writeln!(text, "  {} {}: {}", secondary.address, zone.name, printable(problem));
+        }
+    }
+    text
+}
+
+/// RRsets that the zones answer themselves; HORIZON is of what each was before its last change.
+fn rrsets(rrsets: &[RrsetStatus], now: Timestamp, paint: Paint) -> String {
+    let mut table = Table::new(&["RRSET", "ANSWERED", "TTL", "NORMAL", "LOW", "CUTOVER", "CHANGED", "HORIZON"]);
+    for status in rrsets {
+        let answered = match status.answered {
+            Some(Answered::Rrset) => ("yes", Tone::Plain),
+            Some(Answered::Nothing) => ("not there", Tone::Plain),
+            Some(Answered::Other) => ("another one", Tone::Warning),
+            None => ("unknown", Tone::Bad),
+        };
+        let cutover = match status.cutover {
+            Some(at) if at < now => (format!("{} ago", about(now.since(at))), Tone::Warning),
+            Some(at) => (format!("in {}", about(at.since(now))), Tone::Plain),
+            None => ("-".to_owned(), Tone::Plain),
+        };
+        let horizon = match &status.horizon {
+            None => "not changed".to_owned(),
+            Some(RrsetHorizon { at: None, at_least: false, .. }) => "never answered".to_owned(),
+            Some(RrsetHorizon { at_least: true, seconds_left, .. }) => format!("at least {}", span(*seconds_left)),
+            Some(RrsetHorizon { seconds_left: 0, .. }) => "passed".to_owned(),
+            Some(RrsetHorizon { seconds_left, .. }) => format!("in {}", span(*seconds_left)),
+        };
+        table.row([
+            (status.rrset.to_string(), Tone::Plain),
+            (answered.0.to_owned(), answered.1),
+            (status.ttl.served.to_string(), Tone::Plain),
+            (status.ttl.normal.to_string(), Tone::Plain),
+            (status.ttl.low.to_string(), Tone::Plain),
+            cutover,
+            (status.changed_at.map_or("-".to_owned(), |at| format!("{} ago", about(now.since(at)))), Tone::Plain),
+            (horizon, Tone::Plain),
+        ]);
+    }
+    let mut text = table.print("", paint);
+    for status in rrsets {
+        if let Some(RrsetHorizon { at: Some(at), why, seconds_left: 1.., .. }) = &status.horizon {
+            let _ = writeln!(text, "  {}: as it was it is held until {}: {why}", status.rrset, when(*at, now));
         }
     }
     text
@@ -359,6 +408,10 @@ www.example.org  sticky  A  TTL 60 (normal 3600, low 60)
   dc1   5 %    5       down 2m5s (connection refused)    down      no        0        never answered
   cutover at 2027-01-15T09:00:00Z (in 1h)
   the weights differ from the configuration, which counts at the first start only
+
+RRSET           ANSWERED  TTL  NORMAL  LOW  CUTOVER  CHANGED  HORIZON
+example.org MX  yes       60   3600    60   in 1h    10s ago  in 53s
+  example.org MX: as it was it is held until 2027-01-15T08:00:53Z (in 53s): because
 
 to be confirmed: generation 17 (www.example.org) takes itself back at 2027-01-15T08:01:30Z (in 1m30s)
   waypost confirm 17   to keep it

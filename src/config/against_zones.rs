@@ -6,10 +6,11 @@ use std::iter::successors;
 use super::pools::listed;
 use super::{Loaded, hints};
 use crate::diagnostic::{Diagnostic, Place, Severity};
-use crate::dns::{Name, Rtype};
+use crate::dns::{Name, Rtype, Ttl};
+use crate::steering::planned::{self, RrsetKey};
 use crate::steering::pool::{Policy, Settings, Transfer};
 use crate::zone::hidden::hidden;
-use crate::zone::{Edit, Zone};
+use crate::zone::{self, Edit, Zone};
 
 /// What is wrong with the pools, given what the zones hold, in the order of the file. A pool is judged by the lowest zone
 /// of the file that it lies in; if that is not among `zones`, because its file could not be read, it is not.
@@ -67,6 +68,77 @@ pub fn check_against_zones(loaded: &Loaded, zones: &[&Zone]) -> Vec<Diagnostic> 
         found.extend(judge.mistakes().into_iter().map(|m| Diagnostic { severity, ..m.at(loaded, place.as_ref()) }));
     }
     found.extend(hints::in_zones(loaded, zones));
+    for (rrset, place) in loaded.settings.rrsets.iter().zip(&loaded.rrset_places) {
+        let mut names = successors(Some(rrset.key.name.clone()), Name::parent);
+        let Some(Some(zone)) = names.find_map(|name| by_apex.get(&name)) else { continue };
+        let settings = loaded.settings.zones.iter().find(|settings| settings.name == *zone.apex());
+        let from_primary = settings.is_some_and(|settings| settings.file.is_none());
+        let is_given = settings.is_some_and(zone::Settings::is_transferred);
+        for (is_error, Mistake { message, help }) in mistakes_of_rrset(rrset, zone, is_given) {
+            let severity = if is_error && !from_primary { Severity::Error } else { Severity::Warning };
+            found.push(Diagnostic { severity, ..Mistake { message, help }.at(loaded, Some(place)) });
+        }
+    }
+    found
+}
+
+/// What is wrong with a planned RRset over its zone, and what is doubtful.
+fn mistakes_of_rrset(rrset: &planned::Settings, zone: &Zone, is_given: bool) -> Vec<(bool, Mistake)> {
+    let (RrsetKey { name, rtype }, apex, edit) = (&rrset.key, zone.apex(), Edit::new(zone));
+    let mut found = Vec::new();
+    let mut tell = |is_error, message: String, help| found.push((is_error, Mistake { message, help }));
+    if let Some(cut) = cut_above(&edit, name) {
+        let side = if cut == *name { "at" } else { "below" };
+        let message = format!("rrset \"{name}\" {rtype} is {side} the zone cut \"{cut}\" of zone \"{apex}\"");
+        tell(true, message, "queries for it get a referral, which has the zone's own TTL");
+        return found; // what lies there is another zone's
+    }
+    if let Some(dname) = dname_above(&edit, name) {
+        let message = format!("rrset \"{name}\" {rtype} is below the DNAME at \"{dname}\"");
+        tell(true, message, "queries for it are redirected (RFC 6672, 2.4)");
+        return found;
+    }
+    let types = zone.types_at(name);
+    if *rtype != Rtype::CNAME && types.contains(&Rtype::CNAME) {
+        let message = format!("rrset \"{name}\" {rtype}: zone \"{apex}\" has a CNAME there");
+        tell(true, message, "a CNAME stands alone (RFC 1034, 3.6.2): it is its TTL that can be planned");
+        return found;
+    }
+    let beside = listed(types.iter().copied().filter(|t| *t != Rtype::CNAME && !is_signature(*t)));
+    if *rtype == Rtype::CNAME && !beside.is_empty() {
+        let message = format!("rrset \"{name}\" CNAME: zone \"{apex}\" has {beside} there");
+        tell(true, message, "a CNAME stands alone (RFC 1034, 3.6.2)");
+        return found;
+    }
+    if is_given {
+        let message = format!(
+            "rrset \"{name}\" {rtype} is of zone \"{apex}\", which is transferred: secondaries serve it with the zone's own TTL"
+        );
+        tell(
+            false,
+            message,
+            "lower that one in the zone ahead of a cutover; the horizon counts secondaries with EXPIRE",
+        );
+    }
+    match zone.rrset(name, *rtype) {
+        None => {
+            let message = format!("rrset \"{name}\" {rtype} is not in zone \"{apex}\"");
+            let help = "until it is there all negative answers of the zone have its planned TTL at most, so that caches let it in";
+            tell(false, message, help);
+        }
+        Some(set) if rrset.ttl.normal != Ttl::MAX && rrset.ttl.normal > set.ttl => {
+            let (normal, own) = (rrset.ttl.normal, set.ttl);
+            let message =
+                format!("rrset \"{name}\" {rtype}: \"normal\" is {normal} s, above its own TTL in the zone, {own} s");
+            tell(false, message, "it is never raised: the zone's counts");
+        }
+        Some(set) if rrset.ttl.low >= set.ttl => {
+            let (low, own) = (rrset.ttl.low, set.ttl);
+            let message = format!("rrset \"{name}\" {rtype}: \"low\" is {low} s, and its own TTL in the zone {own} s");
+            tell(false, message, "there is nothing to lower");
+        }
+        Some(_) => {}
+    }
     found
 }
 
@@ -170,13 +242,13 @@ impl Judge<'_> {
                 format!("pool \"{name}\" lies over zone \"{apex}\", whose file brings its own {rtype} records");
             tell(message, "no signature in the file fits the pool's answers; take the signatures out of the zone file");
         }
-        if let Some(cut) = self.cut_above(name) {
+        if let Some(cut) = cut_above(self.edit, name) {
             let side = if cut == *name { "at" } else { "below" };
             let message = format!("pool \"{name}\" is {side} the zone cut \"{cut}\" of zone \"{apex}\"");
             tell(message, "queries for it get a referral, never the pool's answer");
             return mistakes; // what lies there is another zone's
         }
-        if let Some(dname) = self.dname_above(name) {
+        if let Some(dname) = dname_above(self.edit, name) {
             tell(
                 format!("pool \"{name}\" is below the DNAME at \"{dname}\""),
                 "queries for it are redirected, and never get the pool's answer (RFC 6672, 2.4)",
@@ -197,25 +269,25 @@ impl Judge<'_> {
         }
         mistakes
     }
+}
 
-    /// The zone cut at or above `name`, within the zone: the topmost one decides (RFC 1034, 4.3.2, 3b).
-    fn cut_above(&self, name: &Name) -> Option<Name> {
-        let below_apex = |here: &Name| here != self.edit.zone().apex();
-        let up = successors(Some(name.clone()), Name::parent).take_while(below_apex);
-        up.filter(|here| self.edit.rrset(here, Rtype::NS).is_some()).last()
-    }
+/// The zone cut at or above `name`, within the zone: the topmost one decides (RFC 1034, 4.3.2, 3b).
+fn cut_above(edit: &Edit<'_>, name: &Name) -> Option<Name> {
+    let below_apex = |here: &Name| here != edit.zone().apex();
+    let up = successors(Some(name.clone()), Name::parent).take_while(below_apex);
+    up.filter(|here| edit.rrset(here, Rtype::NS).is_some()).last()
+}
 
-    /// The owner of a DNAME above `name`, within the zone.
-    fn dname_above(&self, name: &Name) -> Option<Name> {
-        let mut here = name.clone();
-        while here != *self.edit.zone().apex() {
-            here = here.parent()?;
-            if self.edit.rrset(&here, Rtype::DNAME).is_some() {
-                return Some(here);
-            }
+/// The owner of a DNAME above `name`, within the zone.
+fn dname_above(edit: &Edit<'_>, name: &Name) -> Option<Name> {
+    let mut here = name.clone();
+    while here != *edit.zone().apex() {
+        here = here.parent()?;
+        if edit.rrset(&here, Rtype::DNAME).is_some() {
+            return Some(here);
         }
-        None
     }
+    None
 }
 
 fn is_signature(rtype: Rtype) -> bool {

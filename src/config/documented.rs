@@ -8,7 +8,7 @@ use super::{parse, reader};
 const PAGE: &str = include_str!("../../docs/configuration.md");
 
 /// The titles that tables are read with, and where the page says what they hold.
-const PLACES: [(&str, &str); 24] = [
+const PLACES: [(&str, &str); 25] = [
     ("", "# Configuration"),
     ("[server]", "## `[server]`"),
     ("tls", "### `tls`"),
@@ -30,6 +30,7 @@ const PLACES: [(&str, &str); 24] = [
     ("[[pool]]", "## `[[pool]]`"),
     ("the endpoint", "### An `endpoint`"),
     ("ttl", "### `ttl`"),
+    ("[[rrset]]", "## `[[rrset]]`"),
     ("[overrides]", "## `[overrides]`"),
     ("[[forwarder]]", "## `[[forwarder]]`"),
     ("[[webhook]]", "## `[[webhook]]`"),

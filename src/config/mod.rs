@@ -27,6 +27,7 @@ mod primaries;
 mod probes;
 mod reader;
 mod render;
+mod rrsets;
 mod sections;
 mod signing;
 mod source;
@@ -52,6 +53,7 @@ use crate::dns::tsig::KeyRing;
 use crate::query::RateLimit;
 use crate::query::cookies::Secret;
 use crate::steering::client::ClientRules;
+use crate::steering::planned;
 use crate::steering::pool::{self, Site};
 use crate::{api, control, probe, server, webhook, zone};
 use amendments::Amendments;
@@ -89,6 +91,8 @@ pub struct Settings {
     pub checks_at_once: usize,
     /// Pools; no name twice, each at or below a zone's apex, their sites and probes among those above.
     pub pools: Vec<pool::Settings>,
+    /// RRsets of the zones whose TTL is planned; none twice, none that a pool steers, each at or below a zone's apex.
+    pub rrsets: Vec<planned::Settings>,
     /// Forwarders that this server leads; none twice.
     pub forwarders: Vec<control::forwarders::Settings>,
     /// Who is told what happens; no name twice.
@@ -131,6 +135,8 @@ pub struct Loaded {
     pub zone_places: Vec<Place>,
     /// Where the `name` of each pool is written, in the order of `settings.pools`; `None`: not in the file.
     pub pool_places: Vec<Option<Place>>,
+    /// Where the type of each planned RRset is written, in the order of `settings.rrsets`.
+    pub rrset_places: Vec<Place>,
     text: Arc<str>,
 }
 
@@ -167,6 +173,7 @@ impl Loaded {
             amended.warnings.into_iter().map(|doubt| known(&doubt).unwrap_or_else(|| placeless(doubt))).collect();
         amended.settings = Settings { pools: amended.settings.pools, ..self.settings.clone() };
         (amended.zone_places, amended.text) = (self.zone_places.clone(), self.text.clone());
+        amended.rrset_places.clone_from(&self.rrset_places);
         Ok((amended, holds, dropped))
     }
 }
@@ -226,17 +233,26 @@ fn parse_as(text: &str, file: &Path, amended: bool) -> Result<Loaded, Vec<Diagno
             reason => src.not_toml(span.clone(), reader::value_around(root.get_ref(), &span), reason),
         }
     }
-    let (settings, zone_places, pool_places) = settings(Table::document(&root), amended, &mut src);
+    let (settings, Places { zones: zone_places, pools: pool_places, rrsets: rrset_places }) =
+        settings(Table::document(&root), amended, &mut src);
     let found = src.into_found();
     if found.iter().any(|d| d.severity == Severity::Error) {
         return Err(found);
     }
     let pool_places = pool_places.into_iter().map(Some).collect();
-    Ok(Loaded { settings, warnings: found, file: file.to_owned(), zone_places, pool_places, text: text.into() })
+    let file = file.to_owned();
+    Ok(Loaded { settings, warnings: found, file, zone_places, pool_places, rrset_places, text: text.into() })
+}
+
+/// Where what is judged by the zones is written.
+struct Places {
+    zones: Vec<Place>,
+    pools: Vec<Place>,
+    rrsets: Vec<Place>,
 }
 
 /// All sections; what is wrong stands in `src`, and is left out or has its default here.
-fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Vec<Place>, Vec<Place>) {
+fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Places) {
     let written = [
         "server",
         "api",
@@ -251,6 +267,7 @@ fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Vec<
         "probes",
         "probe",
         "pool",
+        "rrset",
         "forwarder",
         "webhook",
     ]
@@ -270,6 +287,7 @@ fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Vec<
         limits,
         probes,
         pools,
+        rrsets,
         forwarders,
         webhooks,
     ] = written;
@@ -290,6 +308,7 @@ fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Vec<
     let probes = probes::probes(probes, src);
     let surroundings = pools::Surroundings { zones: &zones, sites: &sites, of_all: &of_all, probes: &probes, amended };
     let (pools, pool_places) = pools::pools(pools, &surroundings, src);
+    let (rrsets, rrset_places) = rrsets::rrsets(rrsets, &zones, &pools, src);
 
     let forwarders = forwarders::forwarders(forwarders, src);
     let webhooks = webhooks::webhooks(webhooks, src);
@@ -321,10 +340,11 @@ fn settings(mut file: Table, amended: bool, src: &mut Source) -> (Settings, Vec<
         probes,
         checks_at_once,
         pools,
+        rrsets,
         forwarders,
         webhooks,
         log,
         rate_limit,
     };
-    (settings, zone_places, pool_places)
+    (settings, Places { zones: zone_places, pools: pool_places, rrsets: rrset_places })
 }

@@ -55,7 +55,7 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
                     seen.insert(name.clone(), src.line(at.start));
                 }
             }
-            check_zone(name, at, around.zones, src);
+            check_zone("pool", name, at, around.zones, src);
         }
         let policies = [
             ("sticky", Policy::Sticky),
@@ -66,7 +66,8 @@ pub(super) fn pools(section: Option<Value>, around: &Surroundings, src: &mut Sou
         ];
         let policy = policy.and_then(|v| v.one_of(&policies, src));
         let group = group.and_then(|v| v.parsed(LABEL, src, |text| Some(text.to_owned()).filter(|t| label(t))));
-        let ttl = ttl_policy(ttl, src);
+        // An hour is what zones commonly have.
+        let ttl = ttl_policy(ttl, Ttl::from_secs(3600), true, src);
         let kinds = [("largest", Transfer::Largest), ("all", Transfer::All)];
         let transfer = transfer.and_then(|v| Some((v.one_of(&kinds, src)?, v.span)));
         used.extend(probe.as_ref().and_then(Value::as_text));
@@ -145,8 +146,8 @@ fn labels(value: &Value, src: &mut Source) -> Vec<String> {
     read.into_iter().collect()
 }
 
-/// A pool outside the zones served could never answer.
-fn check_zone(name: &Name, at: &Range<usize>, zones: &Zones, src: &mut Source) {
+/// A pool, or what else `what` is, outside the zones served could never answer.
+pub(super) fn check_zone(what: &str, name: &Name, at: &Range<usize>, zones: &Zones, src: &mut Source) {
     if zones.complete && !zones.cover(name) {
         let mut served: Vec<_> = zones.served.iter().take(10).map(|(zone, _)| zone.name.to_string()).collect();
         if served.len() < zones.served.len() {
@@ -157,7 +158,7 @@ fn check_zone(name: &Name, at: &Range<usize>, zones: &Zones, src: &mut Source) {
         } else {
             format!("served: {}", served.join(", "))
         };
-        src.absence(at.clone(), format!("pool \"{name}\" is outside the zones served")).help(help);
+        src.absence(at.clone(), format!("{what} \"{name}\" is outside the zones served")).help(help);
     }
 }
 
@@ -171,17 +172,19 @@ fn probe_name(value: &Value, around: &Surroundings, src: &mut Source) -> Option<
     Some(name.to_owned())
 }
 
-/// `ttl = { normal, low, spread, mode, max-wait, by-health }`. Each default gives way to what is written: `low` is at most `normal`, the
-/// spread at most half of it.
-fn ttl_policy(value: Option<Value>, src: &mut Source) -> TtlPolicy {
+/// `ttl = { normal, low, spread, mode, max-wait, by-health }`, the last one where there are probes. Each default gives way to
+/// what is written: `low` is at most `normal`, the spread at most half of it. `normal` is `unsaid` where it is not written.
+pub(super) fn ttl_policy(value: Option<Value>, unsaid: Ttl, probed: bool, src: &mut Source) -> TtlPolicy {
     let table = value.and_then(|v| v.table("ttl", src));
     let [normal, low, spread, mode, max_wait, by_health] = table.map_or([const { None }; 6], |mut table| {
-        let written = ["normal", "low", "spread", "mode", "max-wait", "by-health"].map(|key| table.get(key));
+        let [normal, low, spread, mode, max_wait] =
+            ["normal", "low", "spread", "mode", "max-wait"].map(|key| table.get(key));
+        let by_health = if probed { table.get("by-health") } else { None };
         table.finish(src);
-        written
+        [normal, low, spread, mode, max_wait, by_health]
     });
-    // An hour is what zones commonly have; a minute is what resolvers honour without raising it.
-    let normal_ttl = normal.as_ref().map_or(Some(Ttl::from_secs(3600)), |v| values::ttl(v, src));
+    // A minute is what resolvers honour without raising it.
+    let normal_ttl = normal.as_ref().map_or(Some(unsaid), |v| values::ttl(v, src));
     let known = normal_ttl.unwrap_or(Ttl::MAX); // nothing more is told where `normal` is wrong already
     let mut policy = TtlPolicy {
         normal: known,

@@ -36,6 +36,9 @@ pub struct Carried {
     /// Who has had the zone without being listed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub others: BTreeMap<IpAddr, Other>,
+    /// The largest EXPIRE of the zone so far, where that is known: an edit may lower it and change records at once.
+    #[serde(default)]
+    pub expire_secs: u32,
 }
 
 /// What a zone carries of one pool.

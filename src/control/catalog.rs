@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::config::amendments::{Amendment, Amendments};
 use crate::config::{self, Loaded};
 use crate::control::message::ZoneState;
+use crate::control::planned;
 use crate::control::zones::{self, Fallback, Reading, Served, ServedZone};
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::dns::Name;
@@ -254,7 +255,7 @@ impl Catalog {
         self.zone_set = zone_set(&self.zones, &self.settings);
     }
 
-    /// What lies over the zone `name`: the pools of which it is the child-most zone.
+    /// What lies over the zone `name`: the pools and planned RRsets of which it is the child-most zone.
     pub fn overlay(&self, name: &Name) -> Overlay {
         let apexes: Vec<&Name> = self.zones.iter().map(|z| &z.name).collect();
         overlay_of(name, &apexes, &self.settings)
@@ -436,13 +437,20 @@ fn affected(
     groups.iter().map(of).collect()
 }
 
-/// The pools whose child-most zone is `name`, by their place in the settings.
+/// The pools whose child-most zone is `name`, by their place in the settings, and names of which RRsets are planned, by theirs
+/// among those.
 fn overlay_of(name: &Name, apexes: &[&Name], settings: &config::Settings) -> Overlay {
     let mut overlay = Overlay::default();
     for (slot, pool) in settings.pools.iter().enumerate() {
         let child_most = apexes.iter().filter(|a| pool.name.is_at_or_below(a)).max_by_key(|a| a.label_count());
         if child_most.is_some_and(|apex| **apex == *name) {
             overlay.insert(pool.name.clone(), slot as u32);
+        }
+    }
+    for (n, of) in planned::names(settings).iter().enumerate() {
+        let child_most = apexes.iter().filter(|a| of.name.is_at_or_below(a)).max_by_key(|a| a.label_count());
+        if child_most.is_some_and(|apex| **apex == *name) {
+            overlay.insert(of.name.clone(), of.slot(n, settings));
         }
     }
     overlay

@@ -304,12 +304,7 @@ pub fn set_cutover(
     request: &CutoverRequest,
     now: Timestamp,
 ) -> Result<Proposal, ControlError> {
-    if let Some(at) = request.at
-        && at <= now
-    {
-        let detail = format!("{at} has passed: it is {now}");
-        return Err(ControlError::Invalid(vec![Fault::new("/at", detail)]));
-    }
+    refuse_passed(request, now)?;
     let mut touched = BTreeMap::new();
     for name in &pools {
         let pool = PoolState { cutover: request.at.map(|at| Cutover { at }), ..pool_of(state, name)?.clone() };
@@ -321,6 +316,20 @@ pub fn set_cutover(
     };
     let warnings = spread(state, &mut touched)?;
     Ok(Proposal { action, touched, site: None, pending: state.pending.clone(), warnings })
+}
+
+/// A cutover is planned ahead.
+///
+/// # Errors
+/// An instant that has passed.
+pub fn refuse_passed(request: &CutoverRequest, now: Timestamp) -> Result<(), ControlError> {
+    match request.at {
+        Some(at) if at <= now => {
+            let detail = format!("{at} has passed: it is {now}");
+            Err(ControlError::Invalid(vec![Fault::new("/at", detail)]))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What a proposal does to the pools' weights and shares. Horizons are for the writer to fill in.

@@ -11,6 +11,7 @@ use crate::dns::message::Answer;
 use crate::dns::wire::{CLASS_IN, ClientSubnet, HEADER_OCTETS, OptReply, TCP_OCTETS};
 use crate::dns::{Name, Rtype, Ttl};
 use crate::query::nest::way;
+use crate::query::planned::Planned;
 use crate::query::pool::Choice;
 use crate::query::{Context, Counters, Pool, Snapshot, Tally, Transport, answer};
 use crate::steering::client::Client;
@@ -19,6 +20,7 @@ use crate::steering::key::point;
 use crate::steering::pool::{Override, Policy, SiteState};
 use crate::steering::select::Mode;
 use crate::time::Timestamp;
+use crate::zone::Zone;
 use crate::zone::compiled::Place;
 use crate::zone::set::Entry;
 
@@ -169,7 +171,7 @@ impl Way<'_> {
                 self.steps.push(format!("{name} lies below a DNAME of {apex}: it is an alias of another name"));
             }
             Place::NxDomain => self.steps.push(format!("{name} does not exist in the zone {apex}: NXDOMAIN")),
-            Place::Node(node) => match node.slot().and_then(|slot| snapshot.pools.get(slot as usize)) {
+            Place::Node(node) => match node.slot().and_then(|slot| snapshot.over(slot).0) {
                 None => self.steps.push(format!("{name} exists in the zone {apex}, no pool lies over it")),
                 Some(pool) if !pool.records.types().contains(&rtype) && pool.records.types() != [Rtype::CNAME] => {
                     let pool = &pool.name;
@@ -183,6 +185,7 @@ impl Way<'_> {
                 }
             },
         }
+        self.walk_planned(zone, &lower);
         Some(apex.clone())
     }
 
@@ -200,6 +203,56 @@ impl Way<'_> {
             self.steps.push(format!("the least of these TTLs is served: {} s", way.ttl));
         }
     }
+
+    /// What is planned of the RRset asked for, and what is not there.
+    fn walk_planned(&mut self, zone: &Zone, lower: &Name) {
+        let rtype = self.question.rtype;
+        let client = self.asking.resolver;
+        let is_there = match zone.find(lower.wire(), rtype == Rtype::DS) {
+            Place::Node(node) => {
+                let planned = node.slot().and_then(|slot| self.snapshot.over(slot).1).and_then(|named| named.of(rtype));
+                let has_it = node.rrset(rtype).is_some();
+                if let Some(planned) = planned.filter(|_| has_it) {
+                    explain_planned(planned, rtype, &client, self.now, &mut self.steps);
+                }
+                has_it || node.alias().is_some()
+            }
+            Place::NxDomain => false,
+            Place::Referral(..) | Place::Dname(..) => true,
+        };
+        if let Some(absence) = self.snapshot.planned.absence(zone.apex()).filter(|_| !is_there) {
+            let (ttl, apex) = (absence.ttl(&client.key, self.now).min(zone.negative_ttl()), zone.apex());
+            self.steps.push(format!(
+                "the zone {apex} lacks an RRset that is planned: what it denies is kept for {ttl} s at most"
+            ));
+        }
+    }
+}
+
+/// Which TTL an RRset of the zone has, and until when caches may hold it as it was.
+fn explain_planned(planned: &Planned, rtype: Rtype, client: &Client, now: Timestamp, steps: &mut Vec<String>) {
+    let ground = Ground { policy: planned.ttl, cutover: planned.cutover, change: planned.change, until_flip: None };
+    let parts = ground.parts(Some(point(&planned.salt, &client.key)), now);
+    let all: Vec<String> = parts.iter().map(ToString::to_string).collect();
+    steps.push(match &all[..] {
+        [only] => format!("the TTL of its {rtype} is planned: {only}"),
+        _ => format!("the TTL of its {rtype} is planned: {} s, the least of: {}", least(&parts).ttl, all.join("; ")),
+    });
+    let Some(change) = planned.change else { return };
+    steps.push(match planned.past() {
+        Some(until) if until > now => format!(
+            "it was changed at {}: the last answer of this server with it as it was lives until {until}, for {} s more",
+            change.at,
+            until.since(now)
+        ),
+        Some(until) => {
+            format!(
+                "it was changed at {}: no cache holds an answer of this server with it as it was since {until}",
+                change.at
+            )
+        }
+        None => format!("it was changed at {}: nobody was given it as it was", change.at),
+    });
 }
 
 /// Decision by decision, in the order in which they count. `inner` is the pool that the endpoint chosen is; beside the choice

@@ -16,7 +16,7 @@ use crate::control::message::{
     SiteRequest, Status,
 };
 use crate::control::numbers::StoreNumbers;
-use crate::control::which::Which;
+use crate::control::which::{Which, WhichRrsets};
 use crate::control::zones::{FirstZone, ZoneChange, ZoneChanged, ZoneError, ZoneEvent};
 use crate::dns::Name;
 use crate::probe;
@@ -43,6 +43,7 @@ pub(super) enum Command {
     Push(Origin, Name, String, HealthRequest, Reply<HealthAnswer>),
     Site(Origin, String, SiteRequest, Reply<ChangeAnswer>),
     Cutover(Origin, Which, CutoverRequest, Reply<ChangeAnswer>),
+    PlanRrsets(Origin, WhichRrsets, CutoverRequest, Reply<ChangeAnswer>),
     Reload(Origin, ReloadWish, Reply<ChangeAnswer>),
     Amend(Origin, AmendRequest, Reply<AmendAnswer>),
     Definition(Name, Reply<serde_json::Value>),
@@ -175,6 +176,16 @@ impl Handle {
         r: CutoverRequest,
     ) -> Result<ChangeAnswer, ControlError> {
         self.ask(|reply| Command::Cutover(origin, which, r, reply)).await
+    }
+
+    /// Sets, moves or clears the cutover of these RRsets.
+    pub async fn plan_rrsets(
+        &self,
+        origin: Origin,
+        which: WhichRrsets,
+        r: CutoverRequest,
+    ) -> Result<ChangeAnswer, ControlError> {
+        self.ask(|reply| Command::PlanRrsets(origin, which, r, reply)).await
     }
 
     /// How a zone is signed.

@@ -1,9 +1,11 @@
 //! Commands and their answers: the words of the API, as data. One word for one thing, the same in JSON and in code.
 
 mod amend;
+mod rrsets;
 pub mod why;
 
 pub use amend::{AmendAnswer, AmendRequest, Amended, Departed};
+pub use rrsets::{RrsetHorizon, RrsetStatus};
 
 use std::collections::BTreeMap;
 
@@ -15,6 +17,7 @@ use crate::control::which::Selector;
 use crate::dns::{Name, Rtype, Ttl};
 use crate::probe::Subject;
 use crate::steering::flip::Percent;
+use crate::steering::planned::RrsetKey;
 use crate::steering::pool::{Family, Override, Policy, Role, SiteName, SiteState, Weight};
 use crate::time::Timestamp;
 use why::{Growing, TtlPart, Why};
@@ -332,6 +335,9 @@ pub struct Status {
     pub sites: Vec<SiteStatus>,
     /// In the order of the configuration.
     pub pools: Vec<PoolStatus>,
+    /// RRsets that the zones answer themselves, whose TTL is planned; by name and type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rrsets: Vec<RrsetStatus>,
     /// Flips that wait to be confirmed.
     pub pending: Vec<Pending>,
     /// Why changes can't be made durable now; `null`: they can.
@@ -724,6 +730,13 @@ pub enum Action {
     Cutovers {
         /// The pools.
         pools: Vec<Name>,
+        /// When; `null`: cleared.
+        cutover: Option<Timestamp>,
+    },
+    /// A planned instant of RRsets of a zone.
+    RrsetCutover {
+        /// Which.
+        rrsets: Vec<RrsetKey>,
         /// When; `null`: cleared.
         cutover: Option<Timestamp>,
     },

@@ -21,6 +21,7 @@ pub mod message;
 pub mod notices;
 mod numbers;
 pub mod overrides;
+pub mod planned;
 pub mod reconcile;
 pub mod records;
 mod rules;

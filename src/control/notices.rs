@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::control::message::Pending;
 use crate::dns::Name;
+use crate::steering::planned::RrsetKey;
 use crate::steering::pool::SiteName;
 use crate::steering::select::Mode;
 use crate::time::Timestamp;
@@ -21,6 +22,8 @@ pub struct Look {
     pub now: Timestamp,
     /// By pool.
     pub pools: BTreeMap<Name, PoolLook>,
+    /// By planned RRset.
+    pub rrsets: BTreeMap<RrsetKey, RrsetLook>,
     /// Flips that wait to be confirmed.
     pub pending: Vec<Pending>,
     /// What does not work, under the kind that tells of it; by what it is about.
@@ -36,6 +39,15 @@ pub struct PoolLook {
     pub cutover: Option<Timestamp>,
     /// By site.
     pub endpoints: BTreeMap<SiteName, EndpointLook>,
+}
+
+/// What there is to see of a planned RRset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RrsetLook {
+    /// The change that is planned.
+    pub cutover: Option<Timestamp>,
+    /// Until when caches may hold it as it was before its last change, once that is final.
+    pub horizon: Option<Timestamp>,
 }
 
 /// What there is to see of an endpoint.
@@ -122,6 +134,16 @@ pub fn between(before: Option<&Look>, look: &Look) -> Vec<Event> {
             }
         }
     }
+    for (rrset, seen) in &look.rrsets {
+        if let Some(at) = seen.cutover.filter(|at| is_new(*at)) {
+            let data = json!({"rrset": rrset, "at": at});
+            tell(Kind::CutoverReached, format!("the cutover of rrset {rrset} has come: {at}"), data);
+        }
+        if let Some(at) = seen.horizon.filter(|at| is_new(*at)) {
+            let text = format!("rrset {rrset}: no cache that obeys TTLs holds it as it was any more");
+            tell(Kind::HorizonReached, text, json!({"rrset": rrset, "at": at}));
+        }
+    }
     let is_due = |pending: &Pending, at: Timestamp| pending.confirm_by <= at.after(CONFIRM_AHEAD_SECS);
     for pending in look.pending.iter().filter(|pending| is_due(pending, now)) {
         if !before.pending.iter().any(|old| old.generation == pending.generation && is_due(old, before.now)) {
@@ -146,6 +168,7 @@ pub fn between(before: Option<&Look>, look: &Look) -> Vec<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::Rtype;
 
     const T: Timestamp = Timestamp(1_800_000_000);
 
@@ -154,7 +177,9 @@ mod tests {
         let pool = PoolLook { mode, cutover: Some(T.after(100)), endpoints };
         let pending = Pending { generation: 7, confirm_by: T.after(200), pools: Vec::new() };
         let pools = [("www.example.org".parse().unwrap(), pool)].into();
-        Look { now, pools, pending: vec![pending], problems: BTreeMap::new() }
+        let rrset = RrsetLook { cutover: Some(T.after(20)), horizon: Some(T.after(30)) };
+        let rrsets = [(RrsetKey { name: "example.org".parse().unwrap(), rtype: Rtype::MX }, rrset)].into();
+        Look { now, pools, rrsets, pending: vec![pending], problems: BTreeMap::new() }
     }
 
     fn kinds(before: Option<&Look>, after: &Look) -> Vec<Kind> {
@@ -171,7 +196,9 @@ mod tests {
         assert_eq!(kinds(Some(&first), &second), [Kind::Breach, Kind::EndpointDown]);
         assert_eq!(kinds(None, &second), [Kind::Breach, Kind::EndpointDown], "a start tells what is wrong");
         let third = look(T.after(50), Mode::Spare, down.clone());
-        assert_eq!(kinds(Some(&second), &third), [Kind::HorizonReached]);
+        assert_eq!(kinds(Some(&second), &third), [Kind::HorizonReached, Kind::CutoverReached, Kind::HorizonReached]);
+        let of_rrset = &between(Some(&second), &third)[2];
+        assert_eq!(of_rrset.text, "rrset example.org MX: no cache that obeys TTLs holds it as it was any more");
         let fourth = look(T.after(140), Mode::Normal, down.clone());
         assert_eq!(kinds(Some(&third), &fourth), [Kind::BreachEnded, Kind::CutoverReached, Kind::ConfirmDue]);
         let fifth = look(T.after(150), Mode::Normal, EndpointLook { up: Some(true), ..down });

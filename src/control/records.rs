@@ -6,7 +6,9 @@
 //! | `pool/NAME` | [`PoolState`] |
 //! | `amendment/NAME` | [`Amendment`]: what was changed of a pool at run time |
 //! | `horizon/NAME` | [`Known`]: for each endpoint and type an instant that no horizon is later than |
+//! | `rrset/NAME TYPE` | [`planned::Stored`]: what became of a planned RRset, and until when caches may hold it |
 //! | `carried/ZONE` | [`Carried`](crate::control::carried::Carried): what secondaries answer in place of pools |
+//! | `carried-rrsets/ZONE` | the same of planned RRsets, each version of one in the place of a site |
 //! | `audit/GENERATION` | [`Past`], the generation with leading zeros, so that keys sort |
 //! | `idempotency/KEY` | [`Repeat`] |
 //! | `seen` | [`Remembered`]: what health was, for the next start |
@@ -27,9 +29,11 @@ use crate::config::amendments::{Amendment, Amendments};
 use crate::control::health::Pushed;
 use crate::control::horizons::Known;
 use crate::control::message::AuditEntry;
+use crate::control::planned;
 use crate::control::state::{PoolState, State};
-use crate::dns::Name;
+use crate::dns::{Name, Rtype};
 use crate::probe::Subject;
+use crate::steering::planned::RrsetKey;
 use crate::steering::pool::SiteName;
 use crate::store::{Scan, StateStore, StoreError, Write};
 use crate::time::Timestamp;
@@ -162,9 +166,17 @@ pub fn pool_key(pool: &Name) -> String {
 pub fn horizon_key(pool: &Name) -> String {
     format!("horizon/{}", pool.to_lowercase())
 }
+/// Key of a planned RRset.
+pub fn rrset_key(rrset: &RrsetKey) -> String {
+    format!("rrset/{} {}", rrset.name.to_lowercase(), rrset.rtype)
+}
 /// Key of what a zone carries in place of pools.
 pub fn carried_key(zone: &Name) -> String {
     format!("carried/{}", zone.to_lowercase())
+}
+/// Key of what a zone that is transferred says of planned RRsets.
+pub fn carried_rrsets_key(zone: &Name) -> String {
+    format!("carried-rrsets/{}", zone.to_lowercase())
 }
 /// Key of a change.
 pub fn audit_key(generation: u64) -> String {
@@ -214,6 +226,22 @@ pub async fn get<T: DeserializeOwned>(store: &dyn StateStore, key: &str) -> Resu
 /// [`RecordError::Malformed`].
 pub fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, RecordError> {
     serde_json::from_slice(value).map_err(|error| RecordError::Malformed { key: key.to_owned(), error })
+}
+
+/// All planned RRsets.
+///
+/// # Errors
+/// [`RecordError`]; nothing is guessed.
+pub async fn rrsets(store: &dyn StateStore) -> Result<Vec<(RrsetKey, planned::Stored)>, RecordError> {
+    let mut found = Vec::new();
+    for (key, value) in store.scan(Scan::all("rrset/")).await? {
+        // A name as text has no blank in it.
+        let parts = key.strip_prefix("rrset/").and_then(|rest| rest.split_once(' '));
+        let parsed = parts.and_then(|(name, rtype)| Some((name.parse().ok()?, Rtype::parse(rtype)?)));
+        let Some((name, rtype)) = parsed else { continue };
+        found.push((RrsetKey { name, rtype }, parse(&key, &value)?));
+    }
+    Ok(found)
 }
 
 /// All records of this prefix, by name.

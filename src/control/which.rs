@@ -7,7 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::control::error::ControlError;
-use crate::dns::Name;
+use crate::dns::{Name, Rtype};
+use crate::steering::planned::{self, RrsetKey};
 use crate::steering::pool::Settings;
 
 /// Labels that a pool must all have, written `web` or `web,region=eu`.
@@ -106,6 +107,49 @@ impl fmt::Display for Which {
         let mut parts: Vec<String> = self.pools.iter().map(|name| name.to_lowercase().to_string()).collect();
         parts.extend(self.select.as_ref().map(|select| format!("those with {select}")));
         f.write_str(&parts.join(", "))
+    }
+}
+
+/// The planned RRsets that a command is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WhichRrsets {
+    /// Their owner name.
+    pub name: Name,
+    /// Of these types; none: all that are planned.
+    pub types: Vec<Rtype>,
+}
+
+impl WhichRrsets {
+    /// Their keys, none twice.
+    ///
+    /// # Errors
+    /// Not found, where one of them is not planned.
+    pub fn keys(&self, rrsets: &[planned::Settings]) -> Result<BTreeSet<RrsetKey>, ControlError> {
+        let here = rrsets.iter().map(|rrset| &rrset.key).filter(|key| key.name == self.name);
+        let known: BTreeSet<RrsetKey> = here.cloned().collect();
+        if self.types.is_empty() && !known.is_empty() {
+            return Ok(known);
+        }
+        let key = |rtype: &Rtype| RrsetKey { name: self.name.clone(), rtype: *rtype };
+        let wanted: BTreeSet<RrsetKey> = self.types.iter().map(key).collect();
+        if let Some(missing) = wanted.iter().find(|key| !known.contains(key)) {
+            let types = known.iter().map(|key| key.rtype.to_string()).collect::<Vec<_>>().join(", ");
+            let planned = if types.is_empty() { "nothing".to_owned() } else { types };
+            return Err(ControlError::NotFound(format!(
+                "no [[rrset]] plans {missing}: of this name {planned} is planned"
+            )));
+        }
+        if wanted.is_empty() {
+            return Err(ControlError::NotFound(format!("no [[rrset]] plans anything of {}", self.name)));
+        }
+        Ok(wanted)
+    }
+}
+
+impl fmt::Display for WhichRrsets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let types = self.types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        write!(f, "{} {}", self.name.to_lowercase(), if types.is_empty() { "all types" } else { &types })
     }
 }
 

@@ -4,6 +4,7 @@
 //! snapshot, then the answer. A change that the store does not take is not made.
 
 mod carry;
+mod carry_rrsets;
 mod changes;
 mod clock;
 mod copies;
@@ -17,6 +18,7 @@ mod nested;
 mod notices;
 mod observe;
 mod override_file;
+mod planned;
 mod pushed;
 mod restore;
 mod signing;
@@ -47,6 +49,7 @@ use crate::control::horizons::Horizons;
 use crate::control::journal::Journal;
 use crate::control::notices::Look;
 use crate::control::numbers::StoreNumbers;
+use crate::control::planned::Rrsets;
 use crate::control::state::{EndpointState, State};
 use crate::control::zones::ZoneEvent;
 use crate::dns::{Name, Ttl};
@@ -56,13 +59,14 @@ use crate::query::{Cookies, Pool, Pools, RateLimit, Readers, Snapshot};
 use crate::server::gather_pages;
 use crate::server::secondaries::Secondaries;
 use crate::steering::health::Health;
+use crate::steering::planned::RrsetKey;
 use crate::steering::pool::{Endpoint, Family, Override, Policy, Settings, SiteName};
 use crate::steering::select::Selector;
 use crate::steering::ttl::{Change, until_flip};
 use crate::store::{Revision, StateStore, Write};
 use crate::time::Timestamp;
 use crate::webhook::Hooks;
-use crate::zone::Zone;
+use crate::zone::{Zone, ZoneSet};
 use follow::Followed;
 
 pub use life::{Start, StartError, start};
@@ -98,6 +102,8 @@ pub struct Writer {
     horizons: Horizons,
     /// Pools whose stored horizon is a bound, until every worker has left the snapshot before.
     unsettled: Vec<Name>,
+    /// What became of RRsets whose TTL is planned.
+    rrsets: Rrsets,
     health: BTreeMap<(Name, SiteName), EndpointHealth>,
     /// The last change of what a pool answers that health caused.
     health_changes: BTreeMap<Name, Change>,
@@ -142,6 +148,9 @@ pub struct Writer {
     listen: Vec<SocketAddr>,
     /// Cutovers whose passing without a change was told.
     told_late: Vec<Name>,
+    told_late_rrsets: Vec<RrsetKey>,
+    /// The zones in which planned RRsets were looked for.
+    looked_at: Option<Arc<ZoneSet>>,
     pruned_at: Timestamp,
     effective: effective::Sampling,
     forwarders: Arc<Forwarders>,
@@ -201,6 +210,9 @@ impl Writer {
             }
             Command::Cutover(origin, which, request, reply) => {
                 _ = reply.send(self.set_cutover(origin, &which, request, now).await);
+            }
+            Command::PlanRrsets(origin, which, request, reply) => {
+                _ = reply.send(self.plan_rrsets(origin, &which, request, now).await);
             }
             Command::Reload(origin, request, reply) => self.reload(origin, request, reply),
             Command::Amend(origin, request, reply) => self.amend(origin, request, reply),
@@ -293,6 +305,7 @@ impl Writer {
 
     fn publish_pools(&mut self, pools: Pools) {
         self.serial += 1;
+        self.look_at_rrsets();
         let before = self.published.swap(Arc::new(Snapshot {
             serial: self.serial,
             generation: self.state.generation,
@@ -303,6 +316,7 @@ impl Writer {
             keys: self.catalog.settings.keys.clone(),
             clients: self.catalog.settings.clients.clone(),
             pools,
+            planned: self.rrsets.compiled(&self.catalog),
             nsid: self.catalog.settings.name.as_bytes().into(),
             cookies: Some(Cookies::new(&self.catalog.settings.cookie_secrets)),
             rate_limit: self.rate_limit(),

@@ -392,7 +392,7 @@ impl<'o> Response<'o> {
         Ok(at)
     }
 
-    /// Gives all records from octet `begun` on this TTL; a record begins there.
+    /// Gives all records from octet `begun` on at most this TTL; a record begins there.
     pub fn lower_ttls(&mut self, begun: usize, ttl: Ttl) {
         let mut at = begun;
         while at < self.at {
@@ -404,7 +404,9 @@ impl<'o> Response<'o> {
                     continue;
                 }
             };
-            self.out[at + 4..at + 8].copy_from_slice(&ttl.secs().to_be_bytes());
+            let given = &self.out[at + 4..at + 8];
+            let least = ttl.secs().min(u32::from_be_bytes([given[0], given[1], given[2], given[3]]));
+            self.out[at + 4..at + 8].copy_from_slice(&least.to_be_bytes());
             at += 10 + u16::from_be_bytes([self.out[at + 8], self.out[at + 9]]) as usize;
         }
     }

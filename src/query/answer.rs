@@ -1,5 +1,6 @@
 //! The stages of an answer, in the order of RFC 1034, 4.3.2.
 
+mod planned;
 mod signed;
 mod steered;
 
@@ -15,12 +16,12 @@ use crate::dns::wire::{
 };
 use crate::dns::{Rtype, Ttl};
 use crate::query::limit::Verdict;
-use crate::query::pool::Pool;
+use crate::query::planned::Named;
 use crate::query::sample::Sampled;
 use crate::query::snapshot::Snapshot;
 use crate::query::tally::Tally;
 use crate::steering::client::Client;
-use crate::steering::horizon::expires;
+use crate::steering::horizon::{Recorder, expires};
 use crate::steering::nest::MOST_LEVELS;
 use crate::time::Timestamp;
 use crate::zone::Zone;
@@ -171,17 +172,22 @@ pub fn answer(
         Flags { authoritative: answer.authoritative, truncated: true, rcode: answer.rcode }
     });
     if !answer.given.is_empty() {
-        let sample = tally.counters.steered(answer.client.as_ref().map(|client| &client.key), context.now);
+        let is_steered = answer.given.iter().any(|given| given.steered);
+        let sample = if is_steered {
+            tally.counters.steered(answer.client.as_ref().map(|client| &client.key), context.now)
+        } else {
+            None
+        };
         if let Some(worker) = tally.worker {
             for given in &answer.given {
-                let (recorder, gone) = (&given.pool.recorder, expires(context.now, given.ttl));
+                let (recorder, gone) = (given.recorder, expires(context.now, given.ttl));
                 let slots = match &given.what {
                     What::Slot(slot) => std::slice::from_ref(slot),
                     What::Slots(slots) => slots,
                 };
                 for &slot in slots {
                     recorder.record(worker, slot, gone);
-                    if let Some((ring, client)) = sample {
+                    if let Some((ring, client)) = sample.filter(|_| given.steered) {
                         let (recorder, slot) = (recorder.number(), slot as u32);
                         ring.write(&Sampled { client, recorder, slot, ttl: given.ttl, at: context.now });
                     }
@@ -217,8 +223,9 @@ pub fn limited(snapshot: &Snapshot, context: &Context, tally: Tally<'_>, has_coo
     }
 }
 
-/// Pools that one answer may pass on its way: so many at each name of a chain.
-const GIVEN: usize = (MAX_CHAIN + 1) * MOST_LEVELS;
+/// What one answer may give that counts in horizons: at each name of a chain so many pools, or a planned RRset, and that its zone
+/// lacks something.
+const GIVEN: usize = (MAX_CHAIN + 1) * (MOST_LEVELS + 1);
 
 /// Proofs that one answer may need: one for each wildcard on its way, and three at its end.
 const PROOFS: usize = 9;
@@ -247,14 +254,18 @@ struct Answer<'a, 'o> {
 struct Proof<'a> {
     prepared: Prepared<'a>,
     apex: OwnerAt,
+    /// What bounds its TTL, where its zone lacks what is planned.
+    most: Option<Ttl>,
 }
 
-/// What a pool gave, for its horizon.
+/// What was given that counts in a horizon.
 #[derive(Clone, Copy)]
 struct Given<'a> {
-    pool: &'a Pool,
+    recorder: &'a Recorder,
     what: What<'a>,
     ttl: Ttl,
+    /// Whether a pool gave it: then it is demand too.
+    steered: bool,
 }
 
 /// Of which endpoints and type.
@@ -315,7 +326,7 @@ impl<'a> Answer<'a, '_> {
         let owner = OwnerAt::qname(query.qname.len());
         let place = zone.find(query.qname, query.qtype == Rtype::DS);
         if let Place::Referral(referral, octets) = place {
-            self.maybe_signed(zone, referral).copy(&mut self.response, owner.suffix(octets))?;
+            self.referral(zone, referral, owner.suffix(octets))?;
             return Ok(plain(Rcode::NoError));
         }
         self.authoritative = query.qclass != CLASS_ANY; // RFC 1035, 6.2
@@ -335,7 +346,7 @@ impl<'a> Answer<'a, '_> {
         let owner = OwnerAt::qname(self.query.qname.len());
         let flags = |authoritative, rcode| Flags { authoritative, truncated: false, rcode };
         if let Place::Node(node) = zone.find(self.query.qname, false)
-            && let Some(pool) = node.slot().and_then(|slot| self.snapshot.pools.get(slot as usize))
+            && let Some(pool) = node.slot().and_then(|slot| self.snapshot.over(slot).0)
             && let Some(step) = self.steered(zone, node, pool, owner)?
         {
             self.authoritative = self.query.qclass != CLASS_ANY;
@@ -359,7 +370,7 @@ impl<'a> Answer<'a, '_> {
             Place::Node(node) => node,
             Place::Referral(referral, octets) => {
                 self.put_proofs()?;
-                self.maybe_signed(zone, referral).copy(&mut self.response, owner.suffix(octets))?;
+                self.referral(zone, referral, owner.suffix(octets))?;
                 return Ok(Step::Done(Rcode::NoError));
             }
             Place::Dname(set, octets, alias) => {
@@ -371,21 +382,33 @@ impl<'a> Answer<'a, '_> {
                 return Ok(Step::Done(Rcode::NxDomain));
             }
         };
-        if let Some(slot) = node.slot()
-            && let Some(pool) = self.snapshot.pools.get(slot as usize)
-            && let Some(step) = self.steered(zone, node, pool, owner)?
-        {
-            return Ok(step);
+        let mut planned = None;
+        if let Some(slot) = node.slot() {
+            let (pool, beside) = self.snapshot.over(slot);
+            if let Some(pool) = pool
+                && let Some(step) = self.steered(zone, node, pool, owner)?
+            {
+                return Ok(step);
+            }
+            planned = beside;
         }
-        self.plain(zone, node, owner)
+        self.plain(zone, node, owner, planned)
     }
 
-    /// What the zone itself holds at `node`.
-    fn plain(&mut self, zone: &'a Zone, node: NodeRef<'a>, owner: OwnerAt) -> Result<Step<'a>, Full> {
+    /// What the zone itself holds at `node`; `planned` says the TTLs of some of it.
+    fn plain(
+        &mut self,
+        zone: &'a Zone,
+        node: NodeRef<'a>,
+        owner: OwnerAt,
+        planned: Option<&'a Named>,
+    ) -> Result<Step<'a>, Full> {
         let qtype = self.query.qtype;
-        let found = if qtype == Rtype::ANY { node.any().map(|(_, set)| set) } else { node.rrset(qtype) };
-        if let Some(set) = found {
-            if self.signs(zone) {
+        let found = if qtype == Rtype::ANY { node.any() } else { node.rrset(qtype).map(|set| (qtype, set)) };
+        if let Some((rtype, set)) = found {
+            if planned.is_some() || rtype == Rtype::NSEC {
+                self.planned(zone, node, (rtype, set), planned, owner)?;
+            } else if self.signs(zone) {
                 self.signed(zone, node, set, owner)?;
             } else {
                 set.copy(&mut self.response, owner)?;
@@ -397,18 +420,14 @@ impl<'a> Answer<'a, '_> {
             && let Some(alias) = node.alias()
         {
             let apex = owner.suffix(zone.apex().wire().len());
+            let ttl =
+                planned.and_then(|named| named.of(Rtype::CNAME)).map_or(alias.ttl, |p| self.give_planned(p, alias.ttl));
             if self.signs(zone)
                 && let Some(set) = node.rrset(Rtype::CNAME)
             {
-                return self.signed_alias(zone, node, set, owner, alias);
+                return self.signed_alias(zone, node, set, owner, Alias { ttl, ..alias });
             }
-            return Ok(Step::Follow(self.alias(
-                owner,
-                alias.ttl,
-                0,
-                alias.target,
-                alias.before_apex.map(|n| (n, apex)),
-            )?));
+            return Ok(Step::Follow(self.alias(owner, ttl, 0, alias.target, alias.before_apex.map(|n| (n, apex)))?));
         }
         self.negative(zone, owner, Some(node))?;
         Ok(Step::Done(Rcode::NoError))
@@ -493,6 +512,9 @@ impl<'a> Answer<'a, '_> {
     /// The SOA that says how long there is nothing (RFC 2308, 2), at `node`, or as there is no such name.
     fn negative(&mut self, zone: &'a Zone, owner: OwnerAt, node: Option<NodeRef<'a>>) -> Result<(), Full> {
         let apex = owner.suffix(zone.apex().wire().len());
+        if !self.snapshot.planned.absences.is_empty() {
+            return self.negative_for(zone, owner, node);
+        }
         if self.signs(zone) {
             zone.negative().with_signatures().copy(&mut self.response, apex)?;
             return self.prove_absence(zone, owner, node);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::dns::tsig::KeyRing;
-use crate::query::{Cookies, Pools, RateLimit};
+use crate::query::{Cookies, PlannedRrsets, Pools, RateLimit};
 use crate::steering::client::ClientRules;
 use crate::zone::stamps::Watched;
 use crate::zone::{self, ZoneSet};
@@ -17,7 +17,7 @@ pub struct Snapshot {
     pub serial: u64,
     /// The operator's generation.
     pub generation: u64,
-    /// The zones served, compiled with the slots of `pools` as overlay.
+    /// The zones served, compiled with the slots of `pools` and `planned` as overlay.
     pub zones: Arc<ZoneSet>,
     /// What is allowed with each zone, in the order of `zones`.
     pub zone_settings: Arc<[zone::Settings]>,
@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub clients: Arc<ClientRules>,
     /// By slot.
     pub pools: Pools,
+    /// What is said of RRsets that the zones answer themselves.
+    pub planned: Arc<PlannedRrsets>,
     /// The server's identity (RFC 5001).
     pub nsid: Arc<[u8]>,
     /// Server cookies (RFC 7873); `None`: cookies are passed over.

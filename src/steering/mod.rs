@@ -17,8 +17,10 @@
 //! - *observation*, *health* ([`health`]): the outcome of one probe; up or down since when.
 //! - *override* ([`pool::Override`]): an operator's word over health.
 //! - *cutover* ([`ttl::Cutover`]): the planned instant of a change; it steers TTLs only.
+//! - *planned RRset* ([`planned::Settings`]): an RRset that the zone itself answers, at a TTL that follows a cutover.
 //! - *straggler* ([`straggler`]): a client that reaches the old site's forwarder after the horizon, and why it may.
-//! - *cache horizon* ([`horizon`]): after it no cache that obeys TTLs holds an answer that named an endpoint.
+//! - *cache horizon* ([`horizon`]): after it no cache that obeys TTLs holds an answer that named an endpoint, or gave an RRset as it
+//!   was.
 
 pub mod cap;
 pub mod client;
@@ -31,6 +33,7 @@ pub mod horizon;
 pub mod key;
 pub mod nest;
 pub mod networks;
+pub mod planned;
 pub mod pool;
 pub mod prefixes;
 pub mod select;

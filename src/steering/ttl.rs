@@ -32,6 +32,15 @@ pub struct TtlPolicy {
     pub by_health: bool,
 }
 
+impl TtlPolicy {
+    /// The same for an RRset whose own TTL must not be exceeded: what is above it gives way.
+    #[must_use]
+    pub fn within(&self, own: Ttl) -> Self {
+        let normal = self.normal.min(own);
+        Self { normal, low: self.low.min(normal), spread_secs: self.spread_secs.min(normal.secs() / 2), ..*self }
+    }
+}
+
 /// How the TTL goes down before a cutover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

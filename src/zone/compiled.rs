@@ -29,8 +29,19 @@ use node::{CUT, DNAME, HASHED, Node, OCCLUDED, Set, WILDCARD};
 pub use signed::Proofs;
 use table::{NONE, Table};
 
-/// What lies over a zone: for an owner name, the slot number of what answers in place of the zone's own RRsets of some types.
+/// What lies over a zone: for an owner name, the slot number of what has a say in the zone's own RRsets of some types: it
+/// answers in their place, or says with which TTL they are answered. The highest bits of a slot are marks for the zone.
 pub type Overlay = std::collections::HashMap<Name, u32, foldhash::quality::RandomState>;
+
+/// A mark in a slot: nothing is answered in place of the zone's own RRsets, so a name that the zone lacks is not there.
+pub const BESIDE: u32 = 1 << 31;
+/// A mark in a slot: it has no say in addresses, which are additional data as those of other names are.
+pub const NO_ADDRESSES: u32 = 1 << 30;
+
+/// Whether what lies over a zone makes a name of its own.
+fn makes_name(slot: u32) -> bool {
+    slot & BESIDE == 0
+}
 
 /// A zone as queries read it.
 #[derive(Clone, Debug)]
@@ -386,7 +397,7 @@ impl<'z> NodeRef<'z> {
 
 /// Makes the form that queries read. `contents` has one SOA at its apex, as the master-file reader makes sure of; names of
 /// `overlay` outside the zone or below a cut are passed over. Addresses of overlaid names are left out of additional data,
-/// since only what lies over them knows which hold.
+/// since only what lies over them knows which hold, and for how long.
 pub fn compile(contents: Arc<Contents>, overlay: &Overlay) -> Zone {
     compile_gathered(Gathered::of_contents(&contents), overlay)
 }

@@ -88,6 +88,11 @@ pub struct Settings {
 impl Settings {
     /// Whether secondaries may be given it with a serial of ours, so that it says what they answer in place of pools.
     pub fn is_given(&self) -> bool {
-        self.file.is_some() && self.allow_transfer.0.iter().any(|rule| !rule.deny)
+        self.file.is_some() && self.is_transferred()
+    }
+
+    /// Whether anybody may be given it.
+    pub fn is_transferred(&self) -> bool {
+        self.allow_transfer.0.iter().any(|rule| !rule.deny)
     }
 }

@@ -9,6 +9,7 @@
 use crate::dns::wire::{Full, HEADER_OCTETS, NAME_BUFFER, Response, Section};
 use crate::dns::{Rtype, Ttl};
 use crate::zone::Zone;
+use crate::zone::compiled::NO_ADDRESSES;
 use crate::zone::compiled::node::{Anchor, Node, RECORD_HEAD, Set, Target};
 
 /// The furthest into a message that records with pointers into themselves may be copied.
@@ -133,10 +134,21 @@ impl<'z> Prepared<'z> {
     pub fn copy(self, response: &mut Response<'_>, owner: OwnerAt) -> Result<(), Full> {
         let start = response.len();
         self.copy_required(response, owner)?;
+        self.copy_additional(response, start);
+        Ok(())
+    }
+
+    /// Adds the additional data of what was copied to `start`; it is left out when it doesn't fit.
+    #[inline]
+    pub fn copy_additional(self, response: &mut Response<'_>, start: usize) {
         if self.set.has_extras() {
             self.copy_optional(response, start);
         }
-        Ok(())
+    }
+
+    /// TTL of its records, as the zone has it.
+    pub fn ttl(self) -> Ttl {
+        self.set.ttl()
     }
 
     /// Copies what is required of it, without additional data.
@@ -282,7 +294,8 @@ impl<'z> Prepared<'z> {
             self.zone.base_host(target.node)
         };
         // Only what lies over a name knows which of its addresses hold.
-        let Some(node) = host.filter(|node| node.slot().is_none()) else { return Ok(()) };
+        let is_told = |node: &Node<'_>| node.slot().is_none_or(|slot| slot & NO_ADDRESSES != 0);
+        let Some(node) = host.filter(is_told) else { return Ok(()) };
         let written = &response.bytes()[at..];
         if written[0] >= 0xc0 {
             at = (written[0] as usize & 0x3f) << 8 | written[1] as usize;

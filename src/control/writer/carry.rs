@@ -30,6 +30,8 @@ const RETRY_SECS: u64 = 10;
 pub(super) struct Carrying {
     /// By zone.
     zones: BTreeMap<Name, Carried>,
+    /// By zone, of planned RRsets.
+    pub(super) rrsets: BTreeMap<Name, Carried>,
     /// The publication that it was brought up to date with.
     seen: u64,
     /// The changes at receivers that were taken in.
@@ -41,7 +43,8 @@ pub(super) struct Carrying {
 /// What the store says of it.
 pub(super) async fn stored(store: &dyn StateStore) -> Result<Carrying, RecordError> {
     let zones = records::all(store, "carried/").await?.into_iter().collect();
-    Ok(Carrying { zones, ..Carrying::default() })
+    let rrsets = records::all(store, "carried-rrsets/").await?.into_iter().collect();
+    Ok(Carrying { zones, rrsets, ..Carrying::default() })
 }
 
 /// What a zone shall carry of one pool.
@@ -91,6 +94,7 @@ impl Writer {
                 }
             }
         }
+        self.carry_rrsets(now).await;
         changed
     }
 
@@ -232,6 +236,7 @@ impl Writer {
     pub(super) async fn hear(&mut self, now: Timestamp) {
         let changes = self.secondaries.changes();
         let heard = std::mem::replace(&mut self.carrying.heard, changes) == changes;
+        self.hear_of_rrsets(!heard, now).await;
         let is_quiet = |carried: &Carried| heard && carried.leaving.is_empty() && carried.others.is_empty();
         let names: Vec<Name> =
             self.carrying.zones.iter().filter(|(_, c)| !is_quiet(c)).map(|(n, _)| n.clone()).collect();
@@ -276,7 +281,7 @@ impl Writer {
     }
 
     /// The addresses of the secondaries that are told of new serials of a zone.
-    fn listed(&self, zone: &Name) -> Vec<IpAddr> {
+    pub(super) fn listed(&self, zone: &Name) -> Vec<IpAddr> {
         let settings = self.catalog.settings.zones.iter().find(|settings| settings.name == *zone);
         settings.map_or_else(Vec::new, |zone| zone.notify.iter().map(|to| to.address.ip().to_canonical()).collect())
     }
@@ -392,7 +397,7 @@ fn write(zone: &Name, carried: &Carried) -> Write {
 }
 
 /// REFRESH and EXPIRE of a zone's SOA, in seconds.
-fn timers(zone: &Zone) -> (u32, u32) {
+pub(super) fn timers(zone: &Zone) -> (u32, u32) {
     let tail = zone.soa().last_chunk::<16>(); // REFRESH RETRY EXPIRE MINIMUM
     let at =
         |at: usize| tail.map_or(0, |tail| u32::from_be_bytes([tail[at], tail[at + 1], tail[at + 2], tail[at + 3]]));

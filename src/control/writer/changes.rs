@@ -520,6 +520,7 @@ fn is_flip(action: &Action) -> bool {
         | Action::OverrideFile
         | Action::Cutover { .. }
         | Action::Cutovers { .. }
+        | Action::RrsetCutover { .. }
         | Action::Amend { .. }
         | Action::Reload => false,
     }
@@ -569,6 +570,10 @@ fn in_words(entry: &AuditEntry) -> (String, Option<String>) {
         Action::Cutover { pool, cutover: None } => format!("cutover of {pool} cleared"),
         Action::Cutovers { pools, cutover: Some(at) } => format!("cutover of {} pools at {at}", pools.len()),
         Action::Cutovers { pools, cutover: None } => format!("cutover of {} pools cleared", pools.len()),
+        Action::RrsetCutover { rrsets, cutover } => {
+            let of = rrsets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            cutover.map_or_else(|| format!("cutover of {of} cleared"), |at| format!("cutover of {of} at {at}"))
+        }
         Action::Reload => "configuration read again".to_owned(),
         Action::Amend { amended } => amended.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     };

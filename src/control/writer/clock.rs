@@ -37,6 +37,7 @@ impl Writer {
                     if let Ok(by_secs @ 1..) = u64::try_from(jump.by_s) {
                         self.horizons.move_along(now.before(by_secs + 1), by_secs);
                         self.unsettled.extend(self.state.pools.keys().cloned());
+                        self.rrsets.move_along(now.before(by_secs + 1), by_secs);
                     }
                     (Kind::ClockJumped, text, json!(jump))
                 }

@@ -92,6 +92,8 @@ impl Writer {
         let (addition, mut writes) = journal.add(&apex, None, Diff::default, true, now);
         writes.extend(write_copy(&apex, copy_of(&served.zone, now), served.digest));
         writes.push(Write::Put { key: key(&apex), value: now.to_string().into_bytes() });
+        let changes = self.rrsets.changes_in(&self.catalog, index, &served.zone, now);
+        writes.extend(self.rrsets.writes(&changes, now));
         self.commit(writes).await.map_err(|error| ZoneError::Store(error.to_string()))?;
         self.added(vec![(apex.clone(), addition)]);
         let names = served.zone.name_count();
@@ -103,6 +105,7 @@ impl Writer {
                 tracing::warn!(zone = %apex, author, %wrong, "a pool does not go with what the primary gives");
             }
         }
+        self.take_rrsets(changes, now).await;
         self.followed.insert(apex.clone(), Followed { contact: Some(now), stored: Some(now), problem: None });
         let pools = self.published.load().pools.clone();
         self.publish_pools(pools);

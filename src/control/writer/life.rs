@@ -20,6 +20,7 @@ use crate::control::journal::JournalError;
 use crate::control::message::why::Why;
 use crate::control::message::{Action, AuditEntry, ZoneState};
 use crate::control::numbers::StoreNumbers;
+use crate::control::planned::Rrsets;
 use crate::control::reconcile::{Answered, Removal, reconcile};
 use crate::control::records::{self, Past, RecordError, Repeat, Run, Unsettled, audit_key, horizon_key, pool_key};
 use crate::control::state::PoolState;
@@ -190,10 +191,17 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
     let generation = before.generation + u64::from(changed);
     state.generation = generation;
 
+    let stored_rrsets = records::rrsets(&*store).await?;
+    let planned = &catalog.settings.rrsets;
+    let mut rrsets = Rrsets::new(readers.workers(), stored_rrsets, planned, stored.run.clean, now);
+    let rrset_changes = rrsets.changes(None, &catalog, now);
+
     let mut writes = vec![records::put(records::RUN, &Run { clean: false })];
     if !stored.unsettled.is_empty() {
         writes.push(records::put(records::UNSETTLED, &Unsettled::new()));
     }
+    writes.extend(rrsets.recovered());
+    writes.extend(rrsets.writes(&rrset_changes, now));
     for (pool, known) in &known {
         writes.push(records::put(horizon_key(pool), known));
     }
@@ -215,6 +223,8 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         writes.extend(gone.into_iter().map(|name| Write::Delete { key: pool_key(name) }));
     }
     let revision = store.commit(store.revision().await?, writes).await?;
+
+    rrsets.take(rrset_changes, 1, now);
 
     let mut health: BTreeMap<_, EndpointHealth> = BTreeMap::new();
     for (pool, sites) in stored.health {
@@ -270,6 +280,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         udp_workers,
         horizons,
         unsettled: Vec::new(),
+        rrsets,
         health,
         health_changes: BTreeMap::new(),
         regions: BTreeMap::new(),
@@ -300,6 +311,8 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
         started_at: now,
         listen,
         told_late: Vec::new(),
+        told_late_rrsets: Vec::new(),
+        looked_at: None,
         pruned_at: Timestamp(0),
         effective: Sampling::default(),
         forwarders: known,
@@ -364,6 +377,7 @@ impl Writer {
             self.saved_health_at = now;
             self.health_unsaved = self.commit(self.health_writes().into()).await.is_err();
         }
+        self.tell_late_rrsets(now);
         for (name, pool) in &self.state.pools {
             let late = pool.cutover.is_some_and(|c| c.at < now);
             if late && !self.told_late.contains(name) {
@@ -380,7 +394,8 @@ impl Writer {
     /// Every worker has left what was published before: horizons of what is no longer answered are final, and stored so.
     async fn settle(&mut self, now: Timestamp) {
         self.horizons.settle(&self.readers);
-        if self.unsettled.is_empty() {
+        let settled = self.rrsets.settle(&self.readers, now);
+        if self.unsettled.is_empty() && settled.is_empty() {
             return;
         }
         let mut pools = std::mem::take(&mut self.unsettled);
@@ -392,7 +407,7 @@ impl Writer {
             let gone = known.is_empty() && !self.state.pools.contains_key(pool);
             if gone { Write::Delete { key } } else { records::put(key, &known) }
         };
-        let mut writes: Vec<Write> = pools.iter().map(write).collect();
+        let mut writes: Vec<Write> = pools.iter().map(write).chain(settled).collect();
         writes.push(records::put(records::UNSETTLED, &Unsettled::new()));
         // Where this fails the bound stays, which is later: nothing is lost.
         _ = self.commit(writes).await;
@@ -426,6 +441,7 @@ impl Writer {
         self.horizons.settle(&self.readers);
         let mut writes = vec![records::put(records::RUN, &Run { clean: self.readers.left(self.serial) })];
         writes.extend(self.health_writes());
+        writes.extend(self.rrsets.end(&self.readers, Timestamp::now()));
         let pools: Vec<Name> =
             self.state.pools.keys().cloned().chain(self.horizons.departed_pools().cloned()).collect();
         writes.extend(pools.iter().map(|pool| records::put(horizon_key(pool), &self.horizons.known(pool))));

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::control::health::EndpointHealth;
 use crate::control::message::{Action, AuditEntry};
-use crate::control::notices::{EndpointLook, Look, PoolLook, Trouble, between};
+use crate::control::notices::{EndpointLook, Look, PoolLook, RrsetLook, Trouble, between};
 use crate::control::writer::Writer;
 use crate::dns::Name;
 use crate::steering::pool::Override;
@@ -78,6 +78,11 @@ impl Writer {
                 let horizon = types.values().max().copied();
                 pool.endpoints.entry(site).or_insert(EndpointLook { horizon, ..EndpointLook::default() });
             }
+        }
+        for (rrset, _, state) in self.rrsets.iter() {
+            let horizon = state.change.and_then(|_| self.rrset_horizon(rrset, now)).filter(|horizon| !horizon.at_least);
+            let (cutover, horizon) = (state.cutover.map(|cutover| cutover.at), horizon.and_then(|horizon| horizon.at));
+            look.rrsets.insert(rrset.clone(), RrsetLook { cutover, horizon });
         }
         let problems = &mut look.problems;
         problems.extend(self.store_problem.iter().map(|why| (Trouble::Store, why.clone())));

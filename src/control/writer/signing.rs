@@ -16,6 +16,7 @@ use crate::dns::{Name, Rtype, Ttl};
 use crate::query::Records;
 use crate::steering::pool::Settings as PoolSettings;
 use crate::time::Timestamp;
+use crate::zone::compiled::BESIDE;
 use crate::zone::signing::keyring::{Keyring, KeyringError};
 use crate::zone::signing::keys::KeyError;
 use crate::zone::signing::nsec::{self, Chain, Denial};
@@ -221,7 +222,8 @@ impl Writer {
     ) -> Result<bool, ZoneError> {
         let Some(policy) = self.catalog.settings.zones[index].dnssec.clone() else { return Ok(false) };
         let Some(served) = &self.catalog.zones[index].served else { return Ok(false) };
-        let touches = edit.touched().any(|(owner, _)| served.overlay.contains_key(owner));
+        let is_steered = |owner: &Name| served.overlay.get(owner).is_some_and(|slot| slot & BESIDE == 0);
+        let touches = edit.touched().any(|(owner, _)| is_steered(owner));
         if !touches && served.zone.negative_ttl() == edit.zone().negative_ttl() {
             return Ok(false);
         }

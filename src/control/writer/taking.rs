@@ -19,6 +19,7 @@ use crate::control::state::{PoolState, State};
 use crate::control::writer::Writer;
 use crate::control::writer::changes::{FLIP_SECS, repeat};
 use crate::control::writer::follow::expire;
+use crate::control::writer::planned::warnings_of;
 use crate::control::writer::view::{tell_zones, warn_of};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::dns::Name;
@@ -253,6 +254,9 @@ impl Writer {
             let known = warn_of(&self.catalog);
             answer.warnings.extend(warn_of(&catalog).into_iter().filter(|warning| !known.contains(warning)));
         }
+        let rrsets = self.rrsets.changes(Some(&self.catalog), &catalog, now);
+        answer.warnings.extend(warnings_of(&rrsets));
+        writes.extend(self.rrsets.writes(&rrsets, now));
         writes.extend(repeat(origin, &change, &answer, now));
         self.commit(writes).await?;
         for dropped in &catalog.dropped {
@@ -269,6 +273,8 @@ impl Writer {
         self.followed
             .retain(|name, _| catalog.settings.zones.iter().any(|zone| zone.name == *name && zone.file.is_none()));
         self.horizons.follow(&self.catalog, self.serial + 1);
+        self.rrsets.compile_anew(); // pools may have other places
+        self.take_rrsets(rrsets, now).await;
         self.follow_probes();
         self.hooks.follow(&self.catalog.settings.webhooks);
         tell_zones(&self.catalog, Some(&old));
@@ -306,7 +312,8 @@ impl Writer {
         let (mut writes, additions) = self.settle_zones(&mut catalog, origin, now)?;
         expire(&mut catalog, &self.followed, now);
         let known = warn_of(&self.catalog);
-        let answer = AmendAnswer {
+        let rrsets = self.rrsets.changes(Some(&self.catalog), &catalog, now);
+        let mut answer = AmendAnswer {
             generation: self.state.generation,
             dry_run: false,
             at: now,
@@ -314,11 +321,14 @@ impl Writer {
             departed: Vec::new(),
             warnings: warn_of(&catalog).into_iter().filter(|warning| !known.contains(warning)).collect(),
         };
+        answer.warnings.extend(warnings_of(&rrsets));
+        writes.extend(self.rrsets.writes(&rrsets, now));
         writes.extend(repeat(origin, &change, &answer, now));
         self.commit(writes).await?;
         self.added(additions);
         let old = std::mem::replace(&mut self.catalog, Arc::new(catalog));
         self.count_files(&old);
+        self.take_rrsets(rrsets, now).await;
         tell_zones(&self.catalog, Some(&old));
         self.sign_zones(now).await;
         self.carry(now).await;

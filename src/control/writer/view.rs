@@ -84,6 +84,15 @@ impl Writer {
                 ));
             }
         }
+        let rrsets = self.rrset_statuses(now);
+        for status in &rrsets {
+            if let Some(at) = status.cutover.filter(|at| *at < now) {
+                warnings.push(format!(
+                    "rrset {}: its cutover at {at} has passed without a change; the TTL stays {} s until it is cleared or moved",
+                    status.rrset, status.ttl.low
+                ));
+            }
+        }
         Status {
             server: catalog.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -94,6 +103,7 @@ impl Writer {
             zones: zones.collect(),
             sites: self.site_statuses(),
             pools,
+            rrsets,
             pending: self.state.pending.clone(),
             store_problem: self.store_problem.clone(),
             prober_dead_since: self.prober_dead,

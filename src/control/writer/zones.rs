@@ -107,6 +107,8 @@ impl Writer {
         };
         let (addition, mut writes) = journal.add(&apex, Some(&entry), drift, false, now);
         writes.extend(beside);
+        let changes = self.rrsets.changes_in(&self.catalog, index, &next, now);
+        writes.extend(self.rrsets.writes(&changes, now));
         writes.extend(self.copies.before_journal(&apex));
         self.commit(writes).await.map_err(|error| ZoneError::Store(error.to_string()))?;
         self.added(vec![(apex.clone(), addition)]);
@@ -118,6 +120,7 @@ impl Writer {
             catalog.serve(index, Served { zone: Arc::new(next), overlay, drift, ..served });
         }
         self.warn_of_hidden(index, &entry.diff.added);
+        self.take_rrsets(changes, now).await;
         let Entry { author, reason, diff: Diff { removed, added }, .. } = entry;
         let (removed, added) = (removed.len(), added.len());
         tracing::info!(zone = %apex, serial = edit.serial(), author, reason, removed, added, "zone changed");

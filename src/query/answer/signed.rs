@@ -40,8 +40,10 @@ impl<'a> Answer<'a, '_> {
         alias: Alias<'a>,
     ) -> Result<Step<'a>, Full> {
         self.prove_expansion(zone, node, owner)?;
-        let target_at = self.response.len() + 12; // behind a pointer and the fixed part: this target is not compressed
+        let begun = self.response.len();
+        let target_at = begun + 12; // behind a pointer and the fixed part: this target is not compressed
         set.with_signatures().copy_required(&mut self.response, owner)?;
+        self.response.lower_ttls(begun, alias.ttl);
         let owner = OwnerAt::whole(target_at, alias.target.len());
         Ok(Step::Follow(Target { owner, prefix: 0, rest: alias.target }))
     }
@@ -150,7 +152,7 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// Where `node` is a wildcard that stands for another name: that this name does not exist.
-    fn prove_expansion(&mut self, zone: &'a Zone, node: NodeRef<'a>, owner: OwnerAt) -> Result<(), Full> {
+    pub(super) fn prove_expansion(&mut self, zone: &'a Zone, node: NodeRef<'a>, owner: OwnerAt) -> Result<(), Full> {
         if !is_wildcard(node) || self.response.has_name(owner.at(), node.name()) {
             return Ok(());
         }
@@ -163,9 +165,10 @@ impl<'a> Answer<'a, '_> {
     /// Remembers proofs, each once.
     fn prove(&mut self, zone: &'a Zone, proofs: Proofs<'a>, owner: OwnerAt) -> Result<(), Full> {
         let apex = owner.suffix(zone.apex().wire().len());
+        let most = self.bound_of_absence(zone);
         for prepared in proofs {
             if !self.proofs.iter().any(|known| known.prepared.is(prepared)) {
-                self.proofs.try_push(Proof { prepared, apex }).map_err(|_| Full)?;
+                self.proofs.try_push(Proof { prepared, apex, most }).map_err(|_| Full)?;
             }
         }
         Ok(())
@@ -174,8 +177,12 @@ impl<'a> Answer<'a, '_> {
     /// Adds what was remembered, once ANSWER is whole.
     #[cold]
     pub(super) fn put_proofs(&mut self) -> Result<(), Full> {
-        for Proof { prepared, apex } in std::mem::take(&mut self.proofs) {
+        for Proof { prepared, apex, most } in std::mem::take(&mut self.proofs) {
+            let begun = self.response.len();
             prepared.copy_required(&mut self.response, apex)?;
+            if let Some(most) = most {
+                self.response.lower_ttls(begun, most);
+            }
         }
         Ok(())
     }

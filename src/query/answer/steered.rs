@@ -38,7 +38,7 @@ impl<'a> Answer<'a, '_> {
         let qtype = if asked == Rtype::ANY { pool.records.first_type(choice.endpoint) } else { Some(asked) };
         let Some(qtype) = qtype else { return Ok(None) };
         let Some(slot) = pool.records.slot(choice.endpoint, qtype) else { return Ok(None) };
-        self.note(Given { pool, what: What::Slot(slot), ttl: choice.ttl });
+        self.note(Given { recorder: &pool.recorder, what: What::Slot(slot), ttl: choice.ttl, steered: true });
         self.give(zone, node, pool, owner, (slot, qtype, choice.ttl)).map(Some)
     }
 
@@ -86,7 +86,7 @@ impl<'a> Answer<'a, '_> {
         let mut note = |steps: &[(&'a Pool, Choice)], rtype| {
             for (pool, choice) in steps {
                 if let Some(slot) = pool.records.slot(choice.endpoint, rtype) {
-                    self.note(Given { pool, what: What::Slot(slot), ttl: way.ttl });
+                    self.note(Given { recorder: &pool.recorder, what: What::Slot(slot), ttl: way.ttl, steered: true });
                 }
             }
         };
@@ -128,7 +128,7 @@ impl<'a> Answer<'a, '_> {
         let types = pool.records.types();
         let place = union.answered(types, asked).and_then(|rtype| pool.records.place(rtype));
         let set = union.set(place.unwrap_or_default());
-        self.note(Given { pool, what: What::Slots(set.slots()), ttl });
+        self.note(Given { recorder: &pool.recorder, what: What::Slots(set.slots()), ttl, steered: true });
         if self.signs(zone) {
             return self.signed_union(zone, node, pool, set, owner, ttl);
         }

@@ -7,7 +7,7 @@ use super::newer::Newer;
 use super::node::{CUT, DNAME, HASHED, Marks, Node, OCCLUDED, WILDCARD, Writer};
 use super::signed::{canonical_order, has_signatures};
 use super::table::NONE;
-use super::{ALIGN, Base, Changed, Overlay, Zone};
+use super::{ALIGN, Base, Changed, Overlay, Zone, makes_name};
 use crate::dns::{Name, Rtype, Ttl, name};
 use crate::zone::gathered::{Gathered, SetRef};
 
@@ -33,7 +33,8 @@ impl<'o> Builder<'o> {
     fn new(mut records: Gathered, overlay: &'o Overlay) -> Self {
         let apex = records.apex.clone();
         let apex_at = records.owner_of(apex.wire());
-        for name in overlay.keys().filter(|name| name.is_at_or_below(&apex)) {
+        let made = overlay.iter().filter(|(_, slot)| makes_name(**slot)).map(|(name, _)| name);
+        for name in made.filter(|name| name.is_at_or_below(&apex)) {
             records.owner_of(name.wire());
         }
         let mut builder =
@@ -58,7 +59,7 @@ impl<'o> Builder<'o> {
         while at < self.records.owners.len() as u32 {
             let is_overlaid = || {
                 let name = Name::from_wire(self.records.owner(at).name());
-                name.is_ok_and(|name| self.overlay.contains_key(&name))
+                name.is_ok_and(|name| self.overlay.get(&name).copied().is_some_and(makes_name))
             };
             if self.flags[at as usize] & HASHED == 0 || (!self.overlay.is_empty() && is_overlaid()) {
                 self.link(at);
@@ -235,7 +236,8 @@ pub(super) fn slot_of(name: &[u8], flags: u8, overlay: &Overlay) -> Option<u32> 
     if overlay.is_empty() || flags & (CUT | OCCLUDED) != 0 {
         return None;
     }
-    overlay.get(&Name::from_wire(name).ok()?).copied()
+    let slot = overlay.get(&Name::from_wire(name).ok()?).copied()?;
+    Some(slot).filter(|slot| makes_name(*slot) || flags & HASHED == 0)
 }
 
 /// Whether RRsets of this type are there only where a zone brings its own signatures.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::build::{is_signature, own_flags, slot_of};
 use super::node::{CUT, DNAME, HASHED, Marks, Node, OCCLUDED, WILDCARD, Writer};
-use super::{Overlay, Zone, compile_gathered};
+use super::{Overlay, Zone, compile_gathered, makes_name};
 use crate::dns::{Name, Rtype, name};
 use crate::zone::diff::{Diff, Mismatch};
 use crate::zone::gathered::Gathered;
@@ -117,7 +117,7 @@ impl Zone {
             flags |= OCCLUDED;
         }
         let marks = Marks { flags, children: old.children, slot: slot_of(lower.wire(), flags, overlay) };
-        let is_overlaid = overlay.contains_key(&lower);
+        let is_overlaid = overlay.get(&lower).copied().is_some_and(makes_name);
         let has_data = !sets.is_empty() && flags & HASHED == 0;
         let is_linked = is_apex || has_data || marks.children > 0 || is_overlaid;
         let node = (is_linked || !sets.is_empty()).then(|| write_node(owner, marks, sets));
@@ -166,7 +166,8 @@ impl Zone {
             marks.flags |= OCCLUDED;
         }
         let has_data = !sets.is_empty() && marks.flags & HASHED == 0;
-        let is_linked = above == self.apex || has_data || marks.children > 0 || overlay.contains_key(&above);
+        let is_overlaid = overlay.get(&above).copied().is_some_and(makes_name);
+        let is_linked = above == self.apex || has_data || marks.children > 0 || is_overlaid;
         let node = (is_linked || !sets.is_empty()).then(|| write_node(&written, marks, &sets));
         self.change(&above, node);
         self.names = self.names + usize::from(is_linked) - usize::from(was_linked);
