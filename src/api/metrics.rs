@@ -219,6 +219,16 @@ impl Page {
                 .map(|(outcome, n)| (vec![("outcome", outcome.to_owned())], n)),
         );
         self.counter(
+            "waypost_dnssec_online_signatures_total",
+            "Signatures made in answers, of zones with compact denial.",
+            [(vec![], sum(Counters::online_count))],
+        );
+        self.counter(
+            "waypost_dnssec_online_refused_total",
+            "Answers that found no signature left in their second: truncated over UDP, SERVFAIL over TCP.",
+            [(vec![], sum(Counters::online_refused_count))],
+        );
+        self.counter(
             "waypost_steered_total",
             "Responses that a pool decided; the others come from zones alone.",
             [(vec![], sum(Counters::steered_count))],

@@ -24,6 +24,7 @@ use crate::query::cookies::Secret;
 use crate::steering::pool::{Site, SiteState};
 use crate::zone::access::{Rule, Who};
 use crate::zone::notify::Target;
+use crate::zone::signing::nsec::Denial;
 use crate::zone::{AccessList, serial};
 use crate::{api, server, zone};
 
@@ -257,6 +258,7 @@ pub(super) fn zones(
         let serial = serial.and_then(|v| v.one_of(&serials, src)).unwrap_or_default();
         let name = name.and_then(|v| Some((values::name(&v, src)?, v.span)));
         let allow_query = allow_query.map(|v| keys::addresses(&v, src));
+        let transfer_at = allow_transfer.as_ref().map(|v| v.span.clone());
         let allow_transfer = allow_transfer.map(|v| keys::access(&v, known, src)).unwrap_or_default();
         let transfer_tls = transfer_tls.is_some_and(|v| {
             let wanted = v.flag(src).unwrap_or_default();
@@ -299,6 +301,10 @@ pub(super) fn zones(
             src.error(given.span.clone(), message).help("sign it at the primary");
         }
         let dnssec = dnssec.and_then(|v| signing::of_zone(&v, policies, src));
+        if let Some(at) = transfer_at.filter(|_| dnssec.as_ref().is_some_and(|p| p.denial == Denial::Compact)) {
+            let message = "the zone's policy says denial = \"compact\": a secondary can't sign answers, so it could prove nothing";
+            src.error(at, message).help("take nsec or nsec3 for zones that are transferred");
+        }
         if let (Some(primaries), Some(file)) = (&primaries, &file) {
             let message = "a zone has a \"file\" or a \"primary\", not both".to_owned();
             let line = src.line(primaries.span.start);

@@ -35,8 +35,13 @@ pub(super) fn policies(section: Option<Value>, src: &mut Source) -> Policies {
         if let Some(split) = keys.and_then(|v| v.one_of(&[("csk", false), ("ksk-zsk", true)], src)) {
             policy.split = split;
         }
-        if let Some(denial) = denial.and_then(|v| v.one_of(&[("nsec", Denial::Nsec), ("nsec3", Denial::Nsec3)], src)) {
-            policy.denial = denial;
+        let denials = [("nsec", Denial::Nsec), ("nsec3", Denial::Nsec3), ("compact", Denial::Compact)];
+        if let Some(found) = denial.as_ref().and_then(|v| v.one_of(&denials, src)) {
+            policy.denial = found;
+        }
+        if let Some(denial) = denial.filter(|_| policy.denial == Denial::Compact && !policy.algorithm.is_made()) {
+            let message = "\"compact\" signs answers as they are made: RSA is too slow for that";
+            src.error(denial.span, message).help("take ecdsap256sha256 or ed25519");
         }
         // Less than an hour is over before secondaries have it.
         if let Some(lifetime) = validity.and_then(|v| at_least(&v, 3600, src)) {

@@ -22,6 +22,7 @@ use crate::steering::pool::{Policy, Preview, Settings, SiteName};
 use crate::steering::prefixes::Prefixes;
 use crate::time::Timestamp;
 use crate::zone::compiled::Overlay;
+use crate::zone::signing::online::Online;
 use crate::zone::stamps::Watched;
 use crate::zone::{self, Zone, ZoneSet};
 
@@ -255,6 +256,14 @@ impl Catalog {
         self.zone_set = zone_set(&self.zones, &self.settings);
     }
 
+    /// Answers of the zones at these places are signed by these as they are made, from now on.
+    pub fn sign_online(&mut self, signers: Vec<(usize, Option<Arc<Online>>)>) {
+        for (index, online) in signers {
+            self.zones[index].online = online;
+        }
+        self.zone_set = zone_set(&self.zones, &self.settings);
+    }
+
     /// What lies over the zone `name`: the pools and planned RRsets of which it is the child-most zone.
     pub fn overlay(&self, name: &Name) -> Overlay {
         let apexes: Vec<&Name> = self.zones.iter().map(|z| &z.name).collect();
@@ -465,6 +474,11 @@ fn zone_set(zones: &[ServedZone], settings: &config::Settings) -> Arc<ZoneSet> {
     for zone in settings.zones.iter() {
         if let Some(allowed) = &zone.allow_query {
             set.restrict(&zone.name, allowed.clone());
+        }
+    }
+    for zone in zones {
+        if let Some(online) = &zone.online {
+            set.sign_online(&zone.name, online.clone());
         }
     }
     Arc::new(set)

@@ -144,7 +144,7 @@ impl Way<'_> {
             self.steps.push(format!("{name} belongs to none of our zones: {}", end("REFUSED")));
             return None;
         };
-        let Entry { apex, zone, allow_query, expired } = entry;
+        let Entry { apex, zone, allow_query, expired, online: _ } = entry;
         match allow_query {
             Some(allowed) if !allowed.allows(*client, None) => {
                 self.steps

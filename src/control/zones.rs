@@ -12,6 +12,7 @@ use crate::time::Timestamp;
 use crate::zone::compiled::{Overlay, compile_gathered};
 use crate::zone::drift::{Changed, merge};
 use crate::zone::gathered::Gathered;
+use crate::zone::signing::online::Online;
 use crate::zone::signing::zone::{is_made, strip};
 use crate::zone::stamps::Watched;
 use crate::zone::{self, Diff, Drift, Edit, Stamps, Zone, master};
@@ -29,6 +30,8 @@ pub struct ServedZone {
     pub problem: Vec<Diagnostic>,
     /// Its files, when they were read last.
     pub reading: Arc<FileReading>,
+    /// What signs answers of it as they are made, where its policy has compact denial.
+    pub online: Option<Arc<Online>>,
 }
 
 /// The files of a zone, as they were when they were read, well or not.
@@ -128,8 +131,11 @@ fn read_anew(
     let (now, old) = (reading.at, before.and_then(|before| before.served.as_ref()));
     let base = old.map(|old| old.zone.clone());
     let name = settings.name.clone();
-    let made =
-        |served, state, problem| ServedZone { name: name.clone(), served, state, problem, reading: Arc::default() };
+    let online = before.and_then(|before| before.online.clone()); // until it is signed anew
+    let made = |served, state, problem| {
+        let (name, reading, online) = (name.clone(), Arc::default(), online.clone());
+        ServedZone { name, served, state, problem, reading, online }
+    };
     let Some(file) = &settings.file else {
         let served = old.or_else(|| last_good.get(&name)).map(|kept| kept.under(&overlay));
         let (mut state, mut problem) = (ZoneState::Current, Vec::new());

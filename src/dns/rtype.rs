@@ -32,6 +32,8 @@ impl Rtype {
     pub const CDNSKEY: Self = Self(60);
     pub const SVCB: Self = Self(64);
     pub const HTTPS: Self = Self(65);
+    /// RFC 9824, 3.1: the name does not exist.
+    pub const NXNAME: Self = Self(128);
     pub const TSIG: Self = Self(250);
     pub const IXFR: Self = Self(251);
     pub const AXFR: Self = Self(252);
@@ -56,7 +58,7 @@ impl Rtype {
 }
 
 /// Types in use that hickory-proto does not name.
-const OTHERS: [(&str, u16); 37] = [
+const OTHERS: [(&str, u16); 38] = [
     ("AFSDB", 18),
     ("APL", 42),
     ("AVC", 258),
@@ -85,6 +87,7 @@ const OTHERS: [(&str, u16); 37] = [
     ("NINFO", 56),
     ("NSAP", 22),
     ("NSAP-PTR", 23),
+    ("NXNAME", 128),
     ("OPT", 41),
     ("PX", 26),
     ("RP", 17),

@@ -1,5 +1,6 @@
 //! The stages of an answer, in the order of RFC 1034, 4.3.2.
 
+mod online;
 mod planned;
 mod signed;
 mod steered;
@@ -129,6 +130,7 @@ pub fn answer(
     let mut opt = query.edns.map(|edns| OptReply {
         extended_rcode: 0,
         dnssec_ok: edns.dnssec_ok,
+        compact_ok: false,
         nsid: edns.nsid.then_some(&*snapshot.nsid).filter(|n| n.len() <= MOST_NSID_OCTETS),
         client_subnet: edns.client_subnet.map(|subnet| (subnet, 0)),
         cookie: edns.cookie.and_then(|cookie| {
@@ -155,6 +157,9 @@ pub fn answer(
     let mut answer = Answer {
         snapshot,
         context,
+        tally,
+        compact: false,
+        exhausted: false,
         query: &query,
         response: Response::new(&query, limit, out),
         authoritative: false,
@@ -168,6 +173,9 @@ pub fn answer(
     let flags = answer.stages().unwrap_or_else(|Full| {
         answer.response.clear(&query);
         answer.given.clear();
+        if answer.exhausted && context.transport != Transport::Udp {
+            return Flags { authoritative: false, truncated: false, rcode: Rcode::ServFail };
+        }
         tally.counters.truncated();
         Flags { authoritative: answer.authoritative, truncated: true, rcode: answer.rcode }
     });
@@ -198,6 +206,7 @@ pub fn answer(
     if let Some(opt) = &mut opt {
         opt.extended_rcode = flags.rcode as u8 >> 4;
         opt.extended_error = answer.error;
+        opt.compact_ok = answer.compact && query.edns.is_some_and(|edns| edns.compact_ok);
         if let Some((_, scope)) = &mut opt.client_subnet {
             *scope = answer.client.map_or(0, |client| client.scope); // RFC 7871, 7.2.1
         }
@@ -234,9 +243,14 @@ const PROOFS: usize = 9;
 struct Answer<'a, 'o> {
     snapshot: &'a Snapshot,
     context: &'a Context,
+    tally: Tally<'a>,
     query: &'a Query<'a>,
     response: Response<'o>,
     authoritative: bool,
+    /// It is of a zone that denies compactly.
+    compact: bool,
+    /// It wants a signature, and too many were made in this second.
+    exhausted: bool,
     /// What a response that has to be truncated says.
     rcode: Rcode,
     error: Option<ExtendedError>,
@@ -307,6 +321,10 @@ impl<'a> Answer<'a, '_> {
             let no_such_thing = query.qtype == Rtype::AXFR && self.context.transport == Transport::Udp; // RFC 5936, 4.2
             return Ok(plain(if no_such_thing { Rcode::NotImp } else { Rcode::Refused }));
         }
+        if query.qtype == Rtype::NXNAME {
+            self.error = Some(ExtendedError::InvalidQueryType);
+            return Ok(plain(Rcode::FormErr)); // RFC 9824, 3.5
+        }
         let zone = match self.snapshot.zones.find(query.qname, query.labels, query.qtype) {
             None => {
                 self.error = Some(ExtendedError::NotAuthoritative);
@@ -323,6 +341,9 @@ impl<'a> Answer<'a, '_> {
             Some(Entry { zone: Some(zone), expired: true, .. }) => return self.expired(zone),
             Some(Entry { zone: Some(zone), .. }) => zone,
         };
+        if query.edns.is_some_and(|edns| edns.compact_ok && edns.dnssec_ok) {
+            self.online(zone); // it is answered in kind
+        }
         let owner = OwnerAt::qname(query.qname.len());
         let place = zone.find(query.qname, query.qtype == Rtype::DS);
         if let Place::Referral(referral, octets) = place {
@@ -377,9 +398,10 @@ impl<'a> Answer<'a, '_> {
                 return self.dname(self.maybe_signed(zone, set), owner.suffix(octets), alias, owner);
             }
             Place::NxDomain => {
-                self.rcode = Rcode::NxDomain;
+                let rcode = if self.signs(zone) { self.rcode_of_no_name(zone) } else { Rcode::NxDomain };
+                self.rcode = rcode;
                 self.negative(zone, owner, None)?;
-                return Ok(Step::Done(Rcode::NxDomain));
+                return Ok(Step::Done(rcode));
             }
         };
         let mut planned = None;

@@ -1,7 +1,8 @@
 //! One response, stage by stage, from one immutable snapshot.
 //!
 //! [`answer()`] serves UDP and TCP, tests and fuzzing alike. It reads the [`Snapshot`] and nothing else: no I/O, no clock, no
-//! lock, no allocation. Instant and draw come in with the [`Context`]; what is counted goes out through the [`Tally`].
+//! lock, no allocation but where compact denial signs as it answers. Instant and draw come in with the [`Context`]; what is
+//! counted goes out through the [`Tally`].
 
 mod answer;
 pub mod cookies;

@@ -303,6 +303,15 @@ impl Records {
         Some((&denial.octets, &denial.ttls))
     }
 
+    /// RDATA of the first record of [`Records::denial`].
+    pub(super) fn denial_rdata(&self, slot: usize) -> Option<&[u8]> {
+        let (octets, _) = self.denial(slot)?;
+        let owner: usize = crate::dns::name::labels(octets).map(|label| 1 + label.len()).sum();
+        let head = octets.get(owner + 1..)?;
+        let length = u16::from_be_bytes(*head.get(8..)?.first_chunk()?);
+        head.get(10..10 + usize::from(length))
+    }
+
     /// The target of the CNAME in `slot`, in wire form.
     pub(super) fn target(&self, slot: usize) -> Option<&[u8]> {
         self.get(slot).map(|(octets, _)| &octets[12..])
@@ -392,6 +401,21 @@ pub(super) fn laid_out(rtype: Rtype, rdatas: &[Box<[u8]>]) -> Vec<u8> {
         octets.extend_from_slice(rdata);
     }
     octets
+}
+
+/// Each record of what [`laid_out`] gave.
+pub(super) fn records_of(mut octets: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let head = octets.first_chunk::<12>()?;
+        let (record, rest) = octets.split_at(12 + u16::from_be_bytes([head[10], head[11]]) as usize);
+        octets = rest;
+        Some(record)
+    })
+}
+
+/// RDATA of each of them.
+pub(super) fn rdatas_of(octets: &[u8]) -> Vec<Box<[u8]>> {
+    records_of(octets).map(|record| record[12..].into()).collect()
 }
 
 /// Sets owner name and TTL of records laid out by [`laid_out`], in a response.

@@ -4,7 +4,7 @@
 //! the signature does not mind (RFC 4034, 6.3).
 
 use crate::dns::{Name, Rtype, Ttl};
-use crate::query::pool::{Records, SignRrset, laid_out};
+use crate::query::pool::{Records, SignRrset, laid_out, rdatas_of, records_of};
 use crate::steering::key::mix;
 use crate::zone::Rrset;
 
@@ -67,7 +67,7 @@ impl Union {
     ) -> Result<Self, E> {
         let mut union = Self::new(records, endpoints);
         for (set, rtype) in union.sets.iter_mut().zip(records.types()) {
-            let rdatas: Vec<Box<[u8]>> = records_of(&set.octets).map(|record| record[12..].into()).collect();
+            let rdatas = rdatas_of(&set.octets);
             if !rdatas.is_empty() {
                 let rdatas = sign(owner, &Rrset { rtype: *rtype, ttl, rdatas })?;
                 set.signatures = (laid_out(Rtype::RRSIG, &rdatas).into(), rdatas.len() as u16);
@@ -134,16 +134,6 @@ impl Set {
 /// A number below `bound`, evenly from a uniform word.
 fn below(uniform: u64, bound: usize) -> usize {
     ((u128::from(uniform) * bound as u128) >> 64) as usize
-}
-
-/// Each record of an RRset laid out by [`Records`].
-fn records_of(mut octets: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let head = octets.first_chunk::<12>()?;
-        let (record, rest) = octets.split_at(12 + u16::from_be_bytes([head[10], head[11]]) as usize);
-        octets = rest;
-        Some(record)
-    })
 }
 
 #[cfg(test)]

@@ -85,6 +85,7 @@ fn response(message: &[u8], answer: Option<(usize, Rcode)>, has_opt: bool) -> Ve
         let opt = OptReply {
             extended_rcode: 0,
             dnssec_ok: false,
+            compact_ok: false,
             nsid: None,
             client_subnet: None,
             cookie: None,

@@ -179,6 +179,7 @@ fn opt_reply<'a>(dnssec_ok: bool) -> OptReply<'a> {
     OptReply {
         extended_rcode: 0,
         dnssec_ok,
+        compact_ok: false,
         nsid: None,
         client_subnet: None,
         cookie: None,

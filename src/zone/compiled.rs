@@ -62,6 +62,8 @@ pub struct Zone {
     /// The SOA's RDATA: for negative answers with another TTL.
     soa: Arc<[u8]>,
     signed: bool,
+    /// It is signed, and each NSEC record denies types of its own name alone (RFC 9824).
+    compact: bool,
     /// A type by which the zone brings signatures of its own.
     signature: Option<Rtype>,
 }

@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use crate::dns::{Name, Rtype, name};
 use crate::zone::Zone;
 use crate::zone::access::AccessList;
+use crate::zone::signing::online::Online;
 
 /// The zones served. The child-most zone answers.
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ pub struct Entry {
     pub zone: Option<Arc<Zone>>,
     /// Who may ask; `None`: everybody.
     pub allow_query: Option<AccessList>,
+    /// What signs answers of it as they are made; `None` but for compact denial.
+    pub online: Option<Arc<Online>>,
     /// Its primaries could not be asked for too long: what it holds is no longer known to be so.
     pub expired: bool,
 }
@@ -45,7 +48,7 @@ impl ZoneSet {
                 let other: &Entry = &entries[i as usize];
                 hasher.hash_one(other.apex.wire())
             });
-            set.entries.push(Entry { apex, zone, allow_query: None, expired: false });
+            set.entries.push(Entry { apex, zone, allow_query: None, online: None, expired: false });
         }
         set
     }
@@ -54,6 +57,13 @@ impl ZoneSet {
     pub fn restrict(&mut self, apex: &Name, list: AccessList) {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.apex == *apex) {
             entry.allow_query = Some(list);
+        }
+    }
+
+    /// What denies of the zone `apex` is signed as it is answered.
+    pub fn sign_online(&mut self, apex: &Name, online: Arc<Online>) {
+        if let Some(index) = self.index_of(apex.to_lowercase().wire()) {
+            self.entries[index].online = Some(online);
         }
     }
 

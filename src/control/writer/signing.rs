@@ -21,6 +21,7 @@ use crate::zone::signing::keyring::{Keyring, KeyringError};
 use crate::zone::signing::keys::KeyError;
 use crate::zone::signing::nsec::{self, Chain, Denial};
 use crate::zone::signing::nsec3;
+use crate::zone::signing::online::Online;
 use crate::zone::signing::policy::Policy;
 use crate::zone::signing::sign::rrsig;
 use crate::zone::signing::zone::{How, Source, Steered, is_made, next_refresh, sign};
@@ -75,6 +76,12 @@ impl Writer {
                     }
                 }
             }
+        }
+        let places = 0..self.catalog.zones.len();
+        let online: Vec<_> = places.filter_map(|index| self.online(index)).collect();
+        if !online.is_empty() {
+            Arc::make_mut(&mut self.catalog).sign_online(online);
+            changed = true;
         }
         let known = &self.catalog.settings.zones;
         self.signers.retain(|name, _| known.iter().any(|zone| zone.name == *name && zone.dnssec.is_some()));
@@ -164,7 +171,7 @@ impl Writer {
             if !served.overlay.contains_key(&pool.name) {
                 continue;
             }
-            let denial = |lacked| denial(&zone, &pool.name, pool.types(), lacked, policy.denial);
+            let denial = |lacked| Some(denial(&zone, &pool.name, pool.types(), lacked, policy.denial));
             let records = Records::signed::<KeyError>(pool, denial, &sign);
             signed.push((place, records.map_err(|error| ZoneError::Signing(error.to_string()))?));
         }
@@ -173,6 +180,25 @@ impl Writer {
             catalog.records[place] = Arc::new(records);
         }
         Ok(())
+    }
+
+    /// What has to sign answers of the zone at `index` from now on, where that is another than before. It goes by what is served, which
+    /// is still the old where the new could not be made.
+    fn online(&self, index: usize) -> Option<(usize, Option<Arc<Online>>)> {
+        let (zone, settings) = (&self.catalog.zones[index], &self.catalog.settings.zones[index]);
+        let may = zone.online.is_some() || settings.dnssec.as_ref().is_some_and(|p| p.denial == Denial::Compact);
+        if !may {
+            return None;
+        }
+        let is_compact = zone.served.as_ref().is_some_and(|served| served.zone.is_compact());
+        let signers = self.signers.get(&zone.name).map(|signer| signer.ring.keys().zone_signers).unwrap_or_default();
+        let online = match is_compact {
+            false => None,
+            true if signers.is_empty() => zone.online.clone(),
+            true => Some(Arc::new(Online::new(zone.name.clone(), signers))),
+        };
+        let tags = |online: &Option<Arc<Online>>| online.as_ref().map(|online| online.tags().collect::<Vec<_>>());
+        (tags(&zone.online) != tags(&online)).then_some((index, online))
     }
 
     /// Takes signatures away that no policy wants any more.
@@ -279,14 +305,14 @@ impl Writer {
 
 /// The proof that `name` has just not `lacked`, of the types that the zone and a pool give: its range holds no other name, and
 /// it denies no type that another endpoint may give.
-fn denial(zone: &Zone, name: &Name, steered: Vec<Rtype>, lacked: Rtype, denial: Denial) -> Option<(Name, Rrset)> {
+fn denial(zone: &Zone, name: &Name, steered: Vec<Rtype>, lacked: Rtype, denial: Denial) -> (Name, Rrset) {
     let plain = zone.rrsets_at(name).into_iter().map(|set| set.rtype);
     let mut types: BTreeSet<Rtype> = plain.chain(steered).filter(|rtype| *rtype != lacked).collect();
     types.insert(Rtype::RRSIG);
     let (owner, rtype, rdata) = match denial {
-        Denial::Nsec => {
+        Denial::Nsec | Denial::Compact => {
             types.insert(Rtype::NSEC);
-            let next = Name::from_wire(&[&[1, 0], name.wire()].concat()).ok()?; // nothing stands before it (RFC 4034, 6.1)
+            let next = nsec::after(name, zone.apex());
             (name.clone(), Rtype::NSEC, nsec::rdata(&next, &types))
         }
         Denial::Nsec3 => {
@@ -294,7 +320,7 @@ fn denial(zone: &Zone, name: &Name, steered: Vec<Rtype>, lacked: Rtype, denial: 
             (nsec3::owner(&hash, zone.apex()), Rtype::NSEC3, nsec3::record(&nsec3::after(hash), &types))
         }
     };
-    Some((owner, Rrset { rtype, ttl: zone.negative_ttl(), rdatas: vec![rdata] }))
+    (owner, Rrset { rtype, ttl: zone.negative_ttl(), rdatas: vec![rdata] })
 }
 
 /// What takes away all that signers made.

@@ -20,6 +20,8 @@ pub struct Edns {
     pub version: u8,
     /// The DO bit.
     pub dnssec_ok: bool,
+    /// The CO bit: NXDOMAIN is understood beside a proof that speaks of NODATA (RFC 9824, 5.1).
+    pub compact_ok: bool,
     /// Whether the server's identity is asked for (RFC 5001).
     pub nsid: bool,
     /// Whom the resolver asks for (RFC 7871).
@@ -58,8 +60,9 @@ impl Edns {
         let &[u0, u1, _extended, version, flags, _, r0, r1] = wire.first_chunk::<8>()?;
         let length = u16::from_be_bytes([r0, r1]) as usize;
         let mut options = wire.get(8..8 + length)?;
-        let mut edns =
-            Self { udp_octets: u16::from_be_bytes([u0, u1]), version, dnssec_ok: flags & 0x80 != 0, ..Self::default() };
+        let (dnssec_ok, compact_ok) = (flags & 0x80 != 0, flags & 0x40 != 0);
+        let udp_octets = u16::from_be_bytes([u0, u1]);
+        let mut edns = Self { udp_octets, version, dnssec_ok, compact_ok, ..Self::default() };
         while !options.is_empty() {
             let &[c0, c1, l0, l1] = options.first_chunk::<4>()?;
             let data = options.get(4..4 + u16::from_be_bytes([l0, l1]) as usize)?;
@@ -123,6 +126,8 @@ pub struct OptReply<'a> {
     pub extended_rcode: u8,
     /// The DO bit of the query, given back (RFC 3225, 3).
     pub dnssec_ok: bool,
+    /// The CO bit, where the zone denies that way and was asked with it (RFC 9824, 5.1).
+    pub compact_ok: bool,
     /// The server's identity, if it was asked for.
     pub nsid: Option<&'a [u8]>,
     /// The query's subnet and the SCOPE PREFIX-LENGTH of the answer.
@@ -149,6 +154,8 @@ pub enum ExtendedError {
     NotSupported = 21,
     /// The zone has expired (4.25).
     InvalidData = 24,
+    /// A type that can't be asked for (RFC 9824, 9).
+    InvalidQueryType = 30,
 }
 
 impl OptReply<'_> {
@@ -166,7 +173,8 @@ impl OptReply<'_> {
         let mut w = Cursor { out, at: 0 };
         w.put(&[0, 0, 41]);
         w.put(&EDNS_UDP_OCTETS.to_be_bytes());
-        w.put(&[self.extended_rcode, 0, if self.dnssec_ok { 0x80 } else { 0 }, 0]);
+        let flags = u8::from(self.dnssec_ok) << 7 | u8::from(self.compact_ok) << 6;
+        w.put(&[self.extended_rcode, 0, flags, 0]);
         w.put(&((self.octets() - 11) as u16).to_be_bytes());
         if let Some(nsid) = self.nsid {
             w.put(&OPTION_NSID.to_be_bytes());

@@ -24,7 +24,11 @@ impl<'a> Answer<'a, '_> {
             (Rtype::RRSIG, Some(named)) => named.least(&self.resolver().key, self.context.now),
             (_, named) => named.and_then(|named| named.of(rtype)).map(|planned| self.give_planned(planned, set.ttl())),
         };
-        let set = if self.signs(zone) {
+        let signs = self.signs(zone);
+        if signs && let Some(online) = self.expanded(zone, node, owner) {
+            return self.signed_expanded(zone, online, node, owner, ttl);
+        }
+        let set = if signs {
             self.prove_expansion(zone, node, owner)?;
             set.with_signatures()
         } else {

@@ -2,13 +2,14 @@
 
 use super::{Answer, Proof, Step, Target};
 use crate::dns::wire::{Full, NAME_BUFFER, Rcode, Section};
-use crate::dns::{Rtype, Ttl};
-use crate::query::pool::{Pool, patch};
+use crate::dns::{Name, Rtype, Ttl};
+use crate::query::pool::{Pool, patch, rdatas_of};
 use crate::query::union::Set;
-use crate::zone::Zone;
 use crate::zone::compiled::Proofs;
 use crate::zone::compiled::{Alias, NodeRef};
 use crate::zone::prepared::{OwnerAt, Prepared};
+use crate::zone::signing::online::Online;
+use crate::zone::{Rrset, Zone};
 
 impl<'a> Answer<'a, '_> {
     /// Adds the RRset with its signatures, and the proof that nothing is closer than the wildcard that gave it (3.1.3.3).
@@ -20,6 +21,9 @@ impl<'a> Answer<'a, '_> {
         set: Prepared<'a>,
         owner: OwnerAt,
     ) -> Result<(), Full> {
+        if let Some(online) = self.expanded(zone, node, owner) {
+            return self.signed_expanded(zone, online, node, owner, None);
+        }
         let set = set.with_signatures();
         self.prove_expansion(zone, node, owner)?;
         if self.proofs.is_empty() {
@@ -27,6 +31,25 @@ impl<'a> Answer<'a, '_> {
         } else {
             set.copy_required(&mut self.response, owner) // proofs come next; additional data would stand before them
         }
+    }
+
+    /// The same in a zone with compact denial, where `node` is a wildcard: as if the name were there (RFC 9824, 3.3), at `most` at
+    /// the most.
+    pub(super) fn signed_expanded(
+        &mut self,
+        zone: &'a Zone,
+        online: &'a Online,
+        node: NodeRef<'a>,
+        owner: OwnerAt,
+        most: Option<Ttl>,
+    ) -> Result<(), Full> {
+        let qtype = self.query.qtype;
+        let rtype = if qtype == Rtype::ANY { node.any().map_or(qtype, |(rtype, _)| rtype) } else { qtype };
+        if matches!(rtype, Rtype::NSEC | Rtype::RRSIG) {
+            return self.negative(zone, owner, Some(node)); // these are made for each name
+        }
+        let set = Name::from_wire(node.name()).ok().and_then(|name| zone.rrset(&name, rtype)).ok_or(Full)?;
+        self.put_expanded(online, owner, &set, most.map_or(set.ttl, |most| most.min(set.ttl)))
     }
 
     /// The same for a CNAME that leads on.
@@ -39,9 +62,15 @@ impl<'a> Answer<'a, '_> {
         owner: OwnerAt,
         alias: Alias<'a>,
     ) -> Result<Step<'a>, Full> {
-        self.prove_expansion(zone, node, owner)?;
         let begun = self.response.len();
         let target_at = begun + 12; // behind a pointer and the fixed part: this target is not compressed
+        if let Some(online) = self.expanded(zone, node, owner) {
+            let rdatas = vec![alias.target.into()];
+            self.put_expanded(online, owner, &Rrset { rtype: Rtype::CNAME, ttl: alias.ttl, rdatas }, alias.ttl)?;
+            let owner = OwnerAt::whole(target_at, alias.target.len());
+            return Ok(Step::Follow(Target { owner, prefix: 0, rest: alias.target }));
+        }
+        self.prove_expansion(zone, node, owner)?;
         set.with_signatures().copy_required(&mut self.response, owner)?;
         self.response.lower_ttls(begun, alias.ttl);
         let owner = OwnerAt::whole(target_at, alias.target.len());
@@ -59,11 +88,19 @@ impl<'a> Answer<'a, '_> {
         owner: OwnerAt,
         (slot, qtype, ttl): (usize, Rtype, Ttl),
     ) -> Result<Step<'a>, Full> {
-        self.prove_expansion(zone, node, owner)?;
+        let online = self.expanded(zone, node, owner);
+        if online.is_none() {
+            self.prove_expansion(zone, node, owner)?;
+        }
         if let Some((octets, records)) = pool.records.get_signed(slot) {
             let target_at = self.response.len() + 12;
-            let place = self.response.put(Section::Answer, records, octets)?;
-            patch(place, owner.at(), ttl);
+            if let Some((online, (octets, _))) = online.zip(pool.records.get(slot)) {
+                let set = Rrset { rtype: qtype, ttl: pool.ttl.normal, rdatas: rdatas_of(octets) };
+                self.put_expanded(online, owner, &set, ttl)?;
+            } else {
+                let place = self.response.put(Section::Answer, records, octets)?;
+                patch(place, owner.at(), ttl);
+            }
             return Ok(
                 match pool.records.target(slot).filter(|_| qtype == Rtype::CNAME && self.query.qtype != Rtype::CNAME) {
                     Some(target) => {
@@ -88,18 +125,29 @@ impl<'a> Answer<'a, '_> {
         owner: OwnerAt,
         ttl: Ttl,
     ) -> Result<Step<'a>, Full> {
-        self.prove_expansion(zone, node, owner)?;
+        let online = self.expanded(zone, node, owner);
+        if online.is_none() {
+            self.prove_expansion(zone, node, owner)?;
+        }
         let Some((octets, records)) = set.get() else {
             let slot = set.slots().first().copied().unwrap_or_default();
             return self.signed_lacking(zone, node, pool, owner, (slot, ttl));
         };
         let target_at = self.response.len() + 12;
-        let copy = self.response.put(Section::Answer, records, octets)?;
-        set.shuffle(copy, self.context.draw);
-        patch(copy, owner.at(), ttl);
-        let (octets, records) = set.signatures();
-        let copy = self.response.put(Section::Answer, records, octets)?;
-        patch(copy, owner.at(), ttl);
+        if let Some(online) = online {
+            let mut octets = octets.to_vec();
+            set.shuffle(&mut octets, self.context.draw);
+            let rtype = Rtype(u16::from_be_bytes([octets[2], octets[3]]));
+            let set = Rrset { rtype, ttl: pool.ttl.normal, rdatas: rdatas_of(&octets) };
+            self.put_expanded(online, owner, &set, ttl)?;
+        } else {
+            let copy = self.response.put(Section::Answer, records, octets)?;
+            set.shuffle(copy, self.context.draw);
+            patch(copy, owner.at(), ttl);
+            let (octets, records) = set.signatures();
+            let copy = self.response.put(Section::Answer, records, octets)?;
+            patch(copy, owner.at(), ttl);
+        }
         if pool.records.types() == [Rtype::CNAME] && self.query.qtype != Rtype::CNAME {
             let target = set.get().and_then(|(octets, _)| octets.get(12..)).unwrap_or_default();
             let owner = OwnerAt::whole(target_at, target.len());
@@ -121,6 +169,9 @@ impl<'a> Answer<'a, '_> {
         let begun = self.response.len();
         zone.negative().with_signatures().copy(&mut self.response, owner.suffix(zone.apex().wire().len()))?;
         self.response.lower_ttls(begun, ttl);
+        if let Some(online) = self.expanded(zone, node, owner) {
+            return self.deny_steered(zone, online, pool, owner, (slot, ttl));
+        }
         let mut lower = [0; NAME_BUFFER];
         let lower = self.response.lower_name(owner.at(), &mut lower);
         let encloser = zone.proofs_of_encloser(node, lower);
@@ -142,6 +193,13 @@ impl<'a> Answer<'a, '_> {
         owner: OwnerAt,
         node: Option<NodeRef<'a>>,
     ) -> Result<(), Full> {
+        let online = match node {
+            Some(node) => self.expanded(zone, node, owner),
+            None => self.online(zone),
+        };
+        if let Some(online) = online {
+            return self.deny_now(zone, online, owner, node);
+        }
         let mut lower = [0; NAME_BUFFER];
         let lower = self.response.lower_name(owner.at(), &mut lower);
         let proofs = match node {

@@ -10,6 +10,7 @@ use super::table::NONE;
 use super::{ALIGN, Base, Changed, Overlay, Zone, makes_name};
 use crate::dns::{Name, Rtype, Ttl, name};
 use crate::zone::gathered::{Gathered, SetRef};
+use crate::zone::signing::nsec::is_compact;
 
 pub(super) fn build(records: Gathered, overlay: &Overlay) -> Zone {
     let mut builder = Builder::new(records, overlay);
@@ -176,6 +177,7 @@ impl<'o> Builder<'o> {
             negative_ttl: Ttl::ZERO,
             soa: Arc::from([]),
             signed: false,
+            compact: false,
             signature,
         };
         zone.learn_soa(apex_place);
@@ -204,6 +206,8 @@ impl Zone {
         self.negative = negative.into();
         self.soa = rdata.into();
         self.signed = has_signatures(apex, Rtype::SOA);
+        let proof = apex.set(Rtype::NSEC).filter(|_| self.signed).map(|set| apex.rrset(set));
+        self.compact = proof.is_some_and(|set| set.rdatas.iter().any(|rdata| is_compact(rdata, &self.apex)));
     }
 }
 

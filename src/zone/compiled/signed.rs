@@ -21,6 +21,12 @@ impl Zone {
         self.signed
     }
 
+    /// Whether its NSEC records deny types of their own names alone: it needs signatures of who answers (RFC 9824).
+    #[inline]
+    pub fn is_compact(&self) -> bool {
+        self.compact
+    }
+
     /// That neither `lower` nor a wildcard for it exists (RFC 4035, 3.1.3.2; RFC 5155, 7.2.2).
     #[cold]
     pub fn proofs_of_no_name(&self, lower: &[u8]) -> Proofs<'_> {

@@ -9,6 +9,7 @@ pub mod keyring;
 pub mod keys;
 pub mod nsec;
 pub mod nsec3;
+pub mod online;
 pub mod policy;
 pub mod rollover;
 pub mod sign;

@@ -17,6 +17,9 @@ pub enum Denial {
     Nsec,
     /// NSEC3 without salt and with no further iterations, no opt-out (RFC 9276, 3.1).
     Nsec3,
+    /// NSEC whose next name is the first one possible, so that it denies nothing but types of its own name; what is not there is
+    /// signed as it is asked for (RFC 9824).
+    Compact,
 }
 
 /// The names that have an NSEC or NSEC3 record.
@@ -24,7 +27,7 @@ pub enum Denial {
 pub struct Chain {
     apex: Name,
     denial: Denial,
-    /// By [`order_key`]; with NSEC3 also the empty non-terminals.
+    /// By [`order_key`]; but for NSEC also the empty non-terminals.
     names: BTreeMap<Box<[u8]>, Link>,
     /// With NSEC3: the key of each hash's name.
     hashes: BTreeMap<Hash, Box<[u8]>>,
@@ -61,8 +64,8 @@ impl Chain {
             (true, Some(link)) => link.empty = false,
             (true, None) => {
                 self.insert(key, name.clone(), false, affected);
-                let hashed_above = self.denial == Denial::Nsec3 && *name != self.apex;
-                let mut above = if hashed_above { name.parent() } else { None };
+                let names_above = self.denial != Denial::Nsec && *name != self.apex;
+                let mut above = if names_above { name.parent() } else { None };
                 while let Some(ancestor) = above.filter(|a| *a != self.apex) {
                     let key = order_key(ancestor.wire());
                     if self.names.contains_key(&key) {
@@ -79,13 +82,13 @@ impl Chain {
                 loop {
                     let key = order_key(at.wire());
                     let stays = self.names.get(&key).is_none_or(|link| !link.empty)
-                        || (self.denial == Denial::Nsec3 && self.has_below(&key));
+                        || (self.denial != Denial::Nsec && self.has_below(&key));
                     if stays {
                         break;
                     }
                     self.remove(&key, &at, affected);
                     match at.parent() {
-                        Some(parent) if self.denial == Denial::Nsec3 && at != self.apex => at = parent,
+                        Some(parent) if self.denial != Denial::Nsec && at != self.apex => at = parent,
                         _ => break,
                     }
                 }
@@ -103,6 +106,7 @@ impl Chain {
 
     fn insert(&mut self, key: Box<[u8]>, name: Name, empty: bool, affected: &mut BTreeSet<Name>) {
         match self.denial {
+            Denial::Compact => _ = affected.insert(name.clone()),
             Denial::Nsec => {
                 affected.insert(name.clone());
                 affected.extend(self.before(&key));
@@ -120,6 +124,7 @@ impl Chain {
     fn remove(&mut self, key: &[u8], name: &Name, affected: &mut BTreeSet<Name>) {
         self.names.remove(key);
         match self.denial {
+            Denial::Compact => _ = affected.insert(name.clone()),
             Denial::Nsec => {
                 affected.insert(name.clone());
                 affected.extend(self.before(key));
@@ -153,14 +158,20 @@ impl Chain {
         self.hashes.keys().map(|hash| self.owner_of(*hash))
     }
 
-    /// With NSEC: the name after `name`, which is in the chain.
-    pub fn next(&self, name: &Name) -> Option<&Name> {
+    /// With NSEC: what the record of `name`, which is in the chain, has as the next name.
+    pub fn next(&self, name: &Name) -> Option<Name> {
         let key = order_key(name.wire());
-        if self.denial != Denial::Nsec || !self.names.contains_key(&key) {
+        if !self.names.contains_key(&key) {
             return None;
         }
-        let mut behind = self.names.range::<[u8], _>((Bound::Excluded(&*key), Bound::Unbounded));
-        behind.next().or_else(|| self.names.first_key_value()).map(|(_, link)| &link.name)
+        match self.denial {
+            Denial::Nsec => {
+                let mut behind = self.names.range::<[u8], _>((Bound::Excluded(&*key), Bound::Unbounded));
+                behind.next().or_else(|| self.names.first_key_value()).map(|(_, link)| link.name.clone())
+            }
+            Denial::Nsec3 => None,
+            Denial::Compact => Some(after(name, &self.apex)),
+        }
     }
 
     /// With NSEC3: the name whose hash `owner` stands for, and the hash after it.
@@ -187,6 +198,24 @@ pub fn order_key(wire: &[u8]) -> Box<[u8]> {
         key.extend([0, 0]);
     }
     key.into()
+}
+
+/// The first name behind `name` (RFC 4034, 6.1), in the zone `apex`; where there is no room for it, one a little later.
+pub fn after(name: &Name, apex: &Name) -> Name {
+    let below = Name::from_wire(&[&[1, 0], name.wire()].concat());
+    below.unwrap_or_else(|_| {
+        let mut wire = name.to_lowercase().wire().to_vec();
+        // The last octet of its first label that can be raised; past the capitals, in whose place small letters stand.
+        let Some(at) = (1..=usize::from(wire[0])).rev().find(|at| wire[*at] < 255) else { return apex.clone() };
+        wire[at] = if wire[at] == b'@' { b'[' } else { wire[at] + 1 };
+        Name::from_wire(&wire).unwrap_or_else(|_| apex.clone())
+    })
+}
+
+/// Whether the NSEC record of the `apex` with this RDATA is one of [`Denial::Compact`].
+pub fn is_compact(rdata: &[u8], apex: &Name) -> bool {
+    let next = after(apex, apex);
+    rdata.get(..next.wire().len()).is_some_and(|found| found.eq_ignore_ascii_case(next.wire()))
 }
 
 /// RDATA of an NSEC record (RFC 4034, 4.1).
@@ -241,21 +270,31 @@ mod tests {
         }
 
         #[test]
+        fn the_name_after_is_the_next_one_possible(name in name(), other in name(), long in any::<bool>()) {
+            let apex: Name = "example".parse().unwrap();
+            let fill = |octets: usize| [&[octets as u8][..], &vec![b'x'; octets]].concat();
+            let filled = Name::from_wire(&[fill(60), fill(60), fill(60), fill(60), name.wire().to_vec()].concat());
+            let name = filled.ok().filter(|_| long).unwrap_or(name);
+            let next = after(&name, &apex);
+            prop_assert!(next > name || next == apex);
+            prop_assert!(!(name < other && other < next), "{name} {other} {next}");
+        }
+
+        #[test]
         fn a_chain_depends_on_its_names_alone(
             steps in proptest::collection::vec((name(), any::<bool>()), 1..40),
-            nsec3 in any::<bool>(),
+            denial in prop_oneof![Just(Denial::Nsec), Just(Denial::Nsec3), Just(Denial::Compact)],
         ) {
             let apex: Name = "example".parse().unwrap();
-            let denial = if nsec3 { Denial::Nsec3 } else { Denial::Nsec };
             let mut chain = Chain::new(apex.clone(), denial);
             let mut there = BTreeSet::new();
             let links = |chain: &Chain| -> Vec<(Name, Option<Name>, Option<Hash>)> {
                 let owners: Vec<Name> = match denial {
-                    Denial::Nsec => chain.names.values().map(|link| link.name.clone()).collect(),
+                    Denial::Nsec | Denial::Compact => chain.names.values().map(|link| link.name.clone()).collect(),
                     Denial::Nsec3 => chain.hash_owners().collect(),
                 };
                 owners.into_iter().map(|o| {
-                    let (next, hash) = (chain.next(&o).cloned(), chain.hashed(&o).map(|(_, h)| h));
+                    let (next, hash) = (chain.next(&o), chain.hashed(&o).map(|(_, h)| h));
                     (o, next, hash)
                 }).collect()
             };

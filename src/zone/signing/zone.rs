@@ -271,7 +271,7 @@ impl<'a> Signer<'a> {
 
     fn negative_ttl_changes(&self) -> bool {
         let proofs = match self.chain.denial() {
-            Denial::Nsec => self.served.set(&self.apex, Rtype::NSEC),
+            Denial::Nsec | Denial::Compact => self.served.set(&self.apex, Rtype::NSEC),
             Denial::Nsec3 => {
                 let owner = nsec3::owner(&nsec3::hash(self.apex.wire(), &[], 0), &self.apex);
                 self.served.set(&owner, Rtype::NSEC3)
@@ -410,7 +410,7 @@ impl<'a> Signer<'a> {
         if let Some(next) = self.chain.next(name) {
             let mut types = self.types(name, &sets, standing);
             types.extend([Rtype::RRSIG, Rtype::NSEC]);
-            let rdatas = vec![nsec::rdata(next, &types)];
+            let rdatas = vec![nsec::rdata(&next, &types)];
             sets.push(Rrset { rtype: Rtype::NSEC, ttl: self.negative_ttl, rdatas });
         }
         if let Some((hashed, next)) = self.chain.hashed(name) {
