@@ -33,6 +33,8 @@ pub(super) struct Orders {
 
 struct Inner {
     kept: Kept,
+    /// The state of the authority that is in force, and known after a restart as well.
+    applied: Option<Applied>,
     /// Counts what is written.
     number: u64,
     /// What of the state can't be done.
@@ -46,7 +48,8 @@ impl Orders {
     pub(super) fn new(memory: Option<Memory>) -> Self {
         let kept = memory.as_ref().map(Memory::read).unwrap_or_default();
         let classes = ArcSwap::from_pointee(ClassTable::new(&kept.classes));
-        let inner = Inner { kept, number: 0, problems: Vec::new(), holds: Vec::new() };
+        let applied = kept.desired.as_ref().map(applied_by);
+        let inner = Inner { kept, applied, number: 0, problems: Vec::new(), holds: Vec::new() };
         Self { inner: Mutex::new(inner), memory, classes, applied: Notify::new() }
     }
 
@@ -57,8 +60,7 @@ impl Orders {
     /// Which state is in force, and what of it can't be done.
     pub(super) fn applied(&self) -> (Option<Applied>, Vec<String>) {
         let inner = self.inner();
-        let applied = inner.kept.desired.as_ref().map(|d| Applied { lineage: d.lineage, revision: d.revision });
-        (applied, inner.problems.clone())
+        (inner.applied, inner.problems.clone())
     }
 
     /// A rule as it is set, with what the authority wants of it.
@@ -94,12 +96,13 @@ impl Orders {
                 "the authority tells an older state: it is not applied"
             );
         }
-        let revision = desired.revision;
+        let (revision, applied) = (desired.revision, applied_by(&desired));
         self.change(board, shared, |kept| {
             kept.rungs.take(&desired, now_ms());
             kept.desired = Some(desired);
         })
         .await;
+        self.inner().applied = Some(applied); // only now: who is told so may count on it after a kill
         let problems = self.applied().1;
         tracing::info!(revision, ?problems, "the state of the authority is in force");
         self.applied.notify_one();
@@ -146,6 +149,10 @@ impl Orders {
             let _ = tokio::task::spawn_blocking(move || memory.write(number, &kept)).await;
         }
     }
+}
+
+fn applied_by(desired: &Desired) -> Applied {
+    Applied { lineage: desired.lineage, revision: desired.revision }
 }
 
 impl Inner {
