@@ -132,24 +132,8 @@ impl<'a> Query<'a> {
         if header[4..6] != [0, 1] {
             return Err(cookie_alone(packet).map_or(BAD, Reject::Cookie));
         }
-        let mut at = HEADER_OCTETS;
-        let mut labels = 0;
-        let mut length = 0;
-        loop {
-            let n = *packet.get(at).ok_or(BAD)? as usize;
-            if n > 63 || length + n + 1 > 255 {
-                return Err(BAD); // a QNAME is not compressed: nothing stands before it
-            }
-            at += 1 + n;
-            length += 1 + n;
-            if n == 0 {
-                break;
-            }
-            labels += 1;
-        }
-        // The octets before labels are less than any letter, so all is lowered at once; in whole chunks, as the buffer has room.
-        lower[..length].copy_from_slice(packet.get(HEADER_OCTETS..at).ok_or(BAD)?);
-        lower[..length.next_multiple_of(LOWERED_AT_ONCE)].make_ascii_lowercase();
+        let (length, labels) = lowered_qname(packet, lower).ok_or(BAD)?;
+        let mut at = HEADER_OCTETS + length;
         let [t0, t1, c0, c1] = *packet.get(at..).and_then(|r| r.first_chunk::<4>()).ok_or(BAD)?;
         at += 4;
         let records = [6, 8, 10].map(|i| u16::from_be_bytes([header[i], header[i + 1]]) as usize);
@@ -169,6 +153,28 @@ impl<'a> Query<'a> {
             edns,
         })
     }
+}
+
+/// Writes the name behind the header of `packet` to `lower`, in lower case. Gives its octets and labels, the root's not counted;
+/// `None` where there is no name, or a compressed one: nothing stands before it that it could point to.
+#[inline]
+pub fn lowered_qname(packet: &[u8], lower: &mut [u8; NAME_BUFFER]) -> Option<(usize, usize)> {
+    let (mut length, mut labels) = (0, 0);
+    loop {
+        let n = *packet.get(HEADER_OCTETS + length)? as usize;
+        if n > 63 || length + n + 1 > 255 {
+            return None;
+        }
+        length += 1 + n;
+        if n == 0 {
+            break;
+        }
+        labels += 1;
+    }
+    // The octets before labels are less than any letter, so all is lowered at once; in whole chunks, as the buffer has room.
+    lower[..length].copy_from_slice(packet.get(HEADER_OCTETS..HEADER_OCTETS + length)?);
+    lower[..length.next_multiple_of(LOWERED_AT_ONCE)].make_ascii_lowercase();
+    Some((length, labels))
 }
 
 /// The cookie of a packet that has an OPT record and nothing else.

@@ -4,6 +4,7 @@
 //! lock, no allocation but where compact denial signs as it answers. Instant and draw come in with the [`Context`]; what is
 //! counted goes out through the [`Tally`].
 
+pub mod ahead;
 mod answer;
 pub mod cookies;
 pub mod demand;

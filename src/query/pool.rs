@@ -248,6 +248,12 @@ impl Records {
         Self::of(&self.types, &variants, self.denials.clone())
     }
 
+    /// The places of its slots and the records behind them, as they lie in memory.
+    #[inline]
+    pub(super) fn run(&self) -> &[u8] {
+        &self.run
+    }
+
     /// The types steered.
     pub fn types(&self) -> &[Rtype] {
         &self.types

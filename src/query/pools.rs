@@ -26,6 +26,16 @@ impl Pools {
         self.chunks.get(slot >> CHUNK_BITS)?.get(slot & (CHUNK - 1))
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.chunks.split_last().map_or(0, |(last, full)| full.len() * CHUNK + last.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
     /// All of them, in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.chunks.iter().flat_map(|chunk| chunk.iter())

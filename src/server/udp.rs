@@ -8,9 +8,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::dns::wire::is_request;
+use crate::query::ahead::fetch_ahead;
 use crate::query::{Context, Reader, Transport};
 use crate::server::caught::answer;
 use crate::server::draws::Draws;
+use crate::server::kernel::memory::Near;
 use crate::server::kernel::mmsg::Batch;
 use crate::server::kernel::priority::take_short_turns;
 use crate::server::requests::{Datagram, Peer, Queue, Request, Way};
@@ -35,18 +37,21 @@ pub(super) fn serve(socket: &Arc<UdpSocket>, mut reader: Reader, requests: &Queu
 }
 
 fn serve_batch(socket: &Arc<UdpSocket>, batch: &mut Batch, reader: &mut Reader, requests: &Queue, draws: &mut Draws) {
-    match batch.receive(socket) {
+    let count = match batch.receive(socket) {
         Ok(0) => return reader.read(|_, _| ()), // to keep no old snapshot when nobody asks
-        Ok(_) => {}
+        Ok(count) => count,
         Err(error) => {
             // Nothing a packet can cause. Not to spin, should it stay.
             tracing::warn!(%error, "can't receive over UDP");
             std::thread::sleep(Duration::from_millis(10));
             return;
         }
-    }
+    };
     let now = Timestamp::now();
     reader.read(|snapshot, tally| {
+        if count > 1 {
+            fetch_ahead(snapshot, tally, batch.packets(), &Near);
+        }
         batch.answer_each(|packet, out| {
             let client = packet.client()?;
             if is_request(packet.octets, || snapshot.secondaries.contains(&client.ip())) {

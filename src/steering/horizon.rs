@@ -85,6 +85,12 @@ impl Recorder {
         slot.answers.store(slot.answers.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
+    /// What a worker writes, as it lies in memory; nothing where there is no such worker.
+    #[inline]
+    pub fn row(&self, worker: usize) -> &[impl Sized] {
+        self.lines.get(worker * self.row_lines..).unwrap_or_default()
+    }
+
     /// Takes in one answer from any thread, at the price of a contended cache line: for TCP.
     pub fn record_shared(&self, slot: usize, expires: Timestamp) {
         let slot = self.at(self.workers(), slot);

@@ -169,6 +169,12 @@ impl Selector {
         Self { intervals, policy, mode, some_stay, table, eligible, up, rivals, trickle }
     }
 
+    /// What a pick reads of it beyond itself, as it lies in memory.
+    #[inline]
+    pub fn intervals(&self) -> &[impl Sized] {
+        &self.intervals
+    }
+
     /// The endpoint for a client key that falls on `point`. `draw` is uniform over `u64`, anew for each query; only
     /// [`Policy::Random`] uses it. By [`Policy::All`] it is the first of those that are given. `None` only when the pool has
     /// no endpoint that may be answered at all.

@@ -112,6 +112,40 @@ pub enum Place<'z> {
     NxDomain,
 }
 
+/// Where a look-up of a name begins, and what it finds there: for bringing it near ahead of time.
+#[derive(Debug)]
+pub struct Ahead<'z> {
+    base: &'z Base,
+    hash: u64,
+    node: Option<Node<'z>>,
+}
+
+impl<'z> Ahead<'z> {
+    /// The place in the table.
+    #[inline]
+    pub fn place(&self) -> &'z impl Sized {
+        self.base.table.place(self.hash)
+    }
+
+    /// Reads that place; the octets of the node which is probably the one, and what follows it.
+    #[inline]
+    pub fn node(&mut self) -> Option<&'z [u8]> {
+        let at = self.base.table.find(self.hash, |_| true)?;
+        let octets = &self.base.nodes[at as usize * ALIGN..];
+        self.node = Some(Node::new(octets));
+        Some(&octets[..octets.len().min(NODE_AHEAD)])
+    }
+
+    /// Reads the node: the slot that lies over it.
+    #[inline]
+    pub fn slot(&self) -> Option<u32> {
+        self.node.and_then(Node::slot)
+    }
+}
+
+/// Octets that most nodes have at most.
+const NODE_AHEAD: usize = 128;
+
 /// A name that exists in the zone.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeRef<'z> {
@@ -209,6 +243,12 @@ impl Zone {
     pub fn addresses(&self) -> [std::ops::Range<usize>; 2] {
         let nodes = self.base.nodes.as_ptr_range();
         [self.base.table.addresses(), nodes.start.addr()..nodes.end.addr()]
+    }
+
+    /// Where the look-up of `lower` will begin.
+    #[inline]
+    pub fn ahead(&self, lower: &[u8]) -> Ahead<'_> {
+        Ahead { base: &self.base, hash: self.base.hasher.hash_one(lower), node: None }
     }
 
     /// Finds `qname`, in lower case, at or below the apex. `at_cut` answers from above the cut: for QTYPE DS (RFC 4035, 3.1.4.1).

@@ -18,6 +18,8 @@ pub struct ZoneSet {
     hasher: foldhash::quality::RandomState,
     /// Bit n: some apex has n labels.
     depths: u128,
+    /// Of all zones.
+    names: usize,
 }
 
 /// A zone served, or one that should be.
@@ -48,6 +50,7 @@ impl ZoneSet {
                 let other: &Entry = &entries[i as usize];
                 hasher.hash_one(other.apex.wire())
             });
+            set.names += zone.as_ref().map_or(0, |zone| zone.name_count());
             set.entries.push(Entry { apex, zone, allow_query: None, online: None, expired: false });
         }
         set
@@ -72,6 +75,11 @@ impl ZoneSet {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.apex == *apex) {
             entry.expired = true;
         }
+    }
+
+    /// How many names its zones have in all.
+    pub fn name_count(&self) -> usize {
+        self.names
     }
 
     /// All zones, in the order given.

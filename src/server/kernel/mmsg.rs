@@ -182,6 +182,12 @@ impl Batch {
         Ok(self.received_count)
     }
 
+    /// The octets of the packets received.
+    pub(in crate::server) fn packets(&self) -> impl Iterator<Item = &[u8]> {
+        let received = self.received[..self.received_count].iter();
+        self.queries.iter().zip(received).map(|(query, header)| &query[..(header.msg_len as usize).min(QUERY_OCTETS)])
+    }
+
     /// Has `answer(packet, out)` answer each packet received; `None` sends nothing back.
     pub(in crate::server) fn answer_each(&mut self, mut answer: impl FnMut(&Packet<'_>, &mut [u8]) -> Option<usize>) {
         for i in 0..self.received_count {

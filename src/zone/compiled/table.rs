@@ -48,6 +48,12 @@ impl Table {
         }
     }
 
+    /// Where what was put in under `hash` is looked for first.
+    #[inline]
+    pub(in crate::zone) fn place(&self, hash: u64) -> &impl Sized {
+        &self.entries[self.home((hash >> 32) as u32)]
+    }
+
     /// Puts in `at`, which is not there yet.
     pub(in crate::zone) fn insert(&mut self, hash: u64, at: u32) {
         if (self.taken + 1) * 10 > self.entries.len() * 7 {
