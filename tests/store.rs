@@ -1,6 +1,6 @@
 //! The embedded store under `kill -9`. What it shows:
 //! - every commit that was acknowledged before the kill is there afterwards, with its revision;
-//! - a commit is there with all of its writes or with none;
+//! - a commit is there with all of its writes or with none, long values too;
 //! - the killed process' hold on the file ends with it;
 //! - a first start that is killed at any point leaves nothing that hinders the second.
 
@@ -15,6 +15,12 @@ use waypost::store::{Embedded, Revision, Scan, StateStore, Write};
 /// In the environment of a child: the folder to commit to until it is killed.
 const CHILD: &str = "WAYPOST_TEST_STORE_FOLDER";
 const LAST: &str = "state/last";
+const LONG: &str = "zone/long";
+
+/// A value that is kept in a file of its own.
+fn long(number: u64) -> Vec<u8> {
+    number.to_string().repeat(200_000).into_bytes()
+}
 
 #[test]
 fn no_acknowledged_commit_is_lost_to_kill_9() {
@@ -79,7 +85,7 @@ fn kill_after(acknowledgements: u64, folder: &Path) -> Option<u64> {
     lines.try_iter().last().or(last)
 }
 
-/// Commits numbered records, two writes each, and says so on stdout.
+/// Commits numbered records, three writes each, and says so on stdout.
 fn commit_until_killed(folder: &Path) -> ! {
     let store = Embedded::open(folder).unwrap();
     runtime().block_on(async {
@@ -87,8 +93,9 @@ fn commit_until_killed(folder: &Path) -> ! {
         loop {
             let number = revision.0 + 1;
             let value = number.to_string().into_bytes();
-            let numbered = Write::Put { key: format!("record/{number:020}"), value: value.clone() };
-            let writes = vec![numbered, Write::Put { key: LAST.to_owned(), value }];
+            let numbered = Write::Put { key: format!("record/{number:020}"), value: value.clone().into() };
+            let kept = Write::Put { key: LONG.to_owned(), value: store.keep(long(number)).unwrap() };
+            let writes = vec![numbered, kept, Write::Put { key: LAST.to_owned(), value: value.into() }];
             revision = store.commit(revision, writes).await.unwrap();
             println!("committed {number}");
         }
@@ -106,7 +113,8 @@ fn check(folder: &Path) -> u64 {
         }
         assert_eq!(store.revision().await.unwrap(), Revision(last));
         let expected = (last > 0).then(|| last.to_string().into_bytes());
-        assert_eq!(store.read(LAST).await.unwrap(), expected, "both writes of a commit, or none");
+        assert_eq!(store.read(LAST).await.unwrap(), expected, "all writes of a commit, or none");
+        assert!(store.read(LONG).await.unwrap() == (last > 0).then(|| long(last)), "the long one, too");
         last
     })
 }

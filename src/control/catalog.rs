@@ -20,6 +20,7 @@ use crate::steering::key::Salt;
 use crate::steering::networks::{Located, Preference, Preferences};
 use crate::steering::pool::{Policy, Preview, Settings, SiteName};
 use crate::steering::prefixes::Prefixes;
+use crate::store::{StateStore, StoreError};
 use crate::time::Timestamp;
 use crate::zone::compiled::Overlay;
 use crate::zone::signing::online::Online;
@@ -236,13 +237,17 @@ impl Catalog {
         self.settings.pools.get(*slot as usize)
     }
 
-    /// Prints the copies that the store is to have of files that were edited. It takes a while.
-    pub fn print_copies(&mut self) {
+    /// Makes the copies that the store is to have of files that were edited. It takes a while.
+    ///
+    /// # Errors
+    /// What the store says that keeps them.
+    pub fn make_copies(&mut self, store: &dyn StateStore) -> Result<(), StoreError> {
         for (zone, reading) in self.zones.iter().zip(&mut self.readings) {
             if let (Some(served), Some(edit)) = (&zone.served, &mut reading.edit) {
-                edit.copy = Some(zones::copy_of(&edit.file, served.loaded_at));
+                edit.copy = Some(store.keep(zones::copy_of(&edit.file, served.loaded_at))?);
             }
         }
+        Ok(())
     }
 
     /// The zone whose apex is `name`.

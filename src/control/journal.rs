@@ -133,11 +133,11 @@ impl Journal {
             let through = if entry.is_some() { number } else { number - 1 };
             let value = encode_drift(through, &drift());
             let octets = value.len();
-            writes.push(Write::Put { key: drift_key(apex), value });
+            writes.push(Write::Put { key: drift_key(apex), value: value.into() });
             octets
         });
         if let Some(value) = encoded.filter(|_| keeps) {
-            writes.push(Write::Put { key: key(apex, number), value });
+            writes.push(Write::Put { key: key(apex, number), value: value.into() });
         }
         let entry = entry.map(|entry| Kept { number, octets: if keeps { octets } else { 0 }, at: entry.at });
         (Addition { entry, gone, folded }, writes)

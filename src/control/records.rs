@@ -208,7 +208,7 @@ pub fn zone_digest_key(zone: &Name) -> String {
 pub fn put(key: impl Into<String>, value: &impl Serialize) -> Write {
     // Maps have text as keys and no value fails to serialize: all are the types above.
     let value = serde_json::to_vec(value).expect("the record types serialize");
-    Write::Put { key: key.into(), value }
+    Write::Put { key: key.into(), value: value.into() }
 }
 
 /// The record under `key`.

@@ -8,6 +8,7 @@ use crate::control::message::ZoneState;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::dns::wire::Rcode;
 use crate::dns::{Name, Rtype};
+use crate::store::Value;
 use crate::time::Timestamp;
 use crate::zone::compiled::{Overlay, compile_gathered};
 use crate::zone::drift::{Changed, merge};
@@ -89,8 +90,8 @@ pub struct FileEdit {
     pub changed: Vec<Changed>,
     /// What leads from the zone that was served to the one to serve.
     pub step: Diff,
-    /// The copy of it for the store, where that was printed already.
-    pub copy: Option<Vec<u8>>,
+    /// The copy of it for the store, where that was made already.
+    pub copy: Option<Value>,
 }
 
 /// Zones to fall back on, by apex, with nothing over them.

@@ -1,6 +1,8 @@
-//! The store of a single server: one `redb` file, held by one process.
+//! The store of a single server: one `redb` file, held by one process, and a file for each long value.
 //!
 //! Each call runs on a thread for blocking work, so the calls need a Tokio runtime; [`Embedded::open`] does not.
+
+mod long;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -10,9 +12,11 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Builder, Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::{BoxFuture, Order, Record, Revision, Scan, StateStore, StoreError, Write};
+pub(super) use self::long::Draft;
+use self::long::{Files, LONG, Named, Reading};
+use super::{BoxFuture, Held, Order, Record, Revision, Scan, StateStore, StoreError, Value, Write};
 
 /// The name of the store's file in its folder.
 pub const FILE_NAME: &str = "waypost.redb";
@@ -20,9 +24,13 @@ pub const FILE_NAME: &str = "waypost.redb";
 /// Keys are kept as octets: redb panics over a text that turns out not to be UTF-8, we can say which file is damaged.
 const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+/// The files of records whose row is empty since their value is long: number and octets.
+const LONG_VALUES: TableDefinition<&[u8], (u64, u64)> = TableDefinition::new("long values");
 /// In `META`: how the tables are to be read.
 const FORMAT: &str = "format";
-const THIS_FORMAT: u64 = 1;
+const THIS_FORMAT: u64 = 2;
+/// Had no long values; brought to this one when it is opened.
+const FORMAT_BEFORE: u64 = 1;
 /// In `META`: the number of commits.
 const REVISION: &str = "revision";
 /// The state is small, and read once at a start; redb's own default is 1 GiB.
@@ -36,6 +44,7 @@ pub struct Embedded {
     /// `None` between a failure and the next call.
     database: Arc<RwLock<Option<Database>>>,
     file: Arc<Path>,
+    files: Arc<Files>,
 }
 
 impl Embedded {
@@ -54,7 +63,11 @@ impl Embedded {
             Err(error) => return Err(StoreError::File { file: file.to_path_buf(), doing: "open", error }),
         }
         let database = unless_it_panics(&file, "open", || open_file(&file))?;
-        Ok(Self { database: Arc::new(RwLock::new(Some(database))), file })
+        let files = Files::beside(&file);
+        unless_it_panics(&file, "open", || {
+            forget_drafts(&database, &files).map_err(|error| told(&file, "open", error))
+        })?;
+        Ok(Self { database: Arc::new(RwLock::new(Some(database))), file, files: Arc::new(files) })
     }
 
     /// Runs `work` where it may block. It is carried out even when nobody waits for it any more.
@@ -63,7 +76,7 @@ impl Embedded {
         doing: &'static str,
         work: impl FnOnce(&Database, &Path) -> Result<T, StoreError> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, StoreError>> {
-        let Self { database, file } = self.clone();
+        let Self { database, file, .. } = self.clone();
         Box::pin(async move {
             let of_work = file.clone();
             tokio::task::spawn_blocking(move || with_database(&database, &of_work, doing, work)).await.unwrap_or_else(
@@ -104,27 +117,41 @@ fn with_database<T>(
 
 impl StateStore for Embedded {
     fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, StoreError>> {
-        let key = key.to_owned();
+        let (key, files) = (key.to_owned(), self.files.clone());
         self.blocking("read", move |database, file| {
             let read = || -> Result<_, redb::Error> {
-                let records = database.begin_read()?.open_table(RECORDS)?;
-                Ok(records.get(key.as_bytes())?.map(|value| value.value().to_vec()))
+                let rows = Rows::of(database, &files)?;
+                let row = rows.records.get(key.as_bytes())?;
+                row.map(|row| rows.value(key.as_bytes(), row.value())).transpose()
             };
             read().map_err(|error| told(file, "read", error))
         })
     }
 
+    fn keep(&self, octets: Vec<u8>) -> Result<Value, StoreError> {
+        if octets.len() < LONG {
+            return Ok(octets.into());
+        }
+        let draft = self.files.write(&octets).map_err(|error| StoreError::File {
+            file: self.file.to_path_buf(),
+            doing: "write a long value beside",
+            error,
+        })?;
+        Ok(Value(Held::File(Arc::new(draft))))
+    }
+
     fn scan<'a>(&'a self, scan: Scan<'a>) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
         let Scan { limit, order, .. } = scan;
         let (from, to) = bounds(&scan);
+        let files = self.files.clone();
         self.blocking("read", move |database, file| {
             if is_empty(&from, &to) {
                 return Ok(Vec::new());
             }
             let read = || -> Result<_, redb::Error> {
-                let records = database.begin_read()?.open_table(RECORDS)?;
-                let mut range =
-                    records.range::<&[u8]>((from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice)))?;
+                let rows = Rows::of(database, &files)?;
+                let bounds = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
+                let mut range = rows.records.range::<&[u8]>(bounds)?;
                 let mut found = Vec::new();
                 while found.len() < limit {
                     let next = match order {
@@ -132,10 +159,11 @@ impl StateStore for Embedded {
                         Order::Descending => range.next_back(),
                     };
                     let Some(record) = next else { break };
-                    let (key, value) = record?;
+                    let (key, row) = record?;
+                    let value = rows.value(key.value(), row.value())?;
                     let key = String::from_utf8(key.value().to_vec())
                         .map_err(|_| redb::Error::Corrupted(format!("the key {:02x?} is no UTF-8", key.value())))?;
-                    found.push((key, value.value().to_vec()));
+                    found.push((key, value));
                 }
                 Ok(found)
             };
@@ -151,7 +179,8 @@ impl StateStore for Embedded {
     }
 
     fn commit(&self, expected: Revision, writes: Vec<Write>) -> BoxFuture<'_, Result<Revision, StoreError>> {
-        self.blocking("write", move |database, file| match write_all(database, expected, &writes) {
+        let files = self.files.clone();
+        self.blocking("write", move |database, file| match write_all(database, &files, expected, &writes) {
             Ok(Ok(revision)) => Ok(revision),
             Ok(Err(found)) => Err(StoreError::Stale { expected, found }),
             Err(error) => Err(told(file, "write", error)),
@@ -162,12 +191,13 @@ impl StateStore for Embedded {
 /// One transaction. The inner error is the revision found when it is not `expected`.
 fn write_all(
     database: &Database,
+    files: &Files,
     expected: Revision,
     writes: &[Write],
 ) -> Result<Result<Revision, Revision>, redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
-    let revision = {
+    let (revision, named, gone) = {
         let mut meta = transaction.open_table(META)?;
         let found = revision_in(&meta)?;
         if found != expected {
@@ -176,16 +206,74 @@ fn write_all(
         let next = Revision(found.0 + 1);
         meta.insert(REVISION, next.0)?;
         let mut records = transaction.open_table(RECORDS)?;
+        let mut long = transaction.open_table(LONG_VALUES)?;
+        let (mut named, mut gone) = (Vec::new(), Vec::new());
         for write in writes {
-            match write {
-                Write::Put { key, value } => drop(records.insert(key.as_bytes(), value.as_slice())?),
-                Write::Delete { key } => drop(records.remove(key.as_bytes())?),
-            }
+            let key = match write {
+                Write::Put { key, .. } | Write::Delete { key } => key.as_bytes(),
+            };
+            gone.extend(long.remove(key)?.map(|before| before.value().0));
+            let value = match write {
+                Write::Put { value, .. } => value,
+                Write::Delete { .. } => {
+                    records.remove(key)?;
+                    continue;
+                }
+            };
+            let draft = match &value.0 {
+                Held::Octets(octets) if octets.len() < LONG => {
+                    records.insert(key, octets.as_slice())?;
+                    continue;
+                }
+                Held::Octets(octets) => Arc::new(files.write(octets)?),
+                Held::File(draft) => draft.clone(),
+            };
+            records.insert(key, &[][..])?;
+            long.insert(key, (draft.named.number, draft.named.octets))?;
+            named.push(draft);
         }
-        next
+        (next, named, gone)
     };
+    // From here on it may be durable, whatever is said of it.
+    for draft in &named {
+        draft.give();
+    }
     transaction.commit()?;
+    if !gone.is_empty() {
+        files.remove(gone);
+    }
     Ok(Ok(revision))
+}
+
+/// The tables of records, as they are at one moment.
+struct Rows<'f> {
+    records: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    long: ReadOnlyTable<&'static [u8], (u64, u64)>,
+    files: Reading<'f>,
+}
+
+impl<'f> Rows<'f> {
+    fn of(database: &Database, files: &'f Files) -> Result<Self, redb::Error> {
+        let files = files.reading(); // before the moment is fixed
+        let transaction = database.begin_read()?;
+        let (records, long) = (transaction.open_table(RECORDS)?, transaction.open_table(LONG_VALUES)?);
+        Ok(Self { records, long, files })
+    }
+
+    /// The value of the record whose row this is.
+    fn value(&self, key: &[u8], row: &[u8]) -> Result<Vec<u8>, redb::Error> {
+        let long = if row.is_empty() { self.long.get(key)? } else { None };
+        let Some((number, octets)) = long.map(|long| long.value()) else { return Ok(row.to_vec()) };
+        self.files.read(Named { number, octets }).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => {
+                let key = String::from_utf8_lossy(key);
+                redb::Error::Corrupted(format!(
+                    "the value of \"{key}\", the file values/{number:016x} beside it: {error}"
+                ))
+            }
+            _ => error.into(),
+        })
+    }
 }
 
 fn revision_in(meta: &impl ReadableTable<&'static str, u64>) -> Result<Revision, redb::Error> {
@@ -235,12 +323,30 @@ fn open_file(file: &Path) -> Result<Database, StoreError> {
     let foreign = |detail| StoreError::Foreign { file: file.to_owned(), detail };
     match read_format() {
         Ok(Some(THIS_FORMAT)) => Ok(database),
+        Ok(Some(FORMAT_BEFORE)) => {
+            bring_up(&database).map(|()| database).map_err(|error| told(file, "bring up", error))
+        }
         Ok(Some(format)) => Err(foreign(format!("its format is {format}, this program reads {THIS_FORMAT}"))),
         Ok(None) | Err(redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. }) => {
             Err(foreign("it is a database of another program".to_owned()))
         }
         Err(error) => Err(told(file, "open", error)),
     }
+}
+
+/// Brings a file of the format before to this one.
+fn bring_up(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(LONG_VALUES)?;
+    transaction.open_table(META)?.insert(FORMAT, THIS_FORMAT)?;
+    Ok(transaction.commit()?)
+}
+
+/// Removes the files of long values that no record names.
+fn forget_drafts(database: &Database, files: &Files) -> Result<(), redb::Error> {
+    let long = database.begin_read()?.open_table(LONG_VALUES)?;
+    let named = long.iter()?.map(|row| Ok(row?.1.value().0)).collect::<Result<_, redb::Error>>()?;
+    Ok(files.retain(&named)?)
 }
 
 /// The folder itself is on disk when this returns, not only what will be in it.
@@ -286,6 +392,7 @@ fn fill(empty: File) -> Result<(), redb::Error> {
         meta.insert(FORMAT, THIS_FORMAT)?;
         meta.insert(REVISION, 0)?;
         transaction.open_table(RECORDS)?;
+        transaction.open_table(LONG_VALUES)?;
     }
     Ok(transaction.commit()?)
 }
@@ -340,7 +447,7 @@ mod tests {
     use super::*;
 
     fn put(key: &str, value: &str) -> Write {
-        Write::Put { key: key.to_owned(), value: value.as_bytes().to_vec() }
+        Write::Put { key: key.to_owned(), value: value.as_bytes().to_vec().into() }
     }
 
     fn delete(key: &str) -> Write {
@@ -365,6 +472,94 @@ mod tests {
         assert_eq!(store.revision().await.unwrap(), Revision(1));
         assert_eq!(store.read("state/current").await.unwrap().as_deref(), Some(&b"one"[..]));
         assert_eq!(store.read("horizon").await.unwrap(), None);
+    }
+
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let files = fs::read_dir(folder.join("values")).into_iter().flatten();
+        files.map(|file| file.unwrap().path()).collect()
+    }
+
+    #[tokio::test]
+    async fn values_of_any_length_come_back_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Embedded::open(folder.path()).unwrap();
+        let value = |octets: usize| (0..octets).map(|i| (i * 31 % 251) as u8).collect::<Vec<u8>>();
+        let lengths = [0, 1, LONG - 1, LONG, LONG + 1, 2 * LONG, 5 * LONG + 7, 0, 3 * LONG, 1, LONG];
+        for (revision, octets) in (0..).zip(lengths) {
+            let put_it = |key: &str, value| Write::Put { key: key.to_owned(), value };
+            let (kept, plain) = (store.keep(value(octets)).unwrap(), value(octets).into());
+            let writes = vec![
+                put_it("a", kept),
+                put("a ", "next"),
+                put_it("b", plain),
+                delete("b"),
+                put_it("c", value(octets).into()),
+            ];
+            store.commit(Revision(revision), writes).await.unwrap();
+            assert_eq!(store.read("a").await.unwrap(), Some(value(octets)), "{octets}");
+            assert_eq!(store.read("b").await.unwrap(), None);
+            let all = [("a", value(octets)), ("a ", b"next".to_vec()), ("c", value(octets))];
+            assert_eq!(store.scan(Scan::all("")).await.unwrap(), all.map(|(key, value)| (key.to_owned(), value)));
+            drop(store);
+            store = Embedded::open(folder.path()).unwrap();
+            assert_eq!(files(folder.path()).len(), if octets < LONG { 0 } else { 2 }, "files of values that are gone");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_value_that_no_commit_named_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Embedded::open(folder.path()).unwrap();
+        drop(store.keep(vec![1; LONG]).unwrap());
+        assert!(files(folder.path()).is_empty(), "of a value that nobody wants");
+        let kept = store.keep(vec![2; LONG]).unwrap();
+        let refused = store.commit(Revision(5), vec![Write::Put { key: "a".to_owned(), value: kept.clone() }]).await;
+        assert!(matches!(refused, Err(StoreError::Stale { .. })));
+        assert_eq!(files(folder.path()).len(), 1, "it may be tried again");
+        drop(kept);
+        assert!(files(folder.path()).is_empty());
+        let (kept, orphan) = (store.keep(vec![3; LONG]).unwrap(), folder.path().join("values/00000000000000aa"));
+        store.commit(Revision(0), vec![Write::Put { key: "a".to_owned(), value: kept }]).await.unwrap();
+        fs::write(&orphan, "of a process that was killed").unwrap();
+        drop(store);
+        let store = Embedded::open(folder.path()).unwrap();
+        assert!(!orphan.exists());
+        assert_eq!(store.read("a").await.unwrap(), Some(vec![3; LONG]));
+    }
+
+    #[tokio::test]
+    async fn a_long_value_that_is_lost_or_cut_off_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Embedded::open(folder.path()).unwrap();
+        store.commit(Revision(0), vec![put("zone/a", &"x".repeat(LONG)), put("b", "1")]).await.unwrap();
+        let file = files(folder.path()).remove(0);
+        File::options().write(true).open(&file).unwrap().set_len(3).unwrap();
+        let told = store.read("zone/a").await.unwrap_err();
+        assert!(matches!(&told, StoreError::Damaged { detail, .. } if detail.contains("\"zone/a\"")), "{told}");
+        fs::remove_file(file).unwrap();
+        let told = store.read("zone/a").await.unwrap_err();
+        assert!(matches!(told, StoreError::Damaged { .. }), "{told}");
+        assert_eq!(store.read("b").await.unwrap().as_deref(), Some(&b"1"[..]));
+    }
+
+    #[tokio::test]
+    async fn a_store_of_the_format_before_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE_NAME);
+        let long = "x".repeat(3 * LONG);
+        {
+            let database = Database::create(&file).unwrap();
+            let transaction = database.begin_write().unwrap();
+            transaction.open_table(META).unwrap().insert(FORMAT, 1).unwrap();
+            transaction.open_table(META).unwrap().insert(REVISION, 7).unwrap();
+            transaction.open_table(RECORDS).unwrap().insert(&b"long"[..], long.as_bytes()).unwrap();
+            transaction.commit().unwrap();
+        }
+        for revision in 7..9 {
+            let store = Embedded::open(folder.path()).unwrap();
+            assert_eq!(store.read("long").await.unwrap().as_deref(), Some(long.as_bytes()));
+            store.commit(Revision(revision), vec![put("long", &long)]).await.unwrap();
+        }
     }
 
     #[tokio::test]
@@ -523,11 +718,11 @@ mod tests {
         drop(store);
         let database = Database::open(&file).unwrap();
         let transaction = database.begin_write().unwrap();
-        transaction.open_table(META).unwrap().insert(FORMAT, 2).unwrap();
+        transaction.open_table(META).unwrap().insert(FORMAT, 3).unwrap();
         transaction.commit().unwrap();
         drop(database);
         let refused = Embedded::open(folder.path()).unwrap_err();
-        assert!(refused.to_string().ends_with("its format is 2, this program reads 1"), "{refused}");
+        assert!(refused.to_string().ends_with("its format is 3, this program reads 2"), "{refused}");
     }
 
     #[test]

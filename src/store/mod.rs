@@ -9,7 +9,7 @@
 //!   old writer can't overwrite a newer one.
 //! - Everything is asynchronous: a slow disk (or network) never stalls the runtime.
 //!
-//! [`Embedded`] keeps one file for one process.
+//! [`Embedded`] keeps one file for one process, and one for each long value.
 
 mod embedded;
 
@@ -17,6 +17,7 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 pub use embedded::{Embedded, FILE_NAME};
 
@@ -30,15 +31,45 @@ pub struct Revision(pub u64);
 /// A key and its value.
 pub type Record = (String, Vec<u8>);
 
+/// A value to be written.
+#[derive(Clone, Debug)]
+pub struct Value(Held);
+
+#[derive(Clone, Debug)]
+enum Held {
+    Octets(Vec<u8>),
+    /// On disk by itself already.
+    File(Arc<embedded::Draft>),
+}
+
+impl Value {
+    /// All of it.
+    ///
+    /// # Errors
+    /// What the system says of a file.
+    pub fn octets(&self) -> io::Result<Vec<u8>> {
+        match &self.0 {
+            Held::Octets(octets) => Ok(octets.clone()),
+            Held::File(draft) => std::fs::read(draft.path()),
+        }
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(octets: Vec<u8>) -> Self {
+        Self(Held::Octets(octets))
+    }
+}
+
 /// One change of one record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Write {
     /// Makes the record, or replaces its value.
     Put {
         /// Which record.
         key: String,
         /// All of its new value.
-        value: Vec<u8>,
+        value: Value,
     },
     /// Removes the record; no mistake when there is none.
     Delete {
@@ -88,6 +119,13 @@ pub enum Order {
 pub trait StateStore: Send + Sync + 'static {
     /// The value of one record; `None` when there is none.
     fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, StoreError>>;
+
+    /// Readies a value for a commit. A long one is on disk when this returns, so that the commit itself is short; it is gone
+    /// again unless one names it. Blocks.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn keep(&self, octets: Vec<u8>) -> Result<Value, StoreError>;
 
     /// The records that `scan` asks for, all of one revision.
     fn scan<'a>(&'a self, scan: Scan<'a>) -> BoxFuture<'a, Result<Vec<Record>, StoreError>>;

@@ -519,7 +519,7 @@ impl<'c> Night<'c> {
     fn commit(&mut self, writes: Vec<Write>) {
         for write in writes {
             match write {
-                Write::Put { key, value } => _ = self.store.insert(key, value),
+                Write::Put { key, value } => _ = self.store.insert(key, value.octets().unwrap()),
                 Write::Delete { key } => _ = self.store.remove(&key),
             }
         }

@@ -98,7 +98,7 @@ impl World {
     fn store(&mut self, writes: Vec<Write>) {
         for write in writes {
             if let Write::Put { key, value } = write {
-                self.stored = Some(records::parse(&key, &value).unwrap());
+                self.stored = Some(records::parse(&key, &value.octets().unwrap()).unwrap());
             }
         }
     }

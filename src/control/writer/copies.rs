@@ -13,7 +13,7 @@ use crate::control::writer::Writer;
 use crate::control::writer::restore::write_copy;
 use crate::control::zones::copy_of;
 use crate::dns::Name;
-use crate::store::Write;
+use crate::store::{Value, Write};
 use crate::time::Timestamp;
 use crate::zone::Zone;
 
@@ -31,7 +31,12 @@ pub(super) struct Uncopied {
 impl Uncopied {
     /// What keeps the copy.
     pub(super) fn writes(&self, zone: &Name) -> [Write; 2] {
-        write_copy(zone, copy_of(&self.file, self.at), self.digest)
+        self.writes_of(zone, copy_of(&self.file, self.at).into())
+    }
+
+    /// The same, of a copy that is made.
+    fn writes_of(&self, zone: &Name, copy: Value) -> [Write; 2] {
+        write_copy(zone, copy, self.digest)
     }
 }
 
@@ -75,9 +80,15 @@ impl Writer {
     /// Has the copies made that are missing.
     pub(super) fn begin_copies(&self) {
         for (zone, missing) in self.copies.missing.clone() {
-            let maker = self.copies.maker.clone();
+            let (maker, store) = (self.copies.maker.clone(), self.store.clone());
             self.background.run(move || {
-                let writes = missing.writes(&zone);
+                let writes = match store.keep(copy_of(&missing.file, missing.at)) {
+                    Ok(copy) => missing.writes_of(&zone, copy),
+                    Err(error) => {
+                        tracing::error!(%zone, %error, "the store has no copy of a zone yet: it is made with its first change");
+                        return;
+                    }
+                };
                 drop(missing); // before the writer knows: what may be the last holder of a zone is not the writer
                 _ = maker.send(Made { zone, writes }); // nobody wants it when the server stops
             });

@@ -90,8 +90,8 @@ impl Writer {
         let serial = served.zone.serial();
         let journal = self.journals.entry(apex.clone()).or_default();
         let (addition, mut writes) = journal.add(&apex, None, Diff::default, true, now);
-        writes.extend(write_copy(&apex, copy_of(&served.zone, now), served.digest));
-        writes.push(Write::Put { key: key(&apex), value: now.to_string().into_bytes() });
+        writes.extend(write_copy(&apex, copy_of(&served.zone, now).into(), served.digest));
+        writes.push(Write::Put { key: key(&apex), value: now.to_string().into_bytes().into() });
         let changes = self.rrsets.changes_in(&self.catalog, index, &served.zone, now);
         writes.extend(self.rrsets.writes(&changes, now));
         self.commit(writes).await.map_err(|error| ZoneError::Store(error.to_string()))?;
@@ -125,7 +125,7 @@ impl Writer {
         let stored = followed.stored;
         let expire = self.catalog.zone(apex).and_then(|zone| expire_secs(&zone.served.as_ref()?.zone)).unwrap_or(0);
         if stored.is_none_or(|at| now.since(at) > u64::from(expire / 64)) {
-            let write = Write::Put { key: key(apex), value: now.to_string().into_bytes() };
+            let write = Write::Put { key: key(apex), value: now.to_string().into_bytes().into() };
             if self.commit(vec![write]).await.is_ok()
                 && let Some(followed) = self.followed.get_mut(apex)
             {

@@ -12,7 +12,7 @@ use crate::control::writer::copies::Uncopied;
 use crate::control::writer::{SELF, StartError};
 use crate::control::zones::{Fallback, FileEdit, Served};
 use crate::dns::Name;
-use crate::store::{StateStore, StoreError, Write};
+use crate::store::{StateStore, StoreError, Value, Write};
 use crate::time::Timestamp;
 use crate::zone::compiled::Overlay;
 use crate::zone::{Edit, master};
@@ -98,10 +98,10 @@ pub(super) async fn restore(
 }
 
 /// Keeps what a zone's file holds.
-pub(super) fn write_copy(zone: &Name, copy: Vec<u8>, digest: u128) -> [Write; 2] {
+pub(super) fn write_copy(zone: &Name, copy: Value, digest: u128) -> [Write; 2] {
     [
         Write::Put { key: zone_key(zone), value: copy },
-        Write::Put { key: zone_digest_key(zone), value: digest_text(digest) },
+        Write::Put { key: zone_digest_key(zone), value: digest_text(digest).into() },
     ]
 }
 

@@ -133,6 +133,7 @@ impl Writer {
         let Some(wanted) = self.waiting.pop_front() else { return };
         self.making = true;
         let (file, catalog, sender) = (self.config_file.clone(), self.catalog.clone(), self.made_sender.clone());
+        let store = self.store.clone();
         self.background.run(move || {
             let mut made = match &wanted.what {
                 What::Reload(_) => {
@@ -144,8 +145,10 @@ impl Writer {
                 What::Zone(zone, _) => read_zone(&catalog, zone),
                 What::Amend(wishes, _) => amended(&catalog, wishes),
             };
-            if let Ok(made) = &mut made {
-                made.print_copies();
+            if let Ok(catalog) = &mut made
+                && let Err(error) = catalog.make_copies(&*store)
+            {
+                made = Err(ControlError::Store(error.to_string()));
             }
             drop(catalog); // so that the writer may change it in place
             // The writer is gone when the server stops: then nobody wants it.
@@ -336,7 +339,7 @@ impl Writer {
         self.tell_serials(&old);
         let reason = wanted.reason.as_deref();
         tracing::info!(author = origin.author, reason, %zone, "the zone's file was read again");
-        tokio::task::spawn_blocking(move || drop(old)); // a large zone takes a while
+        self.background.run(move || drop(old)); // a large zone takes a while
         Ok(answer)
     }
 

@@ -195,10 +195,11 @@ impl Writer {
             let drift = || served.drift.diff(&served.zone);
             let journal = self.journals.get(&name).cloned().unwrap_or_default();
             let (addition, added) = journal.add(&name, entry, drift, true, now);
-            let copy = copy.unwrap_or_else(|| copy_of(&file, served.loaded_at));
+            let copy = copy.unwrap_or_else(|| copy_of(&file, served.loaded_at).into());
             writes.extend(write_copy(&name, copy, digest));
             writes.extend(added);
             additions.push((name, addition));
+            self.background.run(move || drop(file)); // it may be the last holder, and large
         }
         if !hidden.is_empty() {
             return Err(ControlError::Unloadable(hidden.iter().map(ToString::to_string).collect()));
