@@ -12,6 +12,7 @@ use crate::cli::{check, log};
 use crate::control::catalog::Catalog;
 use crate::control::{Handle, StartError};
 use crate::run::{self, Addresses, RunError};
+use crate::server::Turns;
 
 /// Answer DNS queries, in the foreground, until SIGTERM
 ///
@@ -47,6 +48,7 @@ pub(super) fn block_on<T>(
 ) -> anyhow::Result<()> {
     log::begin(&catalog.settings.log);
     raise_descriptor_limit();
+    Turns::Control.take(); // as its threads will, unless they say otherwise
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start a runtime")?;
     runtime.block_on(async {
         let stop = CancellationToken::new();

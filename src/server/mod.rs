@@ -53,7 +53,7 @@ pub fn clock_is_synchronised() -> io::Result<bool> {
 }
 
 pub use kernel::memory::gather_pages;
-pub use kernel::priority::take_short_turns;
+pub use kernel::priority::{Turns, stand};
 
 /// What the data plane listens on, and its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -265,7 +265,11 @@ impl Serving {
 /// Runs what `serve` makes on a thread and a runtime of its own.
 fn spawn<F: Future<Output = ()>>(name: &str, serve: impl FnOnce() -> F + Send + 'static) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(async { serve().await }))
+    let run = move || {
+        Turns::Streams.take();
+        runtime.block_on(async { serve().await });
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
 }
 
 fn bind_encrypted(settings: &encrypted::Settings) -> Result<encrypted::Listeners, BindError> {

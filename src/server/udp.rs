@@ -14,7 +14,7 @@ use crate::server::caught::answer;
 use crate::server::draws::Draws;
 use crate::server::kernel::memory::Near;
 use crate::server::kernel::mmsg::Batch;
-use crate::server::kernel::priority::take_short_turns;
+use crate::server::kernel::priority::Turns;
 use crate::server::requests::{Datagram, Peer, Queue, Request, Way};
 use crate::time::Timestamp;
 
@@ -23,7 +23,7 @@ pub(super) const STOP_CHECK: Duration = Duration::from_millis(250);
 
 /// Answers until `stop`. A panic costs a query, or outside of answering the batch in hand, not the worker.
 pub(super) fn serve(socket: &Arc<UdpSocket>, mut reader: Reader, requests: &Queue, stop: &CancellationToken) {
-    take_short_turns();
+    Turns::Datagrams.take();
     let mut batch = Batch::new();
     let mut draws = Draws::new();
     while !stop.is_cancelled() {

@@ -23,7 +23,7 @@ use crate::query::{Context, Reader, Transport};
 use crate::server::caught::answer;
 use crate::server::draws::Draws;
 use crate::server::kernel::mmsg::WayBack;
-use crate::server::kernel::priority::take_short_turns;
+use crate::server::kernel::priority::Turns;
 use crate::server::kernel::xdp::{Mode, Program, Queue, index_of, receive_queues};
 use crate::server::requests::{self, Datagram, Peer, Request, Way};
 use crate::server::udp::STOP_CHECK;
@@ -81,7 +81,7 @@ impl Beside {
 /// Answers what comes to one queue, until `stop`. A panic costs a query, or outside of answering the packets in hand, not the
 /// worker.
 pub(super) fn serve(mut queue: Queue, mut reader: Reader, beside: &Beside, stop: &CancellationToken) {
-    take_short_turns();
+    Turns::Datagrams.take();
     let mut draws = Draws::new();
     let mut out = [0; EDNS_UDP_OCTETS as usize];
     while !stop.is_cancelled() {

@@ -35,7 +35,7 @@ use crate::dns::Name;
 use crate::probe;
 use crate::query::{Readers, Snapshot};
 use crate::server::secondaries::Secondaries;
-use crate::server::take_short_turns;
+use crate::server::stand;
 use crate::store::{Scan, StateStore, StoreError, Write};
 use crate::time::Timestamp;
 use crate::webhook::{Board, Hooks};
@@ -144,7 +144,7 @@ pub async fn start(start: Start) -> Result<(Writer, Handle, Arc<ArcSwap<Snapshot
             }
         }
     }
-    let background = Background::start(take_short_turns).map_err(StartError::Thread)?;
+    let background = Background::start(Arc::new(stand)).map_err(StartError::Thread)?;
     let (journals, zone_writes, uncopied) = restore(&*store, &mut catalog, now).await?;
     let amendments = records::amendments(&*store).await?;
     let has_drift = catalog.zones.iter().filter_map(|zone| zone.served.as_ref()).any(|served| !served.drift.is_empty());
