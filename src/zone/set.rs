@@ -22,6 +22,9 @@ pub struct ZoneSet {
     names: usize,
 }
 
+/// So many zones are compared one by one, which takes less than a hash.
+const FEW: usize = 4;
+
 /// A zone served, or one that should be.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -119,7 +122,34 @@ impl ZoneSet {
     /// Where in [`ZoneSet::entries`] the zone stands whose apex is `lower`.
     #[inline]
     pub fn index_of(&self, lower: &[u8]) -> Option<usize> {
+        if self.entries.len() <= FEW {
+            return self.entries.iter().position(|entry| entry.apex.wire() == lower);
+        }
         let found = self.table.find(self.hasher.hash_one(lower), |&i| self.entries[i as usize].apex.wire() == lower)?;
         Some(*found as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_child_most_zone_is_found_among_few_and_many() {
+        let apexes =
+            ["org", "a.org", "net", "b.a.org", "c", "d.c", "e.d.c", "f.net"].map(|apex| apex.parse::<Name>().unwrap());
+        for count in 1..=apexes.len() {
+            let served = &apexes[..count];
+            let set = ZoneSet::new(served.iter().map(|apex| (apex.clone(), None)));
+            for above in &apexes {
+                for below in ["", "x.", "a.x.", "aorg."] {
+                    let qname: Name = format!("{below}{above}").parse().unwrap();
+                    let expected =
+                        served.iter().filter(|apex| qname.is_at_or_below(apex)).max_by_key(|apex| apex.label_count());
+                    let found = set.find(qname.wire(), qname.label_count(), Rtype::A).map(|entry| &entry.apex);
+                    assert_eq!(found, expected, "{qname} of {count}");
+                }
+            }
+        }
     }
 }
