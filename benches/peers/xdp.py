@@ -3,7 +3,7 @@
 
 Both serve the zone of 10,000 names at a veth interface, on core 0; Knot's kxdpgun asks from the other end, on core 1, at
 rising rates. Printed are the answers a second, the share answered, and CPU time per answer of the server's core (its own
-and the kernel's work for it, from /proc/stat, less what an idle machine does). As root; the namespaces are removed at the
+and the kernel's work for it: the time in which the core was not idle). As root; the namespaces are removed at the
 end. `sockets` is Waypost without XDP on the same cable.
 
     cargo build --release
@@ -40,11 +40,13 @@ def cable():
         run("ip", "-n", space, "link", "set", interface, "up")
 
 
-def busy(core):
+def idle(core):
+    """Seconds that the core had nothing to do. The kernel measures these; what it was busy with it samples at its ticks,
+    with which a load that is paced in milliseconds keeps step."""
     with open("/proc/stat") as f:
         line = next(line for line in f if line.startswith(f"cpu{core} "))
     x = [int(v) for v in line.split()[1:]]
-    return (x[0] + x[1] + x[2] + x[5] + x[6]) / TICK
+    return (x[3] + x[4]) / TICK
 
 
 def commands(args, work):
@@ -112,10 +114,10 @@ def main():
                 try:
                     wait_for(process)
                     for rate in map(int, args.rates.split(",")):
-                        begun, wall = busy(SERVER_CPU), time.monotonic()
-                        said = run("ip", "netns", "exec", NEAR, "taskset", "-c", str(LOAD_CPU), "kxdpgun", "-t", str(args.seconds), "-Q",
-                                   str(rate), "-i", f"{args.made}/zones/real/queries.txt", "-I", "near", "-p", "53", SERVER).stdout
-                        used, wall = busy(SERVER_CPU) - begun, time.monotonic() - wall
+                        begun, wall = idle(SERVER_CPU), time.monotonic()
+                        said = run("ip", "netns", "exec", NEAR, "taskset", "-c", str(LOAD_CPU), "kxdpgun", "-F", str(LOAD_CPU), "-t",
+                                   str(args.seconds), "-Q", str(rate), "-i", f"{args.made}/zones/real/queries.txt", "-I", "near", "-p", "53", SERVER).stdout
+                        used = time.monotonic() - wall - (idle(SERVER_CPU) - begun)
                         replies, share = re.search(r"total replies:\s+(\d+) \(\d+ pps\) \((\d+)%\)", said).groups()
                         found.setdefault((name, rate), []).append((int(replies) / args.seconds, int(share), used / max(int(replies), 1) * 1e6))
                         print(f"{name:16} {rate:9,} asked {int(replies) / args.seconds:10,.0f} answered ({share} %) "
