@@ -2,8 +2,8 @@
 //!
 //! It is done on a thread of its own, one piece after the other. Each piece begins at the end of the queue: it runs while
 //! nobody else wants the core, and whoever does is let in at once. Where that leaves it next to nothing, as beside a flood on
-//! every core, a second thread raises it to a small share for the rest of the piece. Threads that a piece of work begins itself
-//! stand where it stands then.
+//! every core, a second thread raises it to a small share for the rest of the piece, and with it the threads that the piece began
+//! and gave no name of their own.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,6 +25,8 @@ pub enum Standing {
 /// Has the system put a thread there. From [`Standing::Last`] one comes back only with a right to.
 pub type Stand = dyn Fn(Pid, Standing) -> io::Result<()> + Send + Sync;
 
+/// The thread's name, and that of threads it begins.
+const NAME: &str = "background";
 /// How often the thread is looked after.
 const WATCH: Duration = Duration::from_millis(250);
 /// One that has less than this part of a core stands too far behind.
@@ -50,7 +52,7 @@ impl Background {
     fn watched(stand: Arc<Stand>, every: Duration) -> io::Result<Self> {
         let (work, waiting) = mpsc::channel();
         let thread = move || run(&waiting, &stand, every);
-        std::thread::Builder::new().name("background".to_owned()).spawn(thread)?;
+        std::thread::Builder::new().name(NAME.to_owned()).spawn(thread)?;
         Ok(Self { work })
     }
 
@@ -96,7 +98,7 @@ impl Watch {
         let of_thread = stand.clone();
         let look = move || {
             for piece in begun {
-                look_after(&piece, every, || processor_time(watched), || _ = of_thread(watched, Standing::Share));
+                look_after(&piece, every, || processor_time(watched), || raise_all(&of_thread));
             }
         };
         std::thread::Builder::new().name("background-watch".to_owned()).spawn(look).ok()?;
@@ -125,6 +127,17 @@ fn look_after(piece: &mpsc::Receiver<()>, every: Duration, used: impl Fn() -> Op
             return;
         }
         (since, before) = (Instant::now(), now);
+    }
+}
+
+/// Gives the thread, and those that it began, their share.
+fn raise_all(stand: &Arc<Stand>) {
+    for thread in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        let is_one = std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.trim_end() == NAME);
+        let number = thread.file_name().to_str().and_then(|number| number.parse().ok());
+        if let Some(thread) = number.and_then(Pid::from_raw).filter(|_| is_one) {
+            _ = stand(thread, Standing::Share); // one that has just ended, or may not come back, stays
+        }
     }
 }
 
@@ -184,11 +197,16 @@ mod tests {
         let (told, heard) = mpsc::channel();
         let (of_piece, seen) = (told.clone(), all.clone());
         background.run(move || {
-            // It has nothing of the core while it waits.
-            while of(&seen, gettid()).last() == Some(&Standing::Last) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            of_piece.send(of(&seen, gettid())).unwrap();
+            // It has nothing of the core while it waits, nor has who it waits for.
+            let wait = || {
+                while of(&seen, gettid()).last() != Some(&Standing::Share) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                of(&seen, gettid())
+            };
+            let begun = std::thread::scope(|scope| scope.spawn(wait).join().unwrap());
+            assert_eq!(begun, [Standing::Share]);
+            of_piece.send(wait()).unwrap();
         });
         background.run(move || told.send(of(&all, gettid())[..4].to_vec()).unwrap());
         use Standing::{Last, Share};

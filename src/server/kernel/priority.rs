@@ -53,17 +53,18 @@ impl Turns {
 /// How nice a thread is that has a share: beside one that is not nice and always has work, it is left with a tenth of a core.
 const NICE: i32 = 10;
 
-/// Puts a thread of this process there, as [`Background`](crate::background::Background) wants it: last is `SCHED_IDLE`. A
-/// policy of another kind, such as a real-time one, stays.
+/// Puts a thread of this process there, as [`Background`](crate::background::Background) wants it: last is `SCHED_IDLE`. Where
+/// the process was given a policy of its own, a real-time one or `SCHED_IDLE`, all its threads keep it.
 ///
 /// # Errors
 /// What the kernel says; coming back needs CAP_SYS_NICE or a limit (`RLIMIT_NICE`) that allows it.
 pub fn stand(thread: Pid, standing: Standing) -> io::Result<()> {
-    let thread = thread.as_raw_nonzero().get();
-    let mut attributes = attributes(thread)?;
-    if ![libc::SCHED_OTHER, libc::SCHED_IDLE].map(|policy| policy as u32).contains(&attributes.sched_policy) {
+    let of_process = attributes(rustix::process::getpid().as_raw_nonzero().get())?;
+    if of_process.sched_policy != libc::SCHED_OTHER as u32 {
         return Ok(());
     }
+    let thread = thread.as_raw_nonzero().get();
+    let mut attributes = attributes(thread)?;
     attributes.sched_policy = match standing {
         Standing::Last => libc::SCHED_IDLE,
         Standing::Share => libc::SCHED_OTHER,
