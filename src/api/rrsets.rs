@@ -48,42 +48,42 @@ async fn of_name(State(app): State<App>, Segments(written): Segments<String>) ->
     Ok(tagged(generation, &Rrsets { generation, rrsets }))
 }
 
-async fn set_cutover(
+async fn set_cutover(state: State<App>, name: Segments<String>, headers: HeaderMap, body: Body) -> Reply {
+    plan(state, name, headers, body, wanted).await
+}
+
+async fn clear_cutover(state: State<App>, name: Segments<String>, headers: HeaderMap, body: Body) -> Reply {
+    plan(state, name, headers, body, cleared).await
+}
+
+/// What a body asks for, and of which types.
+type Planned = Result<(Vec<Rtype>, CutoverRequest), Vec<Fault>>;
+
+async fn plan(
     State(app): State<App>,
     Segments(name): Segments<String>,
     headers: HeaderMap,
     body: Body,
+    read: fn(Map<String, Value>) -> Planned,
 ) -> Reply {
     let name = pool_name(&name)?;
-    let (origin, (types, request)) = change(&headers, body, wanted).await?;
+    let (origin, (types, request)) = change(&headers, body, read).await?;
     let answer = app.control.plan_rrsets(origin, WhichRrsets { name, types }, request).await?;
     Ok(tagged(answer.generation, &answer))
 }
 
-async fn clear_cutover(
-    State(app): State<App>,
-    Segments(name): Segments<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Reply {
-    let name = pool_name(&name)?;
-    let (origin, (types, reason)) = change(&headers, body, cleared).await?;
-    let request = CutoverRequest { at: None, reason };
-    let answer = app.control.plan_rrsets(origin, WhichRrsets { name, types }, request).await?;
-    Ok(tagged(answer.generation, &answer))
-}
-
-fn wanted(object: Map<String, Value>) -> Result<(Vec<Rtype>, CutoverRequest), Vec<Fault>> {
+fn wanted(object: Map<String, Value>) -> Planned {
     let mut fields = Fields::of(object, &["types", "at", "reason"]);
     let (types, at) = (fields.take_list("types", rtype), fields.take_cutover());
     let request = CutoverRequest { at, reason: fields.take("reason", text) };
     fields.end((types, request))
 }
 
-fn cleared(object: Map<String, Value>) -> Result<(Vec<Rtype>, Option<String>), Vec<Fault>> {
+fn cleared(object: Map<String, Value>) -> Planned {
     let mut fields = Fields::of(object, &["types", "reason"]);
-    let request = (fields.take_list("types", rtype), fields.take("reason", text));
-    fields.end(request)
+    let types = fields.take_list("types", rtype);
+    let request = CutoverRequest { at: None, reason: fields.take("reason", text) };
+    fields.end((types, request))
 }
 
 fn rtype(value: &Value) -> Result<Rtype, String> {
