@@ -40,10 +40,9 @@ impl Writer {
         now: Timestamp,
     ) -> Result<FlipAnswer, ControlError> {
         let change = "flip";
-        if let Some(first) = self.repeated(&origin, change).await? {
+        if let Some(first) = self.opening(&origin, change, !request.dry_run).await? {
             return Ok(first);
         }
-        check_condition(origin.condition, self.state.generation, !request.dry_run)?;
         let proposal = self.proposed(&request, now)?;
         if request.dry_run {
             return Ok(self.flip_answer(&proposal, &self.state, true, now));
@@ -59,10 +58,9 @@ impl Writer {
         now: Timestamp,
     ) -> Result<FlipAnswer, ControlError> {
         let change = format!("revert {generation}");
-        if let Some(first) = self.repeated(&origin, &change).await? {
+        if let Some(first) = self.opening(&origin, &change, true).await? {
             return Ok(first);
         }
-        check_condition(origin.condition, self.state.generation, true)?;
         let proposal = self.undo(generation, Action::Revert { undone: generation }, now).await?;
         self.make_flip(origin, &change, request.reason, proposal, now).await
     }
@@ -75,10 +73,9 @@ impl Writer {
     ) -> Result<FlipAnswer, ControlError> {
         let generation = request.generation;
         let change = format!("restore {generation}");
-        if let Some(first) = self.repeated(&origin, &change).await? {
+        if let Some(first) = self.opening(&origin, &change, true).await? {
             return Ok(first);
         }
-        check_condition(origin.condition, self.state.generation, true)?;
         if generation == 0 || generation > self.state.generation {
             let detail = format!("no generation {generation}: they run from 1 to {}", self.state.generation);
             return Err(ControlError::NotFound(detail));
@@ -113,10 +110,9 @@ impl Writer {
         now: Timestamp,
     ) -> Result<ChangeAnswer, ControlError> {
         let change = format!("confirm {generation}");
-        if let Some(first) = self.repeated(&origin, &change).await? {
+        if let Some(first) = self.opening(&origin, &change, false).await? {
             return Ok(first);
         }
-        check_condition(origin.condition, self.state.generation, false)?;
         if let Some(late) = self.state.pending.iter().find(|p| p.generation == generation && p.is_due(now)) {
             return Err(ControlError::Conflict(format!(
                 "it is too late: the flip of generation {generation} had to be confirmed by {}, and is being taken back",
@@ -138,10 +134,9 @@ impl Writer {
         now: Timestamp,
     ) -> Result<ChangeAnswer, ControlError> {
         let change = format!("override {site} of {which}");
-        if let Some(first) = self.repeated(&origin, &change).await? {
+        if let Some(first) = self.opening(&origin, &change, false).await? {
             return Ok(first);
         }
-        check_condition(origin.condition, self.state.generation, false)?;
         let pools = which.names(&self.catalog.settings.pools)?;
         let proposal = decide::set_override(&self.state, pools.clone(), site, &request, now)?;
         let answer = ChangeAnswer { warnings: proposal.warnings.clone(), ..self.change_answer(now) };
@@ -160,10 +155,9 @@ impl Writer {
         now: Timestamp,
     ) -> Result<ChangeAnswer, ControlError> {
         let change = format!("site {site}");
-        if let Some(first) = self.repeated(&origin, &change).await? {
+        if let Some(first) = self.opening(&origin, &change, false).await? {
             return Ok(first);
         }
-        check_condition(origin.condition, self.state.generation, false)?;
         let proposal = decide::set_site(&self.state, site, request.state, now)?;
         let answer = self.change_answer(now);
         self.make(&origin, request.reason, proposal, now, repeat(&origin, &change, &answer, now)).await?;
@@ -178,10 +172,9 @@ impl Writer {
         now: Timestamp,
     ) -> Result<ChangeAnswer, ControlError> {
         let change = format!("cutover of {which}");
-        if let Some(first) = self.repeated(&origin, &change).await? {
+        if let Some(first) = self.opening(&origin, &change, false).await? {
             return Ok(first);
         }
-        check_condition(origin.condition, self.state.generation, false)?;
         let proposal = decide::set_cutover(&self.state, which.names(&self.catalog.settings.pools)?, &request, now)?;
         let mut answer = ChangeAnswer { warnings: proposal.warnings.clone(), ..self.change_answer(now) };
         if let Some(cutover) = request.at.map(|at| Cutover { at }) {
@@ -284,12 +277,23 @@ impl Writer {
         found.into_iter().map(parse).collect::<Result<_, _>>().map_err(|e| ControlError::Store(e.to_string()))
     }
 
-    /// The first answer to this idempotency key.
-    pub(super) async fn repeated<T: DeserializeOwned>(
+    /// How each command on the state begins: the first answer to its idempotency key, if that was used for it; else its
+    /// condition is checked, which it `must` have or not.
+    pub(super) async fn opening<T: DeserializeOwned>(
         &self,
         origin: &Origin,
         change: &str,
+        must: bool,
     ) -> Result<Option<T>, ControlError> {
+        let first = self.repeated(origin, change).await?;
+        if first.is_none() {
+            check_condition(origin.condition, self.state.generation, must)?;
+        }
+        Ok(first)
+    }
+
+    /// The first answer to this idempotency key.
+    async fn repeated<T: DeserializeOwned>(&self, origin: &Origin, change: &str) -> Result<Option<T>, ControlError> {
         let Some(key) = &origin.idempotency_key else { return Ok(None) };
         let stored = idempotency_key(key);
         let found = records::get::<Repeat>(&*self.store, &stored).await;

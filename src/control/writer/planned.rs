@@ -1,6 +1,6 @@
 //! RRsets whose TTL is planned: cutovers of them, and what comes of it that a zone has changed.
 
-use crate::control::decide::{self, check_condition};
+use crate::control::decide;
 use crate::control::error::ControlError;
 use crate::control::horizons::STALL_SECS;
 use crate::control::message::{
@@ -26,10 +26,9 @@ impl Writer {
         now: Timestamp,
     ) -> Result<ChangeAnswer, ControlError> {
         let change = format!("cutover of rrset {which}");
-        if let Some(first) = self.repeated(&origin, &change).await? {
+        if let Some(first) = self.opening(&origin, &change, false).await? {
             return Ok(first);
         }
-        check_condition(origin.condition, self.state.generation, false)?;
         let keys = which.keys(&self.catalog.settings.rrsets)?;
         decide::refuse_passed(&request, now)?;
         let cutover = request.at.map(|at| Cutover { at });

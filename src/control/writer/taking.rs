@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::amendments::{Amendments, Wish, WishError};
 use crate::control::catalog::Catalog;
-use crate::control::decide::{self, check_condition};
+use crate::control::decide;
 use crate::control::error::{ControlError, Fault};
 use crate::control::handle::Reply;
 use crate::control::horizons::STALL_SECS;
@@ -189,10 +189,9 @@ impl Writer {
     ) -> Result<AmendAnswer, ControlError> {
         let now = Timestamp::now();
         let (origin, change) = (&wanted.origin, wanted.change());
-        if let Some(first) = self.repeated(origin, &change).await? {
+        if let Some(first) = self.opening(origin, &change, false).await? {
             return Ok(first);
         }
-        check_condition(origin.condition, self.state.generation, false)?;
         let mut catalog = made?;
         let mut answer = AmendAnswer {
             generation: self.state.generation,
@@ -307,10 +306,9 @@ impl Writer {
     ) -> Result<AmendAnswer, ControlError> {
         let now = Timestamp::now();
         let (origin, change) = (&wanted.origin, wanted.change());
-        if let Some(first) = self.repeated(origin, &change).await? {
+        if let Some(first) = self.opening(origin, &change, false).await? {
             return Ok(first);
         }
-        check_condition(origin.condition, self.state.generation, false)?;
         let mut catalog = made?;
         let (mut writes, additions) = self.settle_zones(&mut catalog, origin, now)?;
         expire(&mut catalog, &self.followed, now);
