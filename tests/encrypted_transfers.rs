@@ -47,10 +47,10 @@ fn primary(encrypted: &Encrypted, at: SocketAddr, lines: &str, more: &str) -> Te
     folder
 }
 
-/// Records that fill some messages.
-fn many() -> String {
+/// Two records for each of so many hosts: 8,000 fill 21 messages.
+fn many(hosts: usize) -> String {
     let mut more = String::new();
-    for i in 0..8000 {
+    for i in 0..hosts {
         writeln!(more, "Host{i} 300 A 192.0.2.{}\nHost{i} 300 TXT \"{i} of many\"", i % 200).unwrap();
     }
     more
@@ -73,31 +73,41 @@ fn ask(program: &str, at: SocketAddr, trust: &[String], arguments: &[&str]) -> S
     String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
 }
 
-#[test]
-fn the_whole_zone_and_its_changes_over_tls_and_quic() {
+/// The zone, changed once, as `program` is given it when it asks `way` at `place`.
+fn the_whole_zone_and_its_changes(program: &str, way: &str, place: impl Fn(&Encrypted) -> SocketAddr, hosts: usize) {
     let encrypted = Encrypted::make();
     let at = free_address([127, 0, 0, 1]);
-    let server = Server::start_in(primary(&encrypted, at, "allow-transfer = [\"key:transfer-key\"]", &many()));
+    let server = Server::start_in(primary(&encrypted, at, "allow-transfer = [\"key:transfer-key\"]", &many(hosts)));
     let whole = records(&ask("dig", at, &[], &["-y", KEY, "example.org", "AXFR"]));
-    assert!(whole.len() > 16_000 && whole[0].contains(" SOA "), "{}", whole.len());
+    assert!(whole.len() > 2 * hosts && whole[0].contains(" SOA "), "{}", whole.len());
     change(&server, 2_026_010_102);
     let newest = records(&ask("dig", at, &[], &["-y", KEY, "example.org", "AXFR"]));
     assert_eq!(newest.len(), whole.len() + 1);
-    for (program, way, place) in
-        [("dig", "+tls", encrypted.tls), ("kdig", "+tls", encrypted.tls), ("kdig", "+quic", encrypted.quic)]
-    {
-        let ask = |arguments: &[&str]| {
-            let text = ask(program, place, &encrypted.trust(), &[&["-y", KEY, way], arguments].concat());
-            assert!(!text.contains("verify") && !text.contains("failed"), "{program} {way}: {text}");
-            records(&text)
-        };
-        let seen = ask(&["example.org", "AXFR"]);
-        assert!(seen == newest, "{program} {way}: {} records of {}", seen.len(), newest.len());
-        assert_eq!(ask(&["example.org", "IXFR=2026010101"]).len(), 5, "{program} {way}");
-        assert_eq!(ask(&["example.org", "IXFR=2026010102"]).len(), 1, "{program} {way}");
-        let over = format!("over=\"{}\"", &way[1..].to_uppercase());
-        server.wait_for(&over, |server| server.log().matches(&over).count() >= 3);
+    let ask = |arguments: &[&str]| {
+        let text = ask(program, place(&encrypted), &encrypted.trust(), &[&["-y", KEY, way], arguments].concat());
+        assert!(!text.contains("verify") && !text.contains("failed"), "{program} {way}: {text}");
+        records(&text)
+    };
+    let seen = ask(&["example.org", "AXFR"]);
+    assert!(seen == newest, "{program} {way}: {} records of {}", seen.len(), newest.len());
+    assert_eq!(ask(&["example.org", "IXFR=2026010101"]).len(), 5, "{program} {way}");
+    assert_eq!(ask(&["example.org", "IXFR=2026010102"]).len(), 1, "{program} {way}");
+    let over = format!("over=\"{}\"", &way[1..].to_uppercase());
+    server.wait_for(&over, |server| server.log().matches(&over).count() >= 3);
+}
+
+#[test]
+fn dig_and_kdig_have_the_whole_zone_and_its_changes_over_tls() {
+    for program in ["dig", "kdig"] {
+        the_whole_zone_and_its_changes(program, "+tls", |encrypted| encrypted.tls, 8000);
     }
+}
+
+/// Three messages, for which its socket has room: when a datagram is lost, kdig 3.2 forgets whole messages that came behind it
+/// (mended in 3.3.0, "quic/xdp-tcp/inbuf").
+#[test]
+fn kdig_has_the_whole_zone_and_its_changes_over_quic() {
+    the_whole_zone_and_its_changes("kdig", "+quic", |encrypted| encrypted.quic, 1000);
 }
 
 #[test]
@@ -159,7 +169,7 @@ fn ends_with_soa(message: &[u8]) -> bool {
 fn a_transfer_stands_beside_queries_and_waits_for_its_reader() {
     let encrypted = Encrypted::make();
     let at = free_address([127, 0, 0, 1]);
-    let _server = Server::start_in(primary(&encrypted, at, "allow-transfer = [\"127.0.0.1\"]", &many()));
+    let _server = Server::start_in(primary(&encrypted, at, "allow-transfer = [\"127.0.0.1\"]", &many(8000)));
     let mut client = encrypted.connect();
     let query = |id| message(id, 0, "plain.example.org", 1);
     client.send(&[query(1), message(2, 0, "example.org", AXFR), query(3), query(4)]);
@@ -285,7 +295,7 @@ fn waypost_follows_waypost_and_trusts_nobody_else() {
     let (theirs, ours) = (free_address([127, 0, 0, 1]), free_address([127, 0, 0, 1]));
     let lines =
         format!("allow-transfer = [\"key:transfer-key\"]\ntransfer-tls = true\nnotify = [\"key:transfer-key@{ours}\"]");
-    let server = Server::start_in(primary(&encrypted, theirs, &lines, &many()));
+    let server = Server::start_in(primary(&encrypted, theirs, &lines, &many(8000)));
     let (ca, pin) = (encrypted.certificates.path("ca.pem"), encrypted.certificates.pin("valid"));
     let from =
         |trust: &str| format!("{{ address = \"{}\", key = \"transfer-key\", tls = true, {trust} }}", encrypted.tls);
@@ -365,7 +375,7 @@ fn waypost_follows_bind_over_tls() {
 async fn a_transfer_over_quic_waits_for_its_reader() {
     let encrypted = Encrypted::make();
     let at = free_address([127, 0, 0, 1]);
-    let _server = Server::start_in(primary(&encrypted, at, "allow-transfer = [\"127.0.0.1\"]", &many()));
+    let _server = Server::start_in(primary(&encrypted, at, "allow-transfer = [\"127.0.0.1\"]", &many(8000)));
     let (_endpoint, connection) = encrypted.quic(20_000).await;
     let ask = async |message: Vec<u8>| {
         let (mut send, receive) = connection.open_bi().await.unwrap();
@@ -374,25 +384,28 @@ async fn a_transfer_over_quic_waits_for_its_reader() {
         send.finish().unwrap();
         receive
     };
+    let expected = records(&dig(at, &["example.org", "AXFR"])).len();
     let mut transfer = ask(message(0, 0, "example.org", AXFR)).await;
     tokio::time::sleep(Duration::from_millis(2500)).await; // longer than an answer may be on its way
     let answer = ask(message(0, 0, "plain.example.org", 1)).await.read_to_end(1000).await.unwrap();
     assert_eq!(answer[2..6], [0, 0, 0x84, 0], "other streams go on");
     let whole = transfer.read_to_end(10_000_000).await.unwrap();
-    let (mut rest, mut messages, mut last) = (&whole[..], 0, &whole[..0]);
+    let (mut rest, mut messages, mut records, mut last) = (&whole[..], 0, 0, &whole[..0]);
     while let Some((length, after)) = rest.split_first_chunk::<2>() {
         (last, rest) = after.split_at(u16::from_be_bytes(*length).into());
         assert_eq!(last[..2], [0, 0]);
         messages += 1;
+        records += usize::from(u16::from_be_bytes([last[6], last[7]]));
     }
     assert!(messages > 5 && ends_with_soa(last), "{messages}");
+    assert_eq!(records, expected, "all that goes over TCP");
 }
 
 #[test]
 fn a_reader_that_takes_none_of_a_transfer_stops_nobody() {
     let encrypted = Encrypted::make();
     let at = free_address([127, 0, 0, 1]);
-    let _server = Server::start_in(primary(&encrypted, at, "allow-transfer = [\"127.0.0.1\"]", &many()));
+    let _server = Server::start_in(primary(&encrypted, at, "allow-transfer = [\"127.0.0.1\"]", &many(8000)));
     let mut idle: Vec<_> = (0..4).map(|_| encrypted.connect()).collect();
     for client in &mut idle {
         client.send(&[message(1, 0, "example.org", AXFR)]);
