@@ -2,12 +2,13 @@
 """What an operator does in the middle of the load, and what the clients notice of it.
 
 One Waypost with the zone of 1,000,000 names and a pool of two sites answers 20,000 queries/s (and then as many as it
-can), while flips, changes of health, reloads of the whole zone, or scrapes of the metrics go on. Lost queries and p99 are
-printed for each beside the mean of quiet runs just before and just after it; of the rounds the median, and how far the
-middle half of them lies apart. A change that is smaller than that says nothing.
+can), while five flips, changes of health, or scrapes of the metrics a second, or one reload of the whole zone, go on. Lost
+queries and p99 are printed for each beside the mean of quiet runs just before and just after it; of the rounds the
+median, and how far the middle half of them lies apart. "nothing" is a run in which nothing is done: what the machine itself
+makes of it. A change that is smaller than that says nothing.
 
     cargo build --release
-    benches/peers/disturb.py                  five rounds: about six minutes for each rate
+    benches/peers/disturb.py                  five rounds: about seven minutes for each rate
 """
 import argparse
 import json
@@ -17,10 +18,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 
-from measure import HERE, LOAD_CPU, Running, as_on, load_command, make
+from measure import HERE, Running, generate, load_command, make
 from servers import API, Waypost
 
 SITES = """
@@ -39,55 +38,45 @@ endpoint = [
 
 
 class Operator:
-    """Speaks to the API, as a client on the load's core."""
+    """Writes the HTTP requests that the load sends from its own loop: a client of its own would disturb what it measures."""
 
-    def __init__(self, run):
-        self.base = f"http://127.0.0.1:{run.port + API}"
+    def __init__(self, run, zone_file, base):
+        self.port, self.zone_file, self.base = run.port + API, zone_file, base
         with open(f"{run.work}/state/admin.token") as f:
             self.token = f.read().strip()
         self.turn = 0
 
-    def call(self, method, path, body=None, generation=None):
-        headers = {"Authorization": f"Bearer {self.token}"}
-        if generation is not None:
-            headers["If-Match"] = f'"{generation}"'
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.base + path, data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.read()
+    def requests(self, *wanted):
+        """What the load is told, for requests of (method, path, body) in turn."""
+        words = ["-H", str(self.port)]
+        for i, (method, path, body) in enumerate(wanted):
+            data = "" if body is None else json.dumps(body)
+            head = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", f"Authorization: Bearer {self.token}"]
+            head += ["If-Match: *", f"Content-Length: {len(data)}", "Content-Type: application/json"] if data else []
+            with open(f"{self.base}/request{i}", "w", newline="") as f:
+                f.write("\r\n".join(head) + "\r\n\r\n" + data)
+            words += ["-R", f"{self.base}/request{i}"]
+        return words
+
+    def nothing(self):
+        return []
 
     def flip(self):
-        self.turn += 1
-        weights = {"a": 50 + self.turn % 2, "b": 50 - self.turn % 2}
-        generation = json.loads(self.call("GET", "/api/v1/status"))["generation"]
-        self.call("POST", "/api/v1/flips", {"weights": {"www.big.example": weights}, "reason": "bench"}, generation)
+        flips = ({"weights": {"www.big.example": {"a": a, "b": 100 - a}}, "reason": "bench"} for a in (51, 50))
+        return self.requests(*(("POST", "/api/v1/flips", flip) for flip in flips))
 
     def health(self):
-        self.turn += 1
-        said = {"override": ["down", "obey"][self.turn % 2], "reason": "bench"}
-        self.call("PUT", "/api/v1/pools/www.big.example/endpoints/a/override", said)
+        path = "/api/v1/pools/www.big.example/endpoints/a/override"
+        return self.requests(*(("PUT", path, {"override": to, "reason": "bench"}) for to in ("down", "obey")))
 
     def reload(self):
         self.turn += 1
         with open(self.zone_file, "a") as f:
             f.write(f"again{self.turn} A 127.0.0.1\n")
-        self.call("POST", "/api/v1/reload", {})
+        return self.requests(("POST", "/api/v1/reload", {})) + ["-P", "300000"]  # one for each change of the file
 
     def scrape(self):
-        self.call("GET", "/metrics")
-
-
-def measure(words, doing, every_s):
-    """Runs the load, and `doing` beside it again and again; what the load says, and how often it was done."""
-    load = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, preexec_fn=as_on(LOAD_CPU))
-    done = 0
-    time.sleep(0.2)
-    while load.poll() is None and doing:
-        doing()
-        done += 1
-        time.sleep(every_s)
-    said = json.loads(load.communicate()[0])
-    return said, done
+        return self.requests(("GET", "/metrics", None))
 
 
 def main():
@@ -96,7 +85,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rates", default="20000,0", help="queries a second; 0: as many as are answered")
-    parser.add_argument("--what", default="flip,health,reload,scrape")
+    parser.add_argument("--what", default="nothing,flip,health,reload,scrape")
     parser.add_argument("--port", type=int, default=5300)
     parser.add_argument("--made", default=os.path.join(tempfile.gettempdir(), "waypost-peers"))
     args = parser.parse_args()
@@ -110,20 +99,22 @@ def main():
     run = Running(server, "big", args.port, base, [server.binary(), "serve", "--config", config])
     try:
         run.work = base
-        operator = Operator(run)
-        operator.zone_file = zone_file
+        operator = Operator(run, zone_file, base)
         print("| what | queries/s asked | times | lost | p99 us, quiet | p99 us | change | middle half |\n|" + "---|" * 8)
         for rate in map(int, args.rates.split(",")):
             for what in args.what.split(","):
                 quiet, busy, lost, times = [], [], 0, 0
                 for _ in range(args.rounds):
                     words = load_command(args.made, "udp", queries, args.port, args.seconds, 70, rate)
-                    first = measure(words, None, 0)[0]["lat_p99_us"]
-                    said, done = measure(words, getattr(operator, what), 0.2)
-                    last = measure(words, None, 0)[0]["lat_p99_us"]
+                    asked = getattr(operator, what)()
+                    first = generate(words)["lat_p99_us"]
+                    said = generate(words + asked)
+                    last = generate(words)["lat_p99_us"]
+                    if said["requests_refused"] or bool(asked) != bool(said["requests_taken"]):
+                        sys.exit(f"the API took {said['requests_taken']} and refused {said['requests_refused']}")
                     quiet.append((first + last) / 2)  # what drifts meanwhile counts for half
                     busy.append(said["lat_p99_us"])
-                    lost, times = lost + said["lost"], times + done
+                    lost, times = lost + said["lost"], times + said["requests_taken"]
                 before, after = statistics.median(quiet), statistics.median(busy)
                 changes = [b / q - 1 for b, q in zip(busy, quiet)]
                 low, change, high = statistics.quantiles(changes, n=4) if len(changes) > 1 else changes * 3

@@ -4,6 +4,7 @@
  *
  *   load -s ADDR -p PORT -d FILE [-l SECONDS] [-c SOCKETS] [-q WINDOW]
  *        [-b BATCH] [-e EDNS%] [-D DO%] [-Q RATE] [-t TIMEOUT_MS] [-T] [-S SEED]
+ *        [-H PORT -R FILE [-R FILE ...] [-P PERIOD_MS]]
  *
  * FILE is in dnsperf's format: one "name type" a line. The packets are encoded
  * before the clock starts. EDNS% of them (chosen by a seeded generator) carry
@@ -18,6 +19,10 @@
  * A query unanswered after TIMEOUT_MS is counted lost. An answer counts only
  * when its socket, its ID and the QR bit match an outstanding query. Prints
  * one JSON object.
+ *
+ * With -H it is also the operator: the HTTP requests in the FILEs of -R go in
+ * turn to that port, the first after 200 ms, then one every PERIOD_MS once the
+ * one before is answered, from the same loop, so that no other process disturbs what is measured.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -227,13 +232,104 @@ static void expire(struct sock *s, uint64_t t, uint64_t tmo)
     }
 }
 
+/* ---- the operator ----------------------------------------------------- */
+#define MAXR 8
+static struct {
+    int fd, n, turn, waiting;
+    char *request[MAXR];
+    size_t length[MAXR];
+    char head[4096];
+    size_t got, body; /* octets of the head so far; of the body to come */
+    uint64_t period, next, looked, taken, refused;
+} op;
+
+static void request_from(const char *path)
+{
+    FILE *f = fopen(path, "r");
+    if (!f || op.n == MAXR) {
+        perror(path);
+        exit(1);
+    }
+    op.request[op.n] = malloc(65536);
+    op.length[op.n] = fread(op.request[op.n], 1, 65536, f);
+    fclose(f);
+    op.n++;
+}
+
+static void operator_connect(struct sockaddr_in to, int port)
+{
+    to.sin_port = htons((uint16_t)port);
+    op.fd = socket(AF_INET, SOCK_STREAM, 0);
+    int one = 1;
+    if (connect(op.fd, (struct sockaddr *)&to, sizeof to) < 0) {
+        perror("connect to the API");
+        exit(1);
+    }
+    setsockopt(op.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    fcntl(op.fd, F_SETFL, O_NONBLOCK);
+}
+
+/* A head that is whole: what it says, and how much body comes. */
+static void operator_head(void)
+{
+    op.head[op.got] = 0;
+    op.got = 0;
+    const char *length = strcasestr(op.head, "content-length:");
+    op.body = length ? strtoul(length + 15, NULL, 10) : 0;
+    if (!strncmp(op.head, "HTTP/1.1 2", 10)) {
+        op.taken++;
+    } else {
+        op.refused++;
+        fprintf(stderr, "load: the API says %.*s\n", (int)strcspn(op.head, "\r"), op.head);
+    }
+}
+
+/* What has come of a response. */
+static void operator_read(void)
+{
+    static char b[65536];
+    ssize_t n;
+    while ((n = recv(op.fd, b, sizeof b, MSG_DONTWAIT)) != -1) {
+        ssize_t i = 0;
+        while (i < n && !op.body && op.got < sizeof op.head - 1) {
+            op.head[op.got++] = b[i++];
+            if (op.got >= 4 && !memcmp(op.head + op.got - 4, "\r\n\r\n", 4))
+                operator_head();
+        }
+        if (n == 0 || (i < n && !op.body)) {
+            fprintf(stderr, "load: the API %s\n", n ? "has too long a head" : "hung up");
+            exit(1);
+        }
+        op.body -= (size_t)(n - i) < op.body ? (size_t)(n - i) : op.body;
+        op.waiting = op.got || op.body;
+    }
+}
+
+static void operate(uint64_t t)
+{
+    if (t < op.looked + 100000)
+        return;
+    op.looked = t;
+    operator_read();
+    if (op.waiting || t < op.next)
+        return;
+    op.next = t + op.period;
+    op.waiting = 1;
+    if (send(op.fd, op.request[op.turn], op.length[op.turn], MSG_NOSIGNAL) != (ssize_t)op.length[op.turn]) {
+        perror("send to the API");
+        exit(1);
+    }
+    op.turn = (op.turn + 1) % op.n;
+}
+
 int main(int argc, char **argv)
 {
     const char *addr = "127.0.0.1", *file = NULL;
     int port = 53, socks = 8, window = 192, batch = 64, edns = 0, dop = 0, tcp = 0, tmo_ms = 500;
+    int api = 0, period_ms = 200;
     double secs = 5, rate = 0;
     int o;
-    while ((o = getopt(argc, argv, "s:p:d:l:c:q:b:e:D:Q:t:TS:")) != -1)
+    while ((o = getopt(argc, argv, "s:p:d:l:c:q:b:e:D:Q:t:TS:H:R:P:")) != -1)
         switch (o) {
         case 's': addr = optarg; break;
         case 'p': port = atoi(optarg); break;
@@ -248,11 +344,14 @@ int main(int argc, char **argv)
         case 't': tmo_ms = atoi(optarg); break;
         case 'T': tcp = 1; break;
         case 'S': rng_state ^= strtoull(optarg, NULL, 10) * 0x9e3779b97f4a7c15ull; break;
+        case 'H': api = atoi(optarg); break;
+        case 'R': request_from(optarg); break;
+        case 'P': period_ms = atoi(optarg); break;
         default: return 2;
         }
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
     if (!file || inet_pton(AF_INET, addr, &a.sin_addr) != 1 || socks < 1 || socks > MAXS ||
-        batch < 1 || batch > MAXB || window < socks || secs <= 0 || secs > 600) {
+        batch < 1 || batch > MAXB || window < socks || secs <= 0 || secs > 600 || !api != !op.n || period_ms < 1) {
         fprintf(stderr, "load: bad arguments\n");
         return 2;
     }
@@ -261,6 +360,8 @@ int main(int argc, char **argv)
         return 2;
     }
     load(file, edns, dop);
+    if (api)
+        operator_connect(a, api);
 
     for (int i = 0; i < socks; i++) {
         S[i].fd = socket(AF_INET, tcp ? SOCK_STREAM : SOCK_DGRAM, 0);
@@ -299,9 +400,13 @@ int main(int argc, char **argv)
     uint32_t per = (uint32_t)(window / socks);
     size_t qi = rng() % nq;
     uint64_t t0 = now_ns(), t = t0, end = t0 + (uint64_t)(secs * 1e9), tmo = (uint64_t)tmo_ms * 1000000ull;
+    op.period = (uint64_t)period_ms * 1000000ull;
+    op.next = t0 + 200000000ull;
     uint64_t next_exp = t0 + 20000000ull, last_answer = t0, closed = 0;
     int sending = 1;
     while (1) {
+        if (api && sending)
+            operate(t);
         for (int i = 0; i < socks; i++) {
             struct sock *s = &S[i];
             if (s->fd < 0)
@@ -447,13 +552,14 @@ int main(int argc, char **argv)
     printf("{\"sent\":%llu,\"answered\":%llu,\"lost\":%llu,\"stray\":%llu,\"seconds\":%.6f,\"qps\":%.1f,"
            "\"answered_fraction\":%.6f,\"lat_mean_us\":%.2f,\"lat_p50_us\":%.2f,\"lat_p99_us\":%.2f,"
            "\"lat_p999_us\":%.2f,\"lat_max_us\":%.2f,\"bytes_mean\":%.2f,\"tc\":%llu,\"no_answer_rrs\":%llu,"
-           "\"closed\":%llu,\"queries_in_file\":%zu,\"generator_cpu_s\":%.3f,\"rcodes\":{",
+           "\"closed\":%llu,\"requests_taken\":%llu,\"requests_refused\":%llu,\"queries_in_file\":%zu,\"generator_cpu_s\":%.3f,\"rcodes\":{",
            (unsigned long long)sent, (unsigned long long)answered, (unsigned long long)lost,
            (unsigned long long)stray, wall, (double)answered / wall,
            sent ? (double)answered / (double)sent : 0,
            answered ? (double)lat_sum / (double)answered / 1000.0 : 0, lat_pct(0.5), lat_pct(0.99),
            lat_pct(0.999), (double)lat_max / 1000.0, answered ? (double)bytes_in / (double)answered : 0,
-           (unsigned long long)tc, (unsigned long long)anzero, (unsigned long long)closed, nq, cpu);
+           (unsigned long long)tc, (unsigned long long)anzero, (unsigned long long)closed, (unsigned long long)op.taken,
+           (unsigned long long)op.refused, nq, cpu);
     int first = 1;
     for (int i = 0; i < 16; i++)
         if (rcodes[i]) {
