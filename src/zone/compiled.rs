@@ -6,6 +6,7 @@
 //! It holds a zone whole: the RRsets as they were put in are given back from it, also those that are never an answer. A change
 //! ([`Zone::with`]) makes new nodes for the names that it touches, beside the table, which both versions share.
 
+pub(in crate::zone) mod against;
 mod build;
 mod change;
 mod hashed;
@@ -332,7 +333,7 @@ impl Zone {
 
     /// The node of a name, also of one that holds nothing but hashes.
     #[inline]
-    fn any_node(&self, lower: &[u8]) -> Option<Node<'_>> {
+    pub(in crate::zone) fn any_node(&self, lower: &[u8]) -> Option<Node<'_>> {
         if self.is_changed()
             && let Some(found) = self.changed.get(lower)
         {
@@ -372,7 +373,7 @@ impl Zone {
     }
 
     /// All nodes as they are now.
-    fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
+    pub(in crate::zone) fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
         let of_base = self.base.all().filter(|node| !self.is_changed() || !self.changed.contains_key(node.name()));
         of_base.chain(self.changed.values().flatten().map(|node| Node::new(node)))
     }
@@ -390,8 +391,18 @@ impl Base {
 
     #[inline]
     fn node_of(&self, lower: &[u8]) -> Option<Node<'_>> {
-        let at = self.table.find(self.hasher.hash_one(lower), |at| self.node(at).is_named(lower))?;
-        Some(self.node(at))
+        Some(self.node(self.place_of(lower)?))
+    }
+
+    #[inline]
+    fn place_of(&self, lower: &[u8]) -> Option<u32> {
+        self.table.find(self.hasher.hash_one(lower), |at| self.node(at).is_named(lower))
+    }
+
+    /// Where the node begins that lies behind the one at `place`, if there is one.
+    fn behind(&self, place: u32) -> u32 {
+        let end = place as usize * ALIGN + self.node(place).octets();
+        end.div_ceil(ALIGN) as u32
     }
 
     fn all(&self) -> impl Iterator<Item = Node<'_>> {

@@ -96,9 +96,24 @@ impl Drift {
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&Name, Rtype, &Option<Rrset>)> {
+    /// The names that have such RRsets.
+    pub(in crate::zone) fn names(&self) -> impl Iterator<Item = &Name> {
+        self.0.keys()
+    }
+
+    pub(in crate::zone) fn iter(&self) -> impl Iterator<Item = (&Name, Rtype, &Option<Rrset>)> {
         self.0.iter().flat_map(|(owner, sets)| sets.iter().map(move |(rtype, set)| (owner, *rtype, set)))
     }
+}
+
+/// What leads from the file as it was to the file as it is.
+pub fn diff_of(changed: &[Changed]) -> Diff {
+    let mut diff = Diff::default();
+    for Changed { owner, before, after, .. } in changed {
+        step(owner, before.as_ref(), after.as_ref(), &mut diff);
+    }
+    diff.sort();
+    diff
 }
 
 /// An edit of a file, brought into the zone that is served.

@@ -302,11 +302,6 @@ impl<'g> OwnerRef<'g> {
         &self.all.names[start..start + self.owner.name_octets as usize]
     }
 
-    /// The same for messages.
-    pub(in crate::zone) fn shown(self) -> String {
-        Name::from_wire(self.name()).map_or_else(|e| e.to_string(), |name| name.to_string())
-    }
-
     pub(in crate::zone) fn sets(self) -> impl Iterator<Item = SetRef<'g>> + Clone {
         let all = self.all;
         let of = move |at: u32| all.sets.get(at as usize);
@@ -319,10 +314,6 @@ impl<'g> OwnerRef<'g> {
 
     pub(in crate::zone) fn has(self, rtype: Rtype) -> bool {
         self.set(rtype).is_some()
-    }
-
-    pub(in crate::zone) fn has_address(self) -> bool {
-        self.has(Rtype::A) || self.has(Rtype::AAAA)
     }
 
     pub(in crate::zone) fn is(self, other: Self) -> bool {
@@ -389,7 +380,7 @@ mod tests {
             assert_eq!(add(&a, 60, last), Added::Yes);
             assert_eq!(add(&a, 60, last), Added::Twice);
         }
-        assert!(all.get(b"\x01B\x03org\0").is_some_and(OwnerRef::has_address));
+        assert!(all.get(b"\x01B\x03org\0").is_some_and(|owner| owner.has(Rtype::A)));
         assert!(all.get(b"\x01c\x03org\0").is_none());
         let contents = all.to_contents();
         let set = contents.rrset(&a, Rtype::A).unwrap();

@@ -13,10 +13,12 @@
 //!
 //! Reading goes on after a mistake with the next entry; a zone with a mistake is not loaded.
 
+mod again;
 mod ahead;
 mod checks;
 mod generate;
 mod lexer;
+mod looked_at;
 mod plain;
 mod print;
 mod report;
@@ -32,11 +34,13 @@ use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+pub use again::{Differences, differences};
 pub use print::{print, print_zone};
 
 use crate::diagnostic::Diagnostic;
 use crate::dns::rdata::{self, Token};
 use crate::dns::{Name, Rtype, Ttl, name};
+use crate::zone::compiled::against::Against;
 use crate::zone::gathered::{Added, Spot};
 use crate::zone::{Contents, Gathered, Stamps};
 use ahead::Ahead;
@@ -153,17 +157,7 @@ pub fn read_text(text: Vec<u8>, file: &Path, apex: &Name) -> Result<Read, Vec<Di
 }
 
 fn read_as(text: Vec<u8>, file: &Path, apex: &Name, stamps: &mut Stamps) -> Result<Read, Vec<Diagnostic>> {
-    let mut reader = Reader {
-        apex,
-        stamps,
-        records: Gathered::new(apex.clone()),
-        plain: Plain::default(),
-        report: Report::default(),
-        including: Vec::new(),
-        default_ttl: None,
-        last_ttl: None,
-        soa_minimum: None,
-    };
+    let mut reader = Reader::new(apex, stamps);
     match reader.take_in(file.to_owned(), text) {
         Ok(source) => reader.read(source, Scope { origin: apex.clone(), owner: Vec::new() }),
         Err(message) => return Err(vec![Diagnostic::of_file(file, message)]),
@@ -192,6 +186,8 @@ struct Reader<'z> {
     /// Of what is included.
     stamps: &'z mut Stamps,
     records: Gathered,
+    /// Takes the records in their place, where a file is read again.
+    against: Option<Against<'z>>,
     plain: Plain,
     report: Report,
     /// The sources that are being read, each included by the one before it.
@@ -243,7 +239,22 @@ struct Head {
     rdata: usize,
 }
 
-impl Reader<'_> {
+impl<'z> Reader<'z> {
+    fn new(apex: &'z Name, stamps: &'z mut Stamps) -> Self {
+        Self {
+            apex,
+            stamps,
+            records: Gathered::new(apex.clone()),
+            against: None,
+            plain: Plain::default(),
+            report: Report::default(),
+            including: Vec::new(),
+            default_ttl: None,
+            last_ttl: None,
+            soa_minimum: None,
+        }
+    }
+
     /// Keeps a text as source; its index.
     fn take_in(&mut self, path: PathBuf, text: Vec<u8>) -> Result<u32, String> {
         let sources = &mut self.report.sources;
@@ -385,6 +396,10 @@ impl Reader<'_> {
 
     /// Puts a record to the others; `whole` is where it stands, in the source of `spot`.
     fn put(&mut self, owner: &[u8], (rtype, ttl): (Rtype, Ttl), rdata: &[u8], spot: Spot, whole: Range<usize>) {
+        if let Some(against) = &mut self.against {
+            self.report.is_in_doubt |= against.take(owner, rtype, ttl, rdata, spot).is_none();
+            return;
+        }
         if !self.records.has_room() {
             return self.report.error(spot.source, whole, "the zone has more records than fit");
         }
@@ -441,6 +456,10 @@ impl Reader<'_> {
 
     fn include(&mut self, file: &Token<'_>, line: Line<'_>, scope: Scope) -> Result<(), Mistake> {
         let mistake = |message: String| (line.span(1), message);
+        if self.against.is_some() {
+            self.report.is_in_doubt = true; // which was included may be another file now
+            return Ok(());
+        }
         let written = Path::new(OsStr::from_bytes(file.text));
         let beside = self.report.sources[line.source as usize].path.parent().unwrap_or(Path::new("")).join(written);
         self.stamps.note(&beside);

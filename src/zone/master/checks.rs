@@ -1,10 +1,11 @@
 //! What must hold over a whole zone, once it is read: what every server refuses is an error, what answers in a way that
 //! nobody wants is a warning.
 
+use super::looked_at::{Owner, Records, Set};
 use super::report::Report;
 use crate::dns::name::{self, Name};
 use crate::dns::{Rtype, rdata};
-use crate::zone::gathered::{Gathered, OwnerRef, SetRef, Spot};
+use crate::zone::gathered::Spot;
 
 /// Types that may stand beside a CNAME (RFC 4034, 2.5; RFC 2535, 2.3.5 before it): SIG, KEY, RRSIG, NSEC.
 const BESIDE_CNAME: [Rtype; 4] = [Rtype(24), Rtype(25), Rtype::RRSIG, Rtype::NSEC];
@@ -16,7 +17,7 @@ const DOT: &str = "a name that is not relative to the origin wants a dot at its 
 const GLUE: [Rtype; 2] = [Rtype::A, Rtype::AAAA];
 
 /// Checks all `records` of the zone `apex`, in the order of the file.
-pub(super) fn check(records: &Gathered, apex: &Name, report: &mut Report) {
+pub(super) fn check(records: &impl Records, apex: &Name, report: &mut Report) {
     let zone = Zone {
         records,
         apex,
@@ -37,7 +38,7 @@ pub(super) fn check(records: &Gathered, apex: &Name, report: &mut Report) {
             Some(dname) if cut.is_none() => {
                 let message =
                     format!("{} stands below the DNAME of {}, which answers for it", node.shown(), dname.shown());
-                report.error_at(node.sets().next().map_or(Spot::default(), SetRef::first), message);
+                report.error_at(node.sets().next().map_or(Spot::default(), Set::first), message);
             }
             _ => {}
         }
@@ -58,7 +59,7 @@ pub(super) fn check(records: &Gathered, apex: &Name, report: &mut Report) {
 }
 
 /// Errors: more than one record of a type that may have one, and CNAME beside other data (RFC 1034, 3.6.2; RFC 6672, 2.4).
-fn one_of_a_kind(node: OwnerRef<'_>, report: &mut Report) {
+fn one_of_a_kind<'r>(node: impl Owner<'r>, report: &mut Report) {
     for set in node.sets() {
         let rtype = set.rtype();
         if matches!(rtype, Rtype::SOA | Rtype::CNAME | Rtype::DNAME) && set.count() > 1 {
@@ -80,7 +81,7 @@ fn later(a: Spot, b: Spot) -> Spot {
 }
 
 /// Data at or below a cut that is neither delegation nor glue (RFC 2136, 7.18; RFC 9499, 7).
-fn occluded(node: OwnerRef<'_>, cut: OwnerRef<'_>, report: &mut Report) {
+fn occluded<'r, O: Owner<'r>>(node: O, cut: O, report: &mut Report) {
     let seen = if node.is(cut) { &AT_A_CUT[..] } else { &GLUE[..] };
     if let Some(set) = node.sets().find(|s| !seen.contains(&s.rtype())) {
         let place = if node.is(cut) { "is at" } else { "is below" };
@@ -94,16 +95,16 @@ fn occluded(node: OwnerRef<'_>, cut: OwnerRef<'_>, report: &mut Report) {
     }
 }
 
-struct Zone<'z> {
-    records: &'z Gathered,
+struct Zone<'z, R> {
+    records: &'z R,
     apex: &'z Name,
     has_cuts: bool,
     has_dnames: bool,
 }
 
-impl<'z> Zone<'z> {
+impl<'z, R: Records> Zone<'z, R> {
     /// The topmost zone cut at or above `name`, below the apex.
-    fn cut_above(&self, name: &[u8]) -> Option<OwnerRef<'z>> {
+    fn cut_above(&self, name: &[u8]) -> Option<R::Owner<'z>> {
         if !self.has_cuts {
             return None;
         }
@@ -112,7 +113,7 @@ impl<'z> Zone<'z> {
     }
 
     /// A DNAME above `node`. The NSEC3 records of a zone stand below its apex, whatever is there.
-    fn dname_above(&self, node: OwnerRef<'_>) -> Option<OwnerRef<'z>> {
+    fn dname_above(&self, node: R::Owner<'z>) -> Option<R::Owner<'z>> {
         let is_hash = || node.sets().all(|s| matches!(s.rtype(), Rtype::NSEC3 | Rtype::RRSIG));
         if !self.has_dnames || is_hash() {
             return None;
@@ -121,47 +122,50 @@ impl<'z> Zone<'z> {
     }
 
     /// `name` and what is above it, up to the apex.
-    fn upwards<'n>(&self, name: &'n [u8]) -> impl Iterator<Item = &'n [u8]> + use<'n, 'z> {
+    fn upwards<'n>(&self, name: &'n [u8]) -> impl Iterator<Item = &'n [u8]> + use<'n, 'z, R> {
         let apex = self.apex.wire().len();
         std::iter::successors(Some(name), |n| name::parent(n)).take_while(move |n| n.len() >= apex)
     }
 
     /// Hosts in this zone that NS and MX name, but that have no address here (RFC 2181, 10.3; RFC 1912, 2.3).
-    fn targets(&self, node: OwnerRef<'_>, set: SetRef<'_>, report: &mut Report) {
+    fn targets(&self, node: R::Owner<'z>, set: impl Set, report: &mut Report) {
         let rtype = set.rtype();
-        for target in set.rdatas().filter_map(|wire| rdata::target(rtype, wire)) {
+        set.each(|wire| {
+            let Some(target) = rdata::target(rtype, wire) else { return };
             if !name::is_at_or_below(target, self.apex.wire()) {
-                continue;
+                return;
             }
             let host = self.records.get(target);
-            if host.is_some_and(OwnerRef::has_address) {
-                continue;
+            if host.is_some_and(Owner::has_address) {
+                return;
             }
             let shown = Name::from_wire(target).map_or_else(|e| e.to_string(), |n| n.to_string());
             let message = match self.cut_above(target) {
                 Some(cut) if cut.is(node) => {
                     format!("{} is delegated to {shown} below it, whose address (glue) is missing", node.shown())
                 }
-                Some(_) => continue, // another zone answers for it
+                Some(_) => return, // another zone answers for it
                 None if host.is_some_and(|h| h.has(Rtype::CNAME)) => {
                     format!("{} {rtype}: {shown} is an alias (CNAME), which RFC 2181, 10.3, forbids", node.shown())
                 }
-                None if host.is_none() && self.has_wildcard_address(target) => continue,
+                None if host.is_none() && self.has_wildcard_address(target) => return,
                 None => format!("{} {rtype}: {shown} has no address in this zone", node.shown()),
             };
             report.warn_at(set.first(), message, self.dot_forgotten(target));
-        }
+        });
     }
 
     /// Targets in this zone of which nothing is here, and whose names say that they are meant to be elsewhere.
-    fn dots(&self, node: OwnerRef<'_>, set: SetRef<'_>, report: &mut Report) {
+    fn dots(&self, node: R::Owner<'z>, set: impl Set, report: &mut Report) {
         let rtype = set.rtype();
-        let target_of = |wire| if rtype == Rtype::CNAME { Some(wire) } else { rdata::target(rtype, wire) };
-        for target in set.rdatas().filter_map(target_of) {
+        set.each(|wire| {
+            let Some(target) = (if rtype == Rtype::CNAME { Some(wire) } else { rdata::target(rtype, wire) }) else {
+                return;
+            };
             let inside = || self.upwards(target).take_while(|n| n.len() > self.apex.wire().len());
             let is_here = |name: &[u8]| self.records.get(name).is_some();
             if !name::is_at_or_below(target, self.apex.wire()) || inside().any(is_here) || self.has_wildcard(target) {
-                continue;
+                return;
             }
             let ends_elsewhere = inside().count() > 1
                 && inside()
@@ -173,7 +177,7 @@ impl<'z> Zone<'z> {
                 let message = format!("{} {rtype}: nothing is at {shown}, nor above it in this zone", node.shown());
                 report.warn_at(set.first(), message, Some(DOT.to_owned()));
             }
-        }
+        });
     }
 
     fn has_wildcard(&self, name: &[u8]) -> bool {
@@ -183,7 +187,7 @@ impl<'z> Zone<'z> {
     fn has_wildcard_address(&self, name: &[u8]) -> bool {
         self.upwards(name)
             .skip(1)
-            .any(|above| self.records.get(&[b"\x01*", above].concat()).is_some_and(OwnerRef::has_address))
+            .any(|above| self.records.get(&[b"\x01*", above].concat()).is_some_and(Owner::has_address))
     }
 
     /// A help for a name that ends in the zone's name twice.

@@ -18,6 +18,8 @@ pub(super) struct Source {
 
 #[derive(Default)]
 pub(super) struct Report {
+    /// Something was to be told of a source that is not at hand: then no more than that is known.
+    pub is_in_doubt: bool,
     pub sources: Vec<Source>,
     pub errors: Vec<Diagnostic>,
     pub warnings: Vec<Diagnostic>,
@@ -61,7 +63,10 @@ impl Report {
         help: Option<String>,
     ) {
         let list = if severity == Severity::Error { &mut self.errors } else { &mut self.warnings };
-        let source = &self.sources[source as usize];
+        let Some(source) = self.sources.get(source as usize) else {
+            self.is_in_doubt = true;
+            return;
+        };
         let told = |message, place, help| Diagnostic { severity, message, file: source.path.clone(), place, help };
         if list.len() < MOST_TOLD {
             list.push(told(message, span.map(|span| source.place(span)), help));
@@ -73,7 +78,7 @@ impl Report {
     /// The rest of the line from `spot` on.
     fn line_from(&self, spot: Spot) -> Range<usize> {
         let start = spot.start as usize;
-        let rest = &self.sources[spot.source as usize].text[start..];
+        let rest = self.sources.get(spot.source as usize).map_or(&[][..], |source| &source.text[start..]);
         let line = rest.split(|&b| b == b'\n').next().unwrap_or(rest);
         start..start + line.trim_ascii_end().len()
     }
