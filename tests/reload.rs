@@ -4,6 +4,7 @@
 //! - a zone file with mistakes takes nobody down: the old zone stays, `/readyz`, `status` and the log say so; at a start
 //!   the last good copy is served; a zone that was never read is SERVFAIL, alone;
 //! - an endpoint that is answered is not taken away without `--force`, by a start as by a reload;
+//! - what a little change of a large file adds to the store is little, and is there after `kill -9`, the file broken meanwhile;
 //! - the file of one zone is read again by name, or when it changes and is watched: no generation, nothing else changes;
 //! - `waypost check` tells all mistakes with their places, by exit code 2: those of zones also where the configuration has some.
 
@@ -222,6 +223,46 @@ fn check(folder: &std::path::Path, arguments: &[&str]) -> (Option<i32>, String, 
         command.args(["check", "--config", "waypost.toml"]).args(arguments).current_dir(folder).output().unwrap();
     let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_little_change_of_a_large_file_is_kept_as_that() {
+    let zone = |serial: u32, more: &str| {
+        let hosts: Vec<String> = (0..12_000).map(|i| format!("h{i} A 192.0.2.{}\n", i % 200)).collect();
+        format!("{}{}{more}", ZONE.replace("2026010101", &serial.to_string()), hosts.concat())
+    };
+    let folder = folder(HEAD);
+    fs::write(folder.path().join("example.org.zone"), zone(2_026_010_101, "")).unwrap();
+    let mut server = Server::start_in(folder);
+    let copies = |server: &Server| {
+        let files = fs::read_dir(server.file("state/values")).into_iter().flatten();
+        files.map(|file| file.unwrap().file_name()).collect::<Vec<_>>()
+    };
+    server.wait_for("the copy of the zone", |server| !copies(server).is_empty());
+    let whole = copies(&server);
+    for (serial, more) in [(2_026_010_102, "one A 192.0.2.1\n"), (2_026_010_103, "one A 192.0.2.1\ntwo A 192.0.2.2\n")]
+    {
+        fs::write(server.file("example.org.zone"), zone(serial, more)).unwrap();
+        server.reload().done();
+        assert_eq!(server.status()["zones"][0]["serial"], serial);
+        assert_eq!(copies(&server), whole, "the copy is not written anew");
+    }
+    assert_eq!(addresses(&server.ask("two.example.org", T::A)), ["192.0.2.2"]);
+
+    server.kill9();
+    fs::write(server.file("example.org.zone"), BROKEN_ZONE).unwrap();
+    server.start_again();
+    assert_eq!(server.status()["zones"][0]["state"], "last-good");
+    for (name, address) in [("one", "192.0.2.1"), ("two", "192.0.2.2"), ("h11999", "192.0.2.199")] {
+        assert_eq!(addresses(&server.ask(&format!("{name}.example.org"), T::A)), [address]);
+    }
+    fs::write(server.file("example.org.zone"), zone(2_026_010_104, "two A 192.0.2.2\n")).unwrap();
+    server.reload().done();
+    assert_eq!(rcode(&server.ask("one.example.org", T::A)), ResponseCode::NXDomain, "it is known what was taken away");
+    assert_eq!(addresses(&server.ask("two.example.org", T::A)), ["192.0.2.2"]);
+    server.kill9();
+    server.start_again();
+    assert_eq!(rcode(&server.ask("one.example.org", T::A)), ResponseCode::NXDomain);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::config::amendments::{Amendment, Amendments};
 use crate::config::{self, Loaded};
+use crate::control::copy::{Keep, copy_of};
 use crate::control::message::ZoneState;
 use crate::control::planned;
 use crate::control::zones::{self, Fallback, Reading, Served, ServedZone};
@@ -243,8 +244,10 @@ impl Catalog {
     /// What the store says that keeps them.
     pub fn make_copies(&mut self, store: &dyn StateStore) -> Result<(), StoreError> {
         for (zone, reading) in self.zones.iter().zip(&mut self.readings) {
-            if let (Some(served), Some(edit)) = (&zone.served, &mut reading.edit) {
-                edit.copy = Some(store.keep(zones::copy_of(&edit.file, served.loaded_at))?);
+            if let (Some(served), Some(edit)) = (&zone.served, &mut reading.edit)
+                && let Keep::Whole(copy) = &mut edit.keep
+            {
+                *copy = Some(store.keep(copy_of(&edit.file, served.loaded_at))?);
             }
         }
         Ok(())

@@ -25,7 +25,7 @@ const FOLD_OCTETS: usize = 1 << 20;
 /// Entries that are read at a time.
 const PAGE: usize = 64;
 /// The first octet of what is written here.
-const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 1;
 
 /// One change of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -255,7 +255,7 @@ impl Entry {
     }
 }
 
-fn put_diff(diff: &Diff, out: &mut Vec<u8>) {
+pub(super) fn put_diff(diff: &Diff, out: &mut Vec<u8>) {
     for records in [&diff.removed, &diff.added] {
         out.extend((records.len() as u32).to_be_bytes());
         for Record { owner, rtype, ttl, rdata } in records {
@@ -270,7 +270,7 @@ fn put_diff(diff: &Diff, out: &mut Vec<u8>) {
 }
 
 /// Octets that are read from the front.
-struct Octets<'o>(&'o [u8]);
+pub(super) struct Octets<'o>(pub(super) &'o [u8]);
 
 impl<'o> Octets<'o> {
     fn take(&mut self, octets: usize) -> Option<&'o [u8]> {
@@ -287,17 +287,17 @@ impl<'o> Octets<'o> {
     fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_be_bytes)
     }
-    fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_be_bytes)
     }
-    fn format(&mut self) -> Option<()> {
+    pub(super) fn format(&mut self) -> Option<()> {
         (self.take(1)? == [FORMAT]).then_some(())
     }
     fn text(&mut self) -> Option<String> {
         let octets = self.u16()?.into();
         String::from_utf8(self.take(octets)?.to_vec()).ok()
     }
-    fn is_end(&self) -> bool {
+    pub(super) fn is_end(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -309,7 +309,7 @@ impl<'o> Octets<'o> {
         Some(Record { owner, rtype, ttl, rdata: self.take(octets)?.into() })
     }
 
-    fn diff(&mut self) -> Option<Diff> {
+    pub(super) fn diff(&mut self) -> Option<Diff> {
         let mut diff = Diff::default();
         for records in [&mut diff.removed, &mut diff.added] {
             for _ in 0..self.u32()? {

@@ -7,6 +7,7 @@
 pub mod carried;
 pub mod catalog;
 pub mod clock;
+pub mod copy;
 pub mod decide;
 pub mod dnssec;
 pub mod error;

@@ -1,18 +1,20 @@
 //! Zones as they are served: read from their files beside the writer, then changed by it alone.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::Mistake;
+use crate::control::copy::{Keep, Steps};
 use crate::control::message::ZoneState;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::dns::wire::Rcode;
 use crate::dns::{Name, Rtype};
-use crate::store::Value;
 use crate::time::Timestamp;
 use crate::zone::compiled::{Overlay, compile_gathered};
-use crate::zone::drift::{Changed, merge};
+use crate::zone::drift::{Changed, diff_of, merge};
 use crate::zone::gathered::Gathered;
+use crate::zone::master::Differences;
 use crate::zone::signing::online::Online;
 use crate::zone::signing::zone::{is_made, strip};
 use crate::zone::stamps::Watched;
@@ -44,7 +46,9 @@ pub struct FileReading {
     pub at: Timestamp,
     /// Whether their DNSSEC records were to be passed over.
     signed_here: bool,
-    /// What is doubtful about them.
+    /// Whether anything in them is doubtful.
+    in_doubt: bool,
+    /// What is doubtful about them, and what is served.
     warnings: Vec<Diagnostic>,
 }
 
@@ -68,6 +72,8 @@ pub struct Served {
     pub digest: u128,
     /// When its file was read.
     pub loaded_at: Timestamp,
+    /// How the store keeps its file.
+    pub steps: Steps,
 }
 
 /// What the reading of a zone's file means for what is served.
@@ -90,8 +96,10 @@ pub struct FileEdit {
     pub changed: Vec<Changed>,
     /// What leads from the zone that was served to the one to serve.
     pub step: Diff,
-    /// The copy of it for the store, where that was made already.
-    pub copy: Option<Value>,
+    /// How the store is to keep it.
+    pub keep: Keep,
+    /// How the store keeps the file as it was.
+    pub before: Steps,
 }
 
 /// Zones to fall back on, by apex, with nothing over them.
@@ -147,6 +155,12 @@ fn read_anew(
         }
         return (made(served, state, problem), Reading { base, edit: None });
     };
+    if let Some(old) = old.filter(|_| before.is_some_and(|before| before.can_be_compared(settings)))
+        && let Some(again) = old.under(&overlay).differences(file, &mut reading.stamps)
+    {
+        let (served, edit) = old.now_that(again, settings, &overlay, now, warnings);
+        return (made(Some(served), ZoneState::Current, Vec::new()), Reading { base, edit });
+    }
     let read = match &settings.catalog {
         Some(members) => master::read_text(zone::catalog::text(members).into_bytes(), file, &name),
         None => master::read_stamped(file, &name, &mut reading.stamps),
@@ -159,6 +173,7 @@ fn read_anew(
             return (made(served, state, problem), Reading { base, edit: None });
         }
     };
+    reading.in_doubt = !read.warnings.is_empty();
     warnings.append(&mut read.warnings);
     if settings.dnssec.is_some() && read.records.has_any(is_made) {
         let mut contents = read.records.to_contents();
@@ -171,27 +186,31 @@ fn read_anew(
     let (served, edit) = match old {
         Some(old) if old.digest == digest => (Served { loaded_at: now, ..old.under(&overlay) }, None),
         Some(old) => {
-            let file = Arc::new(compile_gathered(read.records, &overlay));
-            let changed = old.drift.changed(&old.zone, &file);
-            if changed.is_empty() {
-                (Served { loaded_at: now, digest, ..old.under(&overlay) }, None)
-            } else {
-                let whole = Some(file.clone());
-                let (served, step, told) = old.edited(settings, &changed, (whole, digest), &overlay, now);
-                warnings.extend(told);
-                (served, Some(FileEdit { file, digest, changed, step, copy: None }))
-            }
+            let file = compile_gathered(read.records, &overlay);
+            let differences = Differences { changed: old.drift.changed(&old.zone, &file), file: Some(file), digest };
+            old.now_that(differences, settings, &overlay, now, warnings)
         }
         None => {
             let served = Served::of(read, overlay, now);
             let file = served.zone.clone();
-            (served, Some(FileEdit { file, digest, changed: Vec::new(), step: Diff::default(), copy: None }))
+            let (changed, step, keep, before) = (Vec::new(), Diff::default(), Keep::Whole(None), Steps::default());
+            (served, Some(FileEdit { file, digest, changed, step, keep, before }))
         }
     };
     (made(Some(served), ZoneState::Current, Vec::new()), Reading { base, edit })
 }
 
 impl ServedZone {
+    /// Whether what its file held is known, and was without a doubt.
+    fn can_be_compared(&self, settings: &zone::Settings) -> bool {
+        self.state == ZoneState::Current
+            && settings.catalog.is_none()
+            && settings.dnssec.is_none()
+            && !self.reading.signed_here
+            && !self.reading.in_doubt
+            && settings.file.as_deref() == self.reading.stamps.first()
+    }
+
     /// The same under `overlay`, if its files were read well and are as they were then.
     fn unchanged(&self, settings: &zone::Settings, overlay: &Overlay) -> Option<Self> {
         let (served, reading) = (self.served.as_ref()?, &self.reading);
@@ -204,16 +223,12 @@ impl ServedZone {
     }
 }
 
-/// What the store keeps of a zone's file, which was read at `at`.
-pub fn copy_of(file: &Zone, at: Timestamp) -> Vec<u8> {
-    format!("{at}\n{}", master::print_zone(file)).into_bytes()
-}
-
 impl Served {
     /// A zone as it was read.
     pub fn of(read: master::Read, overlay: Overlay, loaded_at: Timestamp) -> Self {
         let zone = Arc::new(compile_gathered(read.records, &overlay));
-        Self { zone, overlay: Arc::new(overlay), drift: Arc::default(), digest: read.digest, loaded_at }
+        let steps = Steps::default();
+        Self { zone, overlay: Arc::new(overlay), drift: Arc::default(), digest: read.digest, loaded_at, steps }
     }
 
     /// The same under `overlay`.
@@ -222,6 +237,32 @@ impl Served {
             return self.clone();
         }
         Self { zone: Arc::new(self.zone.merged(overlay)), overlay: Arc::new(overlay.clone()), ..self.clone() }
+    }
+
+    /// What differs in its file, where that can be told without reading it whole.
+    fn differences(&self, file: &Path, stamps: &mut Stamps) -> Option<Differences> {
+        master::differences(file, (&self.zone, &self.drift), &self.overlay, stamps)
+    }
+
+    /// What to serve now that its file was read again, and what that means for the store; `warnings` takes doubts.
+    fn now_that(
+        &self,
+        read: Differences,
+        settings: &zone::Settings,
+        overlay: &Overlay,
+        now: Timestamp,
+        warnings: &mut Vec<Diagnostic>,
+    ) -> (Self, Option<FileEdit>) {
+        let Differences { changed, file, digest } = read;
+        let Some(file) = file.filter(|_| !changed.is_empty()) else {
+            return (Self { loaded_at: now, digest, ..self.under(overlay) }, None);
+        };
+        let file = Arc::new(file);
+        let (served, step, told) = self.edited(settings, &changed, (Some(file.clone()), digest), overlay, now);
+        warnings.extend(told);
+        let (keep, steps) = self.steps.keep(&file, &diff_of(&changed), now);
+        let before = self.steps;
+        (Self { steps, ..served }, Some(FileEdit { file, digest, changed, step, keep, before }))
     }
 
     /// What to serve now that the file has `changed`, to the zone that it holds, if that is at hand under `overlay`; what leads there from this, and what
@@ -244,7 +285,7 @@ impl Served {
         // Nobody counts the serial of a catalog but us.
         let told = merged.warnings.into_iter().filter(|_| settings.catalog.is_none()).map(told).collect();
         let (overlay, drift) = (Arc::new(overlay.clone()), Arc::new(merged.drift));
-        (Self { zone, overlay, drift, digest, loaded_at: now }, merged.step, told)
+        (Self { zone, overlay, drift, digest, loaded_at: now, steps: self.steps }, merged.step, told)
     }
 }
 

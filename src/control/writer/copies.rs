@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::control::copy::{Steps, copy_of, write_whole};
 use crate::control::writer::Writer;
-use crate::control::writer::restore::write_copy;
-use crate::control::zones::copy_of;
 use crate::dns::Name;
 use crate::store::{Value, Write};
 use crate::time::Timestamp;
@@ -30,13 +29,13 @@ pub(super) struct Uncopied {
 
 impl Uncopied {
     /// What keeps the copy.
-    pub(super) fn writes(&self, zone: &Name) -> [Write; 2] {
-        self.writes_of(zone, copy_of(&self.file, self.at).into())
+    pub(super) fn writes(&self, zone: &Name, before: Steps) -> Vec<Write> {
+        write_whole(zone, copy_of(&self.file, self.at).into(), self.digest, before)
     }
 
     /// The same, of a copy that is made.
-    fn writes_of(&self, zone: &Name, copy: Value) -> [Write; 2] {
-        write_copy(zone, copy, self.digest)
+    fn writes_of(&self, zone: &Name, copy: Value) -> Vec<Write> {
+        write_whole(zone, copy, self.digest, Steps::default())
     }
 }
 
@@ -50,7 +49,7 @@ pub(super) struct Copies {
 /// A copy, ready to be kept.
 pub(super) struct Made {
     zone: Name,
-    writes: [Write; 2],
+    writes: Vec<Write>,
 }
 
 impl Copies {
@@ -67,7 +66,7 @@ impl Copies {
 
     /// What has to be written with the first record of a journal.
     pub(super) fn before_journal(&self, zone: &Name) -> Vec<Write> {
-        self.missing.get(zone).map_or_else(Vec::new, |missing| missing.writes(zone).into())
+        self.missing.get(zone).map_or_else(Vec::new, |missing| missing.writes(zone, Steps::default()))
     }
 
     /// The store has a copy of this zone, this one or a newer one.
@@ -98,7 +97,7 @@ impl Writer {
     /// Keeps a copy that was made, unless the store has one by now.
     pub(super) async fn keep_copy(&mut self, copy: Made) {
         let Made { zone, writes } = copy;
-        if self.copies.missing.contains_key(&zone) && self.commit(writes.into()).await.is_ok() {
+        if self.copies.missing.contains_key(&zone) && self.commit(writes).await.is_ok() {
             self.copies.is_kept(&zone);
         }
     }

@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::control::catalog::Catalog;
+use crate::control::copy::{self, Steps, digest_text};
 use crate::control::journal::{Entry, Journal};
 use crate::control::message::ZoneState;
-use crate::control::records::{zone_digest_key, zone_key};
+use crate::control::records::zone_digest_key;
 use crate::control::writer::copies::Uncopied;
 use crate::control::writer::{SELF, StartError};
 use crate::control::zones::{Fallback, FileEdit, Served};
 use crate::dns::Name;
-use crate::store::{StateStore, StoreError, Value, Write};
+use crate::store::{StateStore, StoreError, Write};
 use crate::time::Timestamp;
+use crate::zone::Edit;
 use crate::zone::compiled::Overlay;
-use crate::zone::{Edit, master};
 
 /// A zone of more names is copied into the store once answering has begun.
 const MOST_NAMES_AT_ONCE: usize = 10_000;
@@ -24,8 +25,10 @@ const MOST_NAMES_AT_ONCE: usize = 10_000;
 pub(super) async fn last_good(store: &dyn StateStore, catalog: &Catalog) -> Result<Fallback, StoreError> {
     let mut fallback = Fallback::new();
     for zone in catalog.zones.iter().filter(|z| matches!(z.state, ZoneState::Unloaded | ZoneState::Awaited)) {
-        let Some(value) = store.read(&zone_key(&zone.name)).await? else { continue };
-        if let Some(served) = read_copy(&zone.name, &value, Overlay::default()) {
+        if store.read(&zone_digest_key(&zone.name)).await?.is_none() {
+            continue; // there was none ever
+        }
+        if let Some(served) = copy::read(store, &zone.name, Overlay::default()).await? {
             fallback.insert(zone.name.clone(), served);
         } else {
             tracing::error!(zone = %zone.name, "the last good copy in the store can't be read either");
@@ -53,10 +56,13 @@ pub(super) async fn restore(
         let mut file = reading.edit; // none was read from the copy
         let known = store.read(&zone_digest_key(&name)).await?;
         file.take_if(|file| known.as_ref().is_some_and(|known| *known == digest_text(file.digest)));
-        let stored = if file.is_some() { store.read(&zone_key(&name)).await? } else { None };
-        let is_as_it_was = stored.is_none(); // or never was
-        // One that can't be read is taken for none.
-        let copy = stored.and_then(|stored| read_copy(&name, &stored, (*in_file.overlay).clone()));
+        let is_as_it_was = file.is_none() || known.is_none(); // or never was
+        let mut kept = copy::steps(store, &name).await?;
+        let copy = if is_as_it_was {
+            None
+        } else {
+            copy::read(store, &name, (*in_file.overlay).clone()).await? // what can't be read is taken for none
+        };
         let before = copy.unwrap_or_else(|| in_file.clone());
         let mut edit = Edit::new(&before.zone);
         for step in &steps {
@@ -87,36 +93,13 @@ pub(super) async fn restore(
             if is_as_it_was && known.is_none() && steps.is_empty() && first.file.name_count() > MOST_NAMES_AT_ONCE {
                 uncopied.insert(name.clone(), first);
             } else {
-                writes.extend(first.writes(&name));
+                writes.extend(first.writes(&name, kept));
+                kept = Steps::default();
             }
         }
         let Served { digest, loaded_at, .. } = in_file;
-        catalog.serve(index, Served { digest, loaded_at, ..served });
+        catalog.serve(index, Served { digest, loaded_at, steps: kept, ..served });
         journals.insert(name, journal);
     }
     Ok((journals, writes, uncopied))
-}
-
-/// Keeps what a zone's file holds.
-pub(super) fn write_copy(zone: &Name, copy: Value, digest: u128) -> [Write; 2] {
-    [
-        Write::Put { key: zone_key(zone), value: copy },
-        Write::Put { key: zone_digest_key(zone), value: digest_text(digest).into() },
-    ]
-}
-
-fn digest_text(digest: u128) -> Vec<u8> {
-    format!("{digest:032x}").into_bytes()
-}
-
-fn read_copy(zone: &Name, value: &[u8], overlay: Overlay) -> Option<Served> {
-    let (at, text) = split_copy(value);
-    let read = master::read_text(text.to_vec(), zone_key(zone).as_ref(), zone).ok()?;
-    Some(Served::of(read, overlay, at?))
-}
-
-fn split_copy(value: &[u8]) -> (Option<Timestamp>, &[u8]) {
-    let end = value.iter().position(|b| *b == b'\n').unwrap_or(value.len());
-    let at = std::str::from_utf8(&value[..end]).ok().and_then(|at| Timestamp::parse(at).ok());
-    (at, value.get(end + 1..).unwrap_or_default())
 }

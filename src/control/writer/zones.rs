@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::control::catalog::Catalog;
+use crate::control::copy::{Keep, copy_of, write_step, write_whole};
 use crate::control::error::ControlError;
 use crate::control::journal::{Addition, Entry};
 use crate::control::message::{Origin, ZoneState};
 use crate::control::writer::Writer;
-use crate::control::writer::restore::write_copy;
-use crate::control::zones::{FileEdit, Served, ZoneChange, ZoneChanged, ZoneError, ZoneEvent, copy_of};
+use crate::control::zones::{FileEdit, Served, ZoneChange, ZoneChanged, ZoneError, ZoneEvent};
 use crate::dns::{Name, Rtype};
 use crate::store::Write;
 use crate::time::Timestamp;
@@ -176,7 +176,7 @@ impl Writer {
                             current.edited(settings, &edit.changed, (None, edit.digest), &read.overlay, now);
                         edit.step = step;
                         catalog.warnings.extend(told);
-                        next
+                        Served { steps: read.steps, ..next }
                     }
                     None => Served { loaded_at: read.loaded_at, digest: read.digest, ..current.under(&read.overlay) },
                 };
@@ -187,7 +187,7 @@ impl Writer {
                     hidden.extend(wrong.filter(|wrong| !catalog.has_doubt(&wrong.message)));
                 }
             }
-            let Some(FileEdit { file, digest, step, copy, .. }) = reading.edit else { continue };
+            let Some(FileEdit { file, digest, step, keep, before, .. }) = reading.edit else { continue };
             let Some(served) = &catalog.zones[index].served else { continue };
             let reason = "its file was edited".to_owned();
             let entry = Entry { at: now, author: origin.author.clone(), reason, diff: step };
@@ -195,8 +195,16 @@ impl Writer {
             let drift = || served.drift.diff(&served.zone);
             let journal = self.journals.get(&name).cloned().unwrap_or_default();
             let (addition, added) = journal.add(&name, entry, drift, true, now);
-            let copy = copy.unwrap_or_else(|| copy_of(&file, served.loaded_at).into());
-            writes.extend(write_copy(&name, copy, digest));
+            match keep {
+                Keep::Whole(copy) => {
+                    let copy = copy.unwrap_or_else(|| copy_of(&file, served.loaded_at).into());
+                    writes.extend(write_whole(&name, copy, digest, before));
+                }
+                Keep::Step(step) => {
+                    writes.extend(self.copies.before_journal(&name)); // a step leads from something
+                    writes.extend(write_step(&name, step, digest, before));
+                }
+            }
             writes.extend(added);
             additions.push((name, addition));
             self.background.run(move || drop(file)); // it may be the last holder, and large
