@@ -2,7 +2,7 @@
 """What an operator does in the middle of the load, and what the clients notice of it.
 
 One Waypost with the zone of 1,000,000 names and a pool of two sites answers 20,000 queries/s (and then as many as it
-can), while five flips, changes of health, or scrapes of the metrics a second, or one reload of the whole zone, go on. Lost
+can), while a flip, a change of health, or a scrape of the metrics each second, or one reload of the whole zone, go on. Lost
 queries and p99 are printed for each beside the mean of quiet runs just before and just after it; of the rounds the
 median, and how far the middle half of them lies apart. "nothing" is a run in which nothing is done: what the machine itself
 makes of it. A change that is smaller than that says nothing.
@@ -40,15 +40,16 @@ endpoint = [
 class Operator:
     """Writes the HTTP requests that the load sends from its own loop: a client of its own would disturb what it measures."""
 
-    def __init__(self, run, zone_file, base):
+    def __init__(self, run, zone_file, base, every_ms):
+        self.every_ms = every_ms
         self.port, self.zone_file, self.base = run.port + API, zone_file, base
         with open(f"{run.work}/state/admin.token") as f:
             self.token = f.read().strip()
         self.turn = 0
 
-    def requests(self, *wanted):
+    def requests(self, *wanted, every_ms=None):
         """What the load is told, for requests of (method, path, body) in turn."""
-        words = ["-H", str(self.port)]
+        words = ["-H", str(self.port), "-P", str(every_ms or self.every_ms)]
         for i, (method, path, body) in enumerate(wanted):
             data = "" if body is None else json.dumps(body)
             head = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", f"Authorization: Bearer {self.token}"]
@@ -73,7 +74,7 @@ class Operator:
         self.turn += 1
         with open(self.zone_file, "a") as f:
             f.write(f"again{self.turn} A 127.0.0.1\n")
-        return self.requests(("POST", "/api/v1/reload", {})) + ["-P", "300000"]  # one for each change of the file
+        return self.requests(("POST", "/api/v1/reload", {}), every_ms=300_000)  # one for each change of the file
 
     def scrape(self):
         return self.requests(("GET", "/metrics", None))
@@ -84,6 +85,7 @@ def main():
     parser.add_argument("--waypost", default=os.path.join(HERE, "../../target/release/waypost"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--every-ms", type=int, default=1000, help="from one flip, change or scrape to the next")
     parser.add_argument("--rates", default="20000,0", help="queries a second; 0: as many as are answered")
     parser.add_argument("--what", default="nothing,flip,health,reload,scrape")
     parser.add_argument("--port", type=int, default=5300)
@@ -99,7 +101,7 @@ def main():
     run = Running(server, "big", args.port, base, [server.binary(), "serve", "--config", config])
     try:
         run.work = base
-        operator = Operator(run, zone_file, base)
+        operator = Operator(run, zone_file, base, args.every_ms)
         print("| what | queries/s asked | times | lost | p99 us, quiet | p99 us | change | middle half |\n|" + "---|" * 8)
         for rate in map(int, args.rates.split(",")):
             for what in args.what.split(","):
