@@ -1,6 +1,7 @@
 //! Who reads which snapshot: each worker's own view of the published state.
 //!
-//! A worker reads inside [`Reader::read`] only. Before it takes a snapshot it says that it is entering, after it, which
+//! A worker reads inside [`Reader::read`] only, and holds nothing between two reads: so it may wait for packets as long as it
+//! likes, and keeps no old zone by that. Before it takes a snapshot it says that it is entering, after it, which
 //! serial it uses, and when done, that it is idle. So the writer can tell when nobody answers from an old snapshot any more
 //! ([`Readers::left`]) without a lock or a counter that two workers write.
 
@@ -8,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use arc_swap::ArcSwap;
-use arc_swap::cache::Cache;
 
 use crate::query::demand::{Sketch, hash, merged};
 use crate::query::sample::{Sampled, is_sampled};
@@ -93,14 +93,14 @@ impl Readers {
 pub struct Reader {
     readers: Arc<Readers>,
     worker: usize,
-    cache: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
+    published: Arc<ArcSwap<Snapshot>>,
 }
 
 impl Reader {
     /// The reader of `worker`, which no other reader shares.
     pub fn new(readers: Arc<Readers>, worker: usize, published: Arc<ArcSwap<Snapshot>>) -> Self {
         assert!(worker < readers.rows.len(), "a row was made for each worker");
-        Self { readers, worker, cache: Cache::new(published) }
+        Self { readers, worker, published }
     }
 
     /// What this worker counts.
@@ -120,9 +120,9 @@ impl Reader {
         row.serial.store(ENTERING, Ordering::SeqCst);
         let _leave = Leave(&row.serial);
         fence(Ordering::SeqCst); // the load below is not done before the writer can see that we enter
-        let snapshot = self.cache.load();
+        let snapshot = self.published.load(); // given back before we leave
         row.serial.store(snapshot.serial, Ordering::SeqCst);
-        with(snapshot, Tally { worker: Some(self.worker), counters: &row.counters })
+        with(&snapshot, Tally { worker: Some(self.worker), counters: &row.counters })
     }
 }
 

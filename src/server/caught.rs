@@ -149,11 +149,20 @@ mod tests {
         assert_eq!(answered.last_chunk(), Some(&[127, 0, 0, 1]), "the next one is answered");
     }
 
+    /// Ends a worker when it is dropped, be it by a panic of the test.
+    struct End(CancellationToken, Arc<UdpSocket>);
+
+    impl Drop for End {
+        fn drop(&mut self) {
+            self.0.cancel();
+            udp::call(&self.1);
+        }
+    }
+
     #[test]
     fn over_udp_a_panic_costs_one_packet_of_a_batch() {
         let (readers, reader) = worker();
         let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
-        socket.set_read_timeout(Some(udp::STOP_CHECK)).unwrap();
         let (address, stop) = (socket.local_addr().unwrap(), CancellationToken::new());
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.set_read_timeout(Some(SOON)).unwrap();
@@ -162,7 +171,7 @@ mod tests {
         client.send_to(&query("ns.example.org"), address).unwrap();
         std::thread::scope(|threads| {
             let until = stop.clone();
-            let _stop = stop.drop_guard();
+            let at_the_end = End(stop, socket.clone());
             threads.spawn(move || udp::serve(&socket, reader, &requests::queue().0, &until));
             let receive = || {
                 let mut out = [0; 512];
@@ -171,6 +180,7 @@ mod tests {
             };
             let failed = receive();
             assert_failed_then_answered(&failed, &receive());
+            drop(at_the_end);
         });
         assert_eq!(panics(&readers), 1);
         assert!(readers.left(u64::MAX - 1), "and no snapshot is held");

@@ -8,9 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::dns::wire::{Rcode, TCP_OCTETS, asks_for_padding, is_request, pad, write_reject};
 use crate::query::{Context, Reader, Snapshot, TCP_IDLE, Tally};
@@ -31,8 +29,6 @@ const WRITE_OCTETS: usize = 64 * 1024;
 const IDLE_SERVED: Duration = Duration::from_hours(24);
 /// Messages of responses to requests that wait for the connection; more wait with who makes them.
 const OUTGOING: usize = 2;
-/// How often the thread looks for a newer snapshot when nobody asks, so that it keeps no old one.
-const REFRESH: Duration = Duration::from_millis(250);
 
 /// What all connections of a thread share.
 #[derive(Clone)]
@@ -64,21 +60,6 @@ impl Shared {
     /// How long a connection may be idle right now.
     pub(super) fn idle(&self) -> Duration {
         if self.seats.crowded() { IDLE_CROWDED } else { IDLE }
-    }
-
-    /// Runs `tasks`, which accept connections, until `stop`.
-    pub(super) async fn run(&self, tasks: LocalSet, stop: &CancellationToken) {
-        let refresh = async {
-            loop {
-                tokio::time::sleep(REFRESH).await;
-                self.answers.borrow_mut().reader.read(|_, _| ());
-            }
-        };
-        tasks
-            .run_until(async {
-                tokio::select! { () = stop.cancelled() => {}, () = refresh => {} }
-            })
-            .await;
     }
 
     /// Answers the one message `packet`, or hands it over. Gives the answer, if there is one right now.

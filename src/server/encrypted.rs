@@ -70,7 +70,7 @@ pub(super) async fn serve(
             Err(error) => tracing::error!(%error, "a QUIC listener is not served"),
         }
     }
-    shared.run(tasks, &stop).await;
+    tasks.run_until(stop.cancelled()).await;
     for endpoint in endpoints.iter().flatten() {
         quic::close(endpoint).await;
     }

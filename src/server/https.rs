@@ -31,8 +31,6 @@ use crate::time::Timestamp;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Where queries are sent to (RFC 8484, 4.1.1).
 const PATH: &str = "/dns-query";
-/// How often the thread looks for a newer snapshot when nobody asks, so that it keeps no old one.
-const REFRESH: Duration = Duration::from_millis(250);
 /// What may wait in a connection's socket for its reader.
 pub(super) const SEND_OCTETS: usize = 16 * 1024;
 
@@ -54,15 +52,8 @@ pub(super) async fn serve(
             tracing::error!(%error, "an HTTPS listener is not served");
         }
     }
-    let refresh = async {
-        loop {
-            tokio::time::sleep(REFRESH).await;
-            asked.lock().unwrap_or_else(PoisonError::into_inner).reader.read(|_, _| ());
-        }
-    };
     tokio::select! {
         () = stop.cancelled() => {}
-        () = refresh => {}
         ended = server.block_until_done() => {
             if let Err(error) = ended {
                 tracing::error!(%error, "the HTTPS listeners ended");

@@ -239,7 +239,7 @@ impl Listeners {
                 threads.push(spawn("https", move || https::serve(https, certificate, reader, until))?);
             }
         }
-        Ok(Serving { threads, _programs: programs })
+        Ok(Serving { threads, sockets, _programs: programs })
     }
 }
 
@@ -247,6 +247,8 @@ impl Listeners {
 #[derive(Debug)]
 pub struct Serving {
     threads: Vec<JoinHandle<()>>,
+    /// Where UDP workers wait.
+    sockets: Arc<[Arc<UdpSocket>]>,
     /// Take packets to the queues for as long as they are kept.
     _programs: Vec<kernel::xdp::Program>,
 }
@@ -254,6 +256,7 @@ pub struct Serving {
 impl Serving {
     /// Waits for their end, after `stop`.
     pub fn join(self) {
+        self.sockets.iter().for_each(|socket| udp::call(socket));
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the data plane had panicked");
@@ -322,7 +325,6 @@ fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_reuse_port(true)?;
     socket.set_recv_buffer_size(4 << 20)?;
     socket.set_send_buffer_size(1 << 20)?;
-    socket.set_read_timeout(Some(udp::STOP_CHECK))?;
     if address.ip().is_unspecified() {
         kernel::mmsg::ask_for_destination(&socket, address.is_ipv6())?;
     }

@@ -34,8 +34,8 @@ use crate::zone::update::Update;
 
 /// Requests that wait to be taken; more are turned away.
 const WAITING: usize = 1024;
-/// How often the thread looks for a newer snapshot when nobody asks, so that it keeps no old one.
-const REFRESH: Duration = Duration::from_millis(250);
+/// How often the thread looks whether zones have new serials, to tell secondaries of.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Who is at the other end, and over what.
 #[derive(Clone, Copy, Debug)]
@@ -199,7 +199,7 @@ pub(super) async fn serve(mut queue: mpsc::Receiver<Request>, reader: Reader, be
     }));
     let tasks = LocalSet::new();
     let take = async {
-        let mut looks = tokio::time::interval(REFRESH);
+        let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {

@@ -45,7 +45,7 @@ pub(super) async fn serve(
         };
         tasks.spawn_local(accept(listener, shared.clone(), stop, begin));
     }
-    shared.run(tasks, &stop).await;
+    tasks.run_until(stop.cancelled()).await;
 }
 
 /// Gives each connection that has a place to `begin`, until `stop`.

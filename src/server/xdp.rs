@@ -15,6 +15,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +27,6 @@ use crate::server::kernel::mmsg::WayBack;
 use crate::server::kernel::priority::Turns;
 use crate::server::kernel::xdp::{Mode, Program, Queue, index_of, receive_queues};
 use crate::server::requests::{self, Datagram, Peer, Request, Way};
-use crate::server::udp::STOP_CHECK;
 use crate::time::Timestamp;
 
 /// The queues of one network interface, ready to be served.
@@ -62,6 +62,9 @@ pub(super) fn open(interface: &str, addresses: &[SocketAddr]) -> io::Result<Inte
     Ok(Interface { queues, program })
 }
 
+/// How long a worker waits for packets before it looks whether it should stop.
+const STOP_CHECK: Duration = Duration::from_millis(250);
+
 /// What a worker hands on, and by which socket that is answered.
 pub(super) struct Beside {
     pub sockets: Arc<[Arc<UdpSocket>]>,
@@ -95,7 +98,7 @@ pub(super) fn serve(mut queue: Queue, mut reader: Reader, beside: &Beside, stop:
 
 fn serve_some(queue: &mut Queue, reader: &mut Reader, beside: &Beside, draws: &mut Draws, out: &mut [u8]) {
     match queue.receive(STOP_CHECK) {
-        Ok(0) => return reader.read(|_, _| ()), // to keep no old snapshot when nobody asks
+        Ok(0) => return,
         Ok(_) => {}
         Err(error) => {
             tracing::warn!(%error, "can't receive at an interface");

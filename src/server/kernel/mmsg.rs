@@ -150,7 +150,8 @@ impl Batch {
         batch
     }
 
-    /// Waits for one packet at least (or the socket's timeout: 0), takes what is there. Gives how many.
+    /// Waits for one packet at least (0: it was interrupted), takes what is there. Gives how many. Of a socket that is shut down
+    /// they are empty.
     pub(in crate::server) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         let used = std::mem::replace(&mut self.received_count, 0);
         self.outgoing_count = 0;
@@ -161,7 +162,7 @@ impl Batch {
             header.msg_hdr.msg_flags = 0;
         }
         // SAFETY: each of the BATCH headers points at buffers of the stated sizes, owned by `self` and borrowed by nobody
-        // else during the call. No timeout pointer: the socket's own timeout bounds the wait.
+        // else during the call. No timeout pointer: it waits as long as it takes.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
