@@ -1,6 +1,7 @@
 //! Zones that change while they are served. What it shows:
 //! - after any course of updates, edits of the file and restarts (clean, cut off, with the file edited or broken meanwhile) the
 //!   zone is served as it was, serial and all, and its serial never goes back;
+//! - a zone that is taken out of the configuration and put back is what its file says then, whatever the store had of it;
 //! - no change that was acknowledged is lost to `kill -9`, and none is there in part;
 //! - the journal tells what led from one serial to another;
 //! - a change decided on another serial is refused.
@@ -41,11 +42,13 @@ struct World {
 
 impl World {
     async fn start(folder: &Path) -> Self {
+        Self::start_with(folder, true).await
+    }
+
+    /// The same with or without the zone.
+    async fn start_with(folder: &Path, has_zone: bool) -> Self {
         let config_file = folder.join("waypost.toml");
-        let zone_file = folder.join("zone");
-        let file = zone_file.display();
-        let text = format!("[[zone]]\nname = \"{APEX}\"\nfile = \"{file}\"\n[server]\nlisten = [\"127.0.0.1:0\"]\n");
-        fs::write(&config_file, text).unwrap();
+        configure(folder, has_zone);
         let now = Timestamp::now();
         let catalog = Catalog::read(&config_file, None, &BTreeMap::new(), false, now).unwrap();
         let mut store = Embedded::open(&folder.join("state"));
@@ -108,6 +111,16 @@ impl World {
     fn write_file(&self, serial: u32, hosts: &BTreeSet<u8>) {
         write_file(&self.folder, serial, hosts);
     }
+}
+
+fn configure(folder: &Path, has_zone: bool) {
+    let zone = |name: &str, file: &str| {
+        let file = folder.join(file);
+        format!("[[zone]]\nname = \"{name}\"\nfile = \"{}\"\n", file.display())
+    };
+    let zones = if has_zone { zone(APEX, "zone") } else { zone("other.example", "other") };
+    fs::write(folder.join("other"), "@ 60 SOA ns mail 1 1 1 1 60\n@ 60 NS ns\nns 60 A 192.0.2.53\n").unwrap();
+    fs::write(folder.join("waypost.toml"), format!("{zones}[server]\nlisten = [\"127.0.0.1:0\"]\n")).unwrap();
 }
 
 fn write_file(folder: &Path, serial: u32, hosts: &BTreeSet<u8>) {
@@ -224,6 +237,42 @@ async fn what_was_served_is_served_again_whatever_happened() {
         assert_eq!(text_of(&made), text_of(&last), "from {}", version.serial());
     }
     assert_eq!(world.handle.journal(&name(APEX), 1, last.serial()).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_zone_that_comes_back_is_what_its_file_says() {
+    for restarts in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let hosts = |hosts: &[u8]| hosts.iter().copied().collect::<BTreeSet<u8>>();
+        write_file(folder.path(), 1, &hosts(&[1]));
+        let mut world = World::start(folder.path()).await;
+        world.write_file(2, &hosts(&[1, 2])); // a step behind the copy
+        world.reload().await;
+        world.change(|edit| _ = edit.add(host(3))).await.unwrap();
+        if restarts {
+            let folder = world.end(false).await;
+            world = World::start_with(&folder, false).await;
+        } else {
+            configure(folder.path(), false);
+            world.reload().await;
+        }
+        for (serial, hosts) in [(7, hosts(&[1, 4])), (8, hosts(&[1, 4, 5]))] {
+            world.write_file(serial, &hosts);
+            configure(folder.path(), true);
+            world.reload().await;
+            let served = text_of(&world.zone());
+            assert_eq!(world.zone().serial(), serial);
+            assert_eq!(served.len(), 3 + hosts.len(), "{served:?}");
+            let folder = world.end(false).await;
+            fs::write(folder.join("zone"), "this is no zone").unwrap();
+            world = World::start(&folder).await;
+            assert_eq!(text_of(&world.zone()), served, "the last good one, restarted: {restarts}");
+            world.write_file(serial, &hosts);
+            let folder = world.end(false).await;
+            world = World::start(&folder).await;
+            assert_eq!(text_of(&world.zone()), served);
+        }
+    }
 }
 
 #[tokio::test]

@@ -3,9 +3,9 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `zone/APEX` | when it was read, and the zone as a master file |
-//! | `zone-step/APEX NUMBER` | from one reading to the next; numbers begin with 0 behind each whole copy and have leading zeros |
-//! | `zone-digest/APEX` | of the file, after the last step |
+//! | `zone/APEX` | a whole copy: when it was read, and the zone as a master file |
+//! | `zone-step/APEX NUMBER` | from one reading to the next, and when that was; numbers begin with 0 behind each whole copy and have leading zeros |
+//! | `zone-digest/APEX` | the digest of the file, and how many steps count: what else there is belonged to an older copy |
 
 use crate::control::journal::{FORMAT, Octets, put_diff};
 use crate::control::records::{zone_digest_key, zone_key};
@@ -16,11 +16,12 @@ use crate::time::Timestamp;
 use crate::zone::compiled::Overlay;
 use crate::zone::{Diff, Edit, Zone, master};
 
-/// More steps than this are put together in a whole copy.
+/// A file that would have more steps than this is kept whole again.
 const MOST_STEPS: u64 = 256;
-/// The same for steps that have more than this part of the octets that the zone takes in memory, and at least.
+/// The same where all steps would have more octets than one in so many of those that the zone takes in memory, and more than
+/// [`FEW_OCTETS`].
 const MOST_PART: usize = 8;
-const LEAST_OCTETS: usize = 1024;
+const FEW_OCTETS: usize = 1024;
 
 /// How many steps the store has behind the whole copy of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Steps {
     pub fn keep(self, zone: &Zone, step: &Diff, at: Timestamp) -> (Keep, Self) {
         let value = encode(at, step);
         let more = Self { count: self.count + 1, octets: self.octets + value.len() };
-        if more.count > MOST_STEPS || more.octets > LEAST_OCTETS.max(zone.memory_octets() / MOST_PART) {
+        if more.count > MOST_STEPS || more.octets > FEW_OCTETS.max(zone.memory_octets() / MOST_PART) {
             return (Keep::Whole(None), Self::default());
         }
         (Keep::Step(value), more)
@@ -54,20 +55,19 @@ impl Steps {
 
 /// What the store is to keep of the file of `zone` as a whole, in place of a copy with so many steps.
 pub fn write_whole(zone: &Name, copy: Value, digest: u128, before: Steps) -> Vec<Write> {
-    let mut writes = vec![
-        Write::Put { key: zone_key(zone), value: copy },
-        Write::Put { key: zone_digest_key(zone), value: digest_text(digest).into() },
-    ];
+    let mut writes = vec![Write::Put { key: zone_key(zone), value: copy }, write_digest(zone, digest, 0)];
     writes.extend((0..before.count).map(|number| Write::Delete { key: step_key(zone, number) }));
     writes
 }
 
 /// The same for one step behind those that there are.
 pub fn write_step(zone: &Name, step: Vec<u8>, digest: u128, before: Steps) -> Vec<Write> {
-    vec![
-        Write::Put { key: step_key(zone, before.count), value: step.into() },
-        Write::Put { key: zone_digest_key(zone), value: digest_text(digest).into() },
-    ]
+    let step = Write::Put { key: step_key(zone, before.count), value: step.into() };
+    vec![step, write_digest(zone, digest, before.count + 1)]
+}
+
+fn write_digest(zone: &Name, digest: u128, steps: u64) -> Write {
+    Write::Put { key: zone_digest_key(zone), value: format!("{digest:032x} {steps}").into_bytes().into() }
 }
 
 /// A whole copy of a zone's file, which was read at `at`.
@@ -75,21 +75,33 @@ pub fn copy_of(file: &Zone, at: Timestamp) -> Vec<u8> {
     format!("{at}\n{}", master::print_zone(file)).into_bytes()
 }
 
-/// The digest as it is kept.
-pub fn digest_text(digest: u128) -> Vec<u8> {
-    format!("{digest:032x}").into_bytes()
+/// What the store knows of the file of `zone`, without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Of the file as it was read last.
+    pub digest: u128,
+    /// How it is kept.
+    pub steps: Steps,
 }
 
-/// How many steps the store has of the file of `zone`.
+/// What the store knows of the file of `zone`; `None`: it never kept it.
 ///
 /// # Errors
 /// What the store says.
-pub async fn steps(store: &dyn StateStore, zone: &Name) -> Result<Steps, StoreError> {
-    Ok(steps_of(&store.scan(Scan::all(&prefix(zone))).await?))
+pub async fn known(store: &dyn StateStore, zone: &Name) -> Result<Option<Known>, StoreError> {
+    let Some(value) = store.read(&zone_digest_key(zone)).await? else { return Ok(None) };
+    let text = String::from_utf8_lossy(&value);
+    let (digest, count) = text.split_once(' ').unwrap_or((&text, "0")); // older versions knew no steps
+    let digest = u128::from_str_radix(digest, 16).unwrap_or(0);
+    let all = steps(store, zone, count.parse().unwrap_or(0)).await?;
+    let octets = all.iter().map(|(_, value)| value.len()).sum();
+    Ok(Some(Known { digest, steps: Steps { count: all.len() as u64, octets } }))
 }
 
-fn steps_of(all: &[(String, Vec<u8>)]) -> Steps {
-    Steps { count: all.len() as u64, octets: all.iter().map(|(_, value)| value.len()).sum() }
+/// The first `count` steps of `zone`.
+async fn steps(store: &dyn StateStore, zone: &Name, count: u64) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    store.scan(Scan { limit: count, ..Scan::all(&prefix(zone)) }).await
 }
 
 /// The file of `zone` as it was read last; `None`: the store has no copy, or one that can't be read.
@@ -99,7 +111,8 @@ fn steps_of(all: &[(String, Vec<u8>)]) -> Steps {
 pub async fn read(store: &dyn StateStore, zone: &Name, overlay: Overlay) -> Result<Option<Served>, StoreError> {
     let Some(value) = store.read(&zone_key(zone)).await? else { return Ok(None) };
     let Some(served) = read_whole(zone, &value, overlay) else { return Ok(None) };
-    let all = store.scan(Scan::all(&prefix(zone))).await?;
+    let Some(Known { steps: kept, .. }) = known(store, zone).await? else { return Ok(None) };
+    let all = steps(store, zone, kept.count).await?;
     let Some(steps) = all.iter().map(|(_, value)| decode(value)).collect::<Option<Vec<_>>>() else { return Ok(None) };
     let Some(&(at, _)) = steps.last() else { return Ok(Some(served)) };
     let mut edit = Edit::new(&served.zone);
@@ -109,8 +122,7 @@ pub async fn read(store: &dyn StateStore, zone: &Name, overlay: Overlay) -> Resu
         }
     }
     let Ok(next) = served.zone.with(&edit.diff(), &served.overlay) else { return Ok(None) };
-    let steps = steps_of(&all);
-    Ok(Some(Served { zone: next.into(), loaded_at: at, steps, ..served }))
+    Ok(Some(Served { zone: next.into(), loaded_at: at, steps: kept, ..served }))
 }
 
 fn read_whole(zone: &Name, value: &[u8], overlay: Overlay) -> Option<Served> {
@@ -196,12 +208,27 @@ mod tests {
             commit(&store, writes).await;
             steps = next;
             let served = read(&store, &apex(), Overlay::default()).await.unwrap().unwrap();
-            assert_eq!(self::steps(&store, &apex()).await.unwrap(), steps);
+            let known = known(&store, &apex()).await.unwrap().unwrap();
+            assert_eq!(known, Known { digest: number.into(), steps });
             assert_eq!((served.steps, served.loaded_at), (steps, AT.after(number.into())));
             assert_eq!(served.zone.name_count(), zone.name_count());
             assert!(served.zone.has(&host(number).owner, Rtype::A) && served.zone.has(&host(1).owner, Rtype::A));
         }
         assert!((2..50).contains(&wholes), "{wholes}");
+    }
+
+    #[tokio::test]
+    async fn steps_of_an_older_copy_do_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Embedded::open(folder.path()).unwrap();
+        let whole = |digest| write_whole(&apex(), copy_of(&zone(), AT).into(), digest, Steps::default());
+        commit(&store, whole(1)).await;
+        let step = Diff { removed: Vec::new(), added: vec![host(1)] };
+        commit(&store, write_step(&apex(), encode(AT, &step), 2, Steps::default())).await;
+        commit(&store, whole(3)).await; // by one that does not know of the step
+        let served = read(&store, &apex(), Overlay::default()).await.unwrap().unwrap();
+        assert!(!served.zone.has(&host(1).owner, Rtype::A));
+        assert_eq!(known(&store, &apex()).await.unwrap(), Some(Known { digest: 3, steps: Steps::default() }));
     }
 
     #[tokio::test]

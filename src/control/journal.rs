@@ -4,7 +4,7 @@
 //! | key | value |
 //! |---|---|
 //! | `journal/APEX NUMBER` | one [`Entry`]; the number has leading zeros, so that keys sort: serials go round |
-//! | `drift/APEX` | what leads from the last good file (`zone/APEX`) to the zone after the entry of a number: all entries until then are folded into it |
+//! | `drift/APEX` | what leads from the file as it was read last ([`copy`](super::copy)) to the zone after the entry of a number: all entries until then are folded into it |
 //!
 //! So a zone is its file, then the drift, then the entries behind it. Old entries go once the journal is too large or they are
 //! too old, never before they are folded.

@@ -186,7 +186,7 @@ pub fn audit_key(generation: u64) -> String {
 pub fn idempotency_key(key: &str) -> String {
     format!("idempotency/{key}")
 }
-/// Key of a zone's last good contents.
+/// Key of the whole copy of a zone's file.
 pub fn zone_key(zone: &Name) -> String {
     format!("zone/{}", zone.to_lowercase())
 }
@@ -199,7 +199,7 @@ pub fn forwarder_key(name: &str) -> String {
 pub fn forwarder_audit_key(at: Timestamp, name: &str, revision: u64) -> String {
     format!("forwarder-audit/{:020}/{name}/{revision:020}", at.0)
 }
-/// Key of the digest of a zone's last good contents.
+/// Key of the digest of a zone's file, and of how it is kept.
 pub fn zone_digest_key(zone: &Name) -> String {
     format!("zone-digest/{}", zone.to_lowercase())
 }

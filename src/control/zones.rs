@@ -175,14 +175,15 @@ fn read_anew(
     };
     reading.in_doubt = !read.warnings.is_empty();
     warnings.append(&mut read.warnings);
-    if settings.dnssec.is_some() && read.records.has_any(is_made) {
+    let is_stripped = settings.dnssec.is_some() && read.records.has_any(is_made);
+    if is_stripped {
         let mut contents = read.records.to_contents();
         strip(&mut contents);
         read.records = Gathered::of_contents(&contents);
         let message = "its DNSSEC records are passed over: the zone is signed by its own policy".to_owned();
         warnings.push(Diagnostic { severity: Severity::Warning, ..Diagnostic::of_file(file, message) });
     }
-    let digest = read.digest;
+    let digest = if is_stripped { !read.digest } else { read.digest }; // the same file holds another zone then
     let (served, edit) = match old {
         Some(old) if old.digest == digest => (Served { loaded_at: now, ..old.under(&overlay) }, None),
         Some(old) => {

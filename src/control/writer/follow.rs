@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::control::catalog::Catalog;
-use crate::control::copy::{self, copy_of, write_whole};
+use crate::control::copy::{self, Steps, copy_of, write_whole};
 use crate::control::message::ZoneState;
 use crate::control::writer::Writer;
 use crate::control::zones::{FirstZone, Served, ServedZone, ZoneChanged, ZoneError};
@@ -88,10 +88,11 @@ impl Writer {
         }
         let served = Served { loaded_at: now, ..served.under(&self.catalog.overlay(&apex)) };
         let serial = served.zone.serial();
-        let steps = copy::steps(&*self.store, &apex).await; // of a file that it had before
+        let known = copy::known(&*self.store, &apex).await; // of a file that it had before
         let journal = self.journals.entry(apex.clone()).or_default();
         let (addition, mut writes) = journal.add(&apex, None, Diff::default, true, now);
-        let before = steps.map_err(|error| ZoneError::Store(error.to_string()))?;
+        let known = known.map_err(|error| ZoneError::Store(error.to_string()))?;
+        let before = known.map_or_else(Steps::default, |known| known.steps);
         writes.extend(write_whole(&apex, copy_of(&served.zone, now).into(), served.digest, before));
         writes.push(Write::Put { key: key(&apex), value: now.to_string().into_bytes().into() });
         let changes = self.rrsets.changes_in(&self.catalog, index, &served.zone, now);

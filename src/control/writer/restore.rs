@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::control::catalog::Catalog;
-use crate::control::copy::{self, Steps, digest_text};
+use crate::control::copy::{self, Steps};
 use crate::control::journal::{Entry, Journal};
 use crate::control::message::ZoneState;
-use crate::control::records::zone_digest_key;
 use crate::control::writer::copies::Uncopied;
 use crate::control::writer::{SELF, StartError};
 use crate::control::zones::{Fallback, FileEdit, Served};
@@ -25,7 +24,7 @@ const MOST_NAMES_AT_ONCE: usize = 10_000;
 pub(super) async fn last_good(store: &dyn StateStore, catalog: &Catalog) -> Result<Fallback, StoreError> {
     let mut fallback = Fallback::new();
     for zone in catalog.zones.iter().filter(|z| matches!(z.state, ZoneState::Unloaded | ZoneState::Awaited)) {
-        if store.read(&zone_digest_key(&zone.name)).await?.is_none() {
+        if copy::known(store, &zone.name).await?.is_none() {
             continue; // there was none ever
         }
         if let Some(served) = copy::read(store, &zone.name, Overlay::default()).await? {
@@ -54,10 +53,10 @@ pub(super) async fn restore(
             continue;
         };
         let mut file = reading.edit; // none was read from the copy
-        let known = store.read(&zone_digest_key(&name)).await?;
-        file.take_if(|file| known.as_ref().is_some_and(|known| *known == digest_text(file.digest)));
+        let known = copy::known(store, &name).await?;
+        file.take_if(|file| known.is_some_and(|known| known.digest == file.digest));
         let is_as_it_was = file.is_none() || known.is_none(); // or never was
-        let mut kept = copy::steps(store, &name).await?;
+        let mut kept = known.map_or_else(Steps::default, |known| known.steps);
         let copy = if is_as_it_was {
             None
         } else {

@@ -246,6 +246,7 @@ impl Writer {
             writes.push(Write::Delete { key: pool_key(gone) });
         }
         writes.extend(amendment_writes(&self.catalog.amendments, &catalog.amendments));
+        self.learn_journals(&catalog).await?;
         let (zone_writes, additions) = self.settle_zones(&mut catalog, origin, now)?;
         expire(&mut catalog, &self.followed, now);
         writes.extend(zone_writes);

@@ -6,10 +6,10 @@ use crate::config;
 use crate::control::catalog::Catalog;
 use crate::control::copy::{Keep, copy_of, write_step, write_whole};
 use crate::control::error::ControlError;
-use crate::control::journal::{Addition, Entry};
+use crate::control::journal::{Addition, Entry, Journal};
 use crate::control::message::{Origin, ZoneState};
 use crate::control::writer::Writer;
-use crate::control::zones::{FileEdit, Served, ZoneChange, ZoneChanged, ZoneError, ZoneEvent};
+use crate::control::zones::{FileEdit, Served, ServedZone, ZoneChange, ZoneChanged, ZoneError, ZoneEvent};
 use crate::dns::{Name, Rtype};
 use crate::store::Write;
 use crate::time::Timestamp;
@@ -143,6 +143,19 @@ impl Writer {
                 );
             }
         }
+    }
+
+    /// Learns of the journals that zones have which are new here: they were served once, and what they begin with now comes
+    /// behind that.
+    pub(super) async fn learn_journals(&mut self, catalog: &Catalog) -> Result<(), ControlError> {
+        for ServedZone { name, .. } in &catalog.zones {
+            if !self.journals.contains_key(name) {
+                let read = Journal::read(&*self.store, name).await;
+                let (journal, _) = read.map_err(|error| ControlError::Store(error.to_string()))?;
+                self.journals.insert(name.clone(), journal);
+            }
+        }
+        Ok(())
     }
 
     /// Brings what was read of zones together with what has become of them meanwhile. Gives what to commit.

@@ -39,8 +39,11 @@ pub(in crate::server) struct Packet<'b> {
 }
 
 impl Packet<'_> {
-    /// Who sent it; `None` for what is neither IPv4 nor IPv6.
+    /// Who sent it; `None` for what is neither IPv4 nor IPv6, and for nobody: a socket that is shut down gives empty packets.
     pub(in crate::server) fn client(&self) -> Option<SocketAddr> {
+        if self.peer_octets == 0 {
+            return None;
+        }
         let peer = &self.peer.0;
         let port = u16::from_be_bytes([peer[2], peer[3]]);
         let ip = match i32::from(u16::from_ne_bytes([peer[0], peer[1]])) {
@@ -175,7 +178,7 @@ impl Batch {
         if count < 0 {
             let error = io::Error::last_os_error();
             return match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => Ok(0),
+                io::ErrorKind::Interrupted => Ok(0),
                 _ => Err(error),
             };
         }

@@ -45,7 +45,7 @@ impl Zone {
                 moved.push(owner.to_lowercase());
             }
         }
-        next.follow_cuts(&moved, overlay);
+        next.follow_cuts(self, &moved, overlay);
         if let Some(Some(node)) = next.changed.get(self.apex.wire()) {
             let node = node.clone();
             next.take_apex(Node::new(&node));
@@ -70,8 +70,10 @@ impl Zone {
     }
 
     /// After the zone cuts and DNAMEs at `moved` came or went: what lies over names below them does so no longer, or again.
-    fn follow_cuts(&mut self, moved: &[Name], overlay: &Overlay) {
-        let has_below = |name: &&Name| self.any_node(name.wire()).is_some_and(|node| node.children() > 0);
+    /// Names that came or went with them have the right marks: only those that were there `before` and are there yet have not.
+    fn follow_cuts(&mut self, before: &Zone, moved: &[Name], overlay: &Overlay) {
+        let is_above = |zone: &Zone, name: &Name| zone.any_node(name.wire()).is_some_and(|node| node.children() > 0);
+        let has_below = |name: &&Name| is_above(before, name) && is_above(self, name);
         let moved: Vec<&Name> = moved.iter().filter(has_below).collect();
         if moved.is_empty() {
             return;

@@ -69,7 +69,7 @@ fn differences_by(
 /// Has `reader` take in all of the file, of which so many octets are read at a time. Gives the digest.
 fn pass_through(read_octets: u64, path: &Path, reader: &mut Reader<'_>) -> Option<u128> {
     let mut file = File::open(path).ok()?;
-    let octets = usize::try_from(file.metadata().ok()?.len()).ok()?;
+    let octets = u32::try_from(file.metadata().ok()?.len()).ok()? as usize; // no more are read whole, either
     let mut digest = SipHasher13::new();
     digest.write_usize(octets);
     let mut scope = Scope { origin: reader.apex.clone(), owner: Vec::new() };
