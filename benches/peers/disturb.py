@@ -9,6 +9,7 @@ makes of it. A change that is smaller than that says nothing.
 
     cargo build --release
     benches/peers/disturb.py                  five rounds: about seven minutes for each rate
+    benches/peers/disturb.py --rates 0 --seconds 10    what a flood leaves to a reload takes so long
 """
 import argparse
 import json
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 
-from measure import HERE, Running, generate, load_command, make
+from measure import HERE, Running, generate, load_command, make, rest
 from servers import API, Waypost
 
 SITES = """
@@ -102,6 +103,7 @@ def main():
     try:
         run.work = base
         operator = Operator(run, zone_file, base, args.every_ms)
+        rest(run)
         print("| what | queries/s asked | times | lost | p99 us, quiet | p99 us | change | middle half |\n|" + "---|" * 8)
         for rate in map(int, args.rates.split(",")):
             for what in args.what.split(","):
@@ -113,7 +115,7 @@ def main():
                     said = generate(words + asked)
                     last = generate(words)["lat_p99_us"]
                     if said["requests_refused"] or bool(asked) != bool(said["requests_taken"]):
-                        sys.exit(f"the API took {said['requests_taken']} and refused {said['requests_refused']}")
+                        sys.exit(f"of {what} the API took {said['requests_taken']} and refused {said['requests_refused']}")
                     quiet.append((first + last) / 2)  # what drifts meanwhile counts for half
                     busy.append(said["lat_p99_us"])
                     lost, times = lost + said["lost"], times + said["requests_taken"]

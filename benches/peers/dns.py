@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 
-from measure import HERE, Running, cpu_seconds, generate, load_command, make, memory_mb, sample
+from measure import HERE, Running, generate, load_command, make, memory_mb, rest, sample
 from servers import all_servers
 
 # Name: zone, queries, kind of load, queries a second (0: as many as are answered), what it shows.
@@ -73,16 +73,6 @@ def machine():
     with open("/proc/cpuinfo") as f:
         cpu = next((line.split(":", 1)[1].strip() for line in f if line.startswith("model name")), "")
     return f"{cpu}, {os.cpu_count()} cores, Linux {platform.release()}, {time.strftime('%Y-%m-%d')}"
-
-
-def rest(run, at_most_s=15):
-    """Waits until the server has done what it does behind its first answer, such as storing a copy of the zone."""
-    until = time.monotonic() + at_most_s
-    while time.monotonic() < until:
-        before = sum(cpu_seconds(run.pids))
-        time.sleep(0.25)
-        if sum(cpu_seconds(run.pids)) - before <= 0.01:
-            return
 
 
 def measure_one(server, zone, scenarios, results, start, args, port, base):

@@ -161,6 +161,16 @@ KINDS = {
 }
 
 
+def rest(run, at_most_s=15):
+    """Waits until the server has done what it does behind its first answer, such as storing a copy of the zone."""
+    until = time.monotonic() + at_most_s
+    while time.monotonic() < until:
+        before = sum(cpu_seconds(run.pids))
+        time.sleep(0.25)
+        if sum(cpu_seconds(run.pids)) - before <= 0.01:
+            return
+
+
 def load_command(made, kind, queries, port, seconds, edns, rate=0):
     words = [f"{made}/tools/load", "-p", str(port), "-d", queries, "-l", str(seconds), "-e", str(edns), "-D", "50",
              "-S", str(random.randrange(1 << 30)), *KINDS[kind]]

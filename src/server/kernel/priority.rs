@@ -50,8 +50,11 @@ impl Turns {
     }
 }
 
-/// How nice a thread is that has a share: beside one that is not nice and always has work, it is left with a tenth of a core.
-const NICE: i32 = 10;
+/// How much nicer than the process a thread is that has a share: beside one that is not and always has work, it is left with a
+/// tenth of a core.
+const NICER: i32 = 10;
+/// As nice as can be.
+const NICEST: i32 = 19;
 
 /// Puts a thread of this process there, as [`Background`](crate::background::Background) wants it: last is `SCHED_IDLE`. Where
 /// the process was given a policy of its own, a real-time one or `SCHED_IDLE`, all its threads keep it.
@@ -69,7 +72,7 @@ pub fn stand(thread: Pid, standing: Standing) -> io::Result<()> {
         Standing::Last => libc::SCHED_IDLE,
         Standing::Share => libc::SCHED_OTHER,
     } as u32;
-    attributes.sched_nice = attributes.sched_nice.max(NICE);
+    attributes.sched_nice = (of_process.sched_nice + NICER).min(NICEST);
     attributes.sched_runtime = Turns::Background.nanoseconds();
     set(thread, &attributes)
 }
@@ -114,7 +117,7 @@ mod tests {
     fn a_thread_is_put_last_and_given_its_share() {
         std::thread::spawn(|| {
             let own = || attributes(0).unwrap();
-            let nice = own().sched_nice.max(NICE);
+            let nice = (own().sched_nice + NICER).min(NICEST);
             stand(rustix::thread::gettid(), Standing::Share).unwrap();
             assert_eq!((own().sched_policy, own().sched_nice), (libc::SCHED_OTHER as u32, nice));
             stand(rustix::thread::gettid(), Standing::Last).unwrap();
