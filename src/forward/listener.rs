@@ -102,9 +102,11 @@ impl Listener {
     /// Starts to accept by `plan`, now or as soon as the address is free.
     pub(super) fn start(start: Start, plan: Plan, shared: Arc<Shared>) -> Self {
         let (protocol, address) = (plan.rule.protocol, plan.rule.listen.address);
+        let ladder = shared.orders.ladder([&plan.label, &plan.rule.listen_label()]);
         let plan = Arc::new(ArcSwap::from_pointee(plan));
         let (bound_tx, bound) = watch::channel(None);
         let (stop, way) = (CancellationToken::new(), Arc::<Way>::default());
+        way.set_ladder(ladder); // before the first comes, who may wait already
         let acceptor = Acceptor { protocol, address, plan: plan.clone(), way: way.clone(), shared: shared.clone() };
         let task = tokio::spawn(acceptor.run(start, bound_tx, stop.clone()));
         Self { protocol, address, plan, bound, stop, way, shared, task }

@@ -14,7 +14,7 @@ use super::connect::Circuits;
 use super::connection::{Plan, Shared, Way};
 use super::control::{Board, Post};
 use super::counts::now_ms;
-use super::ladder::Rung;
+use super::ladder::{Ladder, Rung};
 use super::memory::{Kept, Memory};
 use super::names::{self, Services};
 use super::settings::{Rule, WeightedTarget};
@@ -68,6 +68,11 @@ impl Orders {
         let inner = self.inner();
         let wish = inner.kept.desired.as_ref().and_then(|desired| wish_of(desired, set));
         wish.and_then(|wish| wished(set, wish).ok()).unwrap_or_else(|| set.clone())
+    }
+
+    /// The ladder of a rule that goes by these names.
+    pub(super) fn ladder(&self, names: [&str; 2]) -> Ladder {
+        self.inner().kept.rungs.ladder(names, now_ms())
     }
 
     /// Brings the rules of `board` in line, after a start or a reload.
