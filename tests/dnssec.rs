@@ -380,6 +380,7 @@ fn the_algorithm_is_replaced_while_validators_watch() {
     let mut watch = |unbound: &Unbound, what: &str, is: &dyn Fn(&Value) -> bool| {
         let until = Instant::now() + 2 * support::SOON;
         loop {
+            let status = server.get(path); // what is seen below is so, or newer
             for (name, rtype, status) in [
                 ("plain.example.org", "A", "NOERROR"),
                 ("www.example.org", "A", "NOERROR"),
@@ -392,7 +393,6 @@ fn the_algorithm_is_replaced_while_validators_watch() {
             if seen.last() != Some(&now) {
                 seen.push(now);
             }
-            let status = server.get(path);
             if is(&status) {
                 return;
             }

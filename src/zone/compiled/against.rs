@@ -17,9 +17,9 @@ use crate::zone::gathered::{Added, Gathered, Spot};
 
 /// An RRset with more records is not searched.
 const MOST_RECORDS: u16 = 100;
-/// With more new names than this part of all, and at least, the file is read whole.
+/// A file is read whole that has more new names than one in so many of all, and than [`FEW_NEW`].
 const MOST_NEW: usize = 32;
-const LEAST_NEW: usize = 256;
+const FEW_NEW: usize = 256;
 
 /// A file under way.
 pub(in crate::zone) struct Against<'z> {
@@ -126,7 +126,22 @@ impl<'z> Against<'z> {
 
     /// The RRsets that differ. `None`: the file is to be read whole.
     pub(in crate::zone) fn finish(self) -> Option<Vec<Changed>> {
-        let Self { zone, drift, .. } = &self;
+        let mut changed = Vec::new();
+        for (owner, types) in self.touched()? {
+            for rtype in types {
+                let before = self.drift.in_file(self.zone, &owner, rtype);
+                let after = self.after(&owner, rtype).ok()?;
+                if !same(before.as_ref(), after.as_ref()) {
+                    changed.push(Changed { owner: owner.clone(), rtype, before, after });
+                }
+            }
+        }
+        Some(changed)
+    }
+
+    /// What may differ: where records are new or did not come, and all names that do not lie in the base as the file had them.
+    fn touched(&self) -> Option<BTreeMap<Name, BTreeSet<Rtype>>> {
+        let Self { zone, drift, .. } = self;
         let mut touched: BTreeMap<Name, BTreeSet<Rtype>> = BTreeMap::new();
         let mut touch = |owner: Name, rtype: Rtype| _ = touched.entry(owner).or_default().insert(rtype);
         for owner in self.new.owners() {
@@ -161,16 +176,7 @@ impl<'z> Against<'z> {
             }
             place = zone.base.behind(place);
         }
-        let mut changed = Vec::new();
-        for (owner, rtype) in
-            touched.into_iter().flat_map(|(owner, types)| types.into_iter().map(move |t| (owner.clone(), t)))
-        {
-            let (before, after) = (drift.in_file(zone, &owner, rtype), self.after(&owner, rtype).ok()?);
-            if !same(before.as_ref(), after.as_ref()) {
-                changed.push(Changed { owner, rtype, before, after });
-            }
-        }
-        Some(changed)
+        Some(touched)
     }
 
     /// An RRset of the file as it is: what came of the one that the zone has, and what is new. Refused where that is not all
@@ -212,7 +218,7 @@ impl<'z> Against<'z> {
 }
 
 fn most_new(zone: &Zone) -> usize {
-    (zone.base.names / MOST_NEW).max(LEAST_NEW)
+    (zone.base.names / MOST_NEW).max(FEW_NEW)
 }
 
 fn is_marked(seen: &[u64], number: u32) -> bool {
