@@ -89,19 +89,21 @@ pub struct Known {
 /// # Errors
 /// What the store says.
 pub async fn known(store: &dyn StateStore, zone: &Name) -> Result<Option<Known>, StoreError> {
+    Ok(known_with_steps(store, zone).await?.map(|(known, _)| known))
+}
+
+/// The same with the steps that count.
+async fn known_with_steps(
+    store: &dyn StateStore,
+    zone: &Name,
+) -> Result<Option<(Known, Vec<(String, Vec<u8>)>)>, StoreError> {
     let Some(value) = store.read(&zone_digest_key(zone)).await? else { return Ok(None) };
     let text = String::from_utf8_lossy(&value);
     let (digest, count) = text.split_once(' ').unwrap_or((&text, "0")); // older versions knew no steps
     let digest = u128::from_str_radix(digest, 16).unwrap_or(0);
-    let all = steps(store, zone, count.parse().unwrap_or(0)).await?;
-    let octets = all.iter().map(|(_, value)| value.len()).sum();
-    Ok(Some(Known { digest, steps: Steps { count: all.len() as u64, octets } }))
-}
-
-/// The first `count` steps of `zone`.
-async fn steps(store: &dyn StateStore, zone: &Name, count: u64) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    store.scan(Scan { limit: count, ..Scan::all(&prefix(zone)) }).await
+    let steps = store.scan(Scan { limit: count.parse().unwrap_or(0), ..Scan::all(&prefix(zone)) }).await?;
+    let octets = steps.iter().map(|(_, value)| value.len()).sum();
+    Ok(Some((Known { digest, steps: Steps { count: steps.len() as u64, octets } }, steps)))
 }
 
 /// The file of `zone` as it was read last; `None`: the store has no copy, or one that can't be read.
@@ -111,9 +113,8 @@ async fn steps(store: &dyn StateStore, zone: &Name, count: u64) -> Result<Vec<(S
 pub async fn read(store: &dyn StateStore, zone: &Name, overlay: Overlay) -> Result<Option<Served>, StoreError> {
     let Some(value) = store.read(&zone_key(zone)).await? else { return Ok(None) };
     let Some(served) = read_whole(zone, &value, overlay) else { return Ok(None) };
-    let Some(Known { steps: kept, .. }) = known(store, zone).await? else { return Ok(None) };
-    let all = steps(store, zone, kept.count).await?;
-    let Some(steps) = all.iter().map(|(_, value)| decode(value)).collect::<Option<Vec<_>>>() else { return Ok(None) };
+    let Some((Known { steps: kept, .. }, steps)) = known_with_steps(store, zone).await? else { return Ok(None) };
+    let Some(steps) = steps.iter().map(|(_, value)| decode(value)).collect::<Option<Vec<_>>>() else { return Ok(None) };
     let Some(&(at, _)) = steps.last() else { return Ok(Some(served)) };
     let mut edit = Edit::new(&served.zone);
     for (_, step) in &steps {

@@ -155,8 +155,9 @@ fn read_anew(
         }
         return (made(served, state, problem), Reading { base, edit: None });
     };
-    if let Some(old) = old.filter(|_| before.is_some_and(|before| before.can_be_compared(settings)))
-        && let Some(again) = old.under(&overlay).differences(file, &mut reading.stamps)
+    let can_be_compared = before.is_some_and(|before| before.can_be_compared(settings));
+    if let Some(old) = old.filter(|_| can_be_compared).map(|old| old.under(&overlay))
+        && let Some(again) = old.differences(file, &mut reading.stamps)
     {
         let (served, edit) = old.now_that(again, settings, &overlay, now, warnings);
         return (made(Some(served), ZoneState::Current, Vec::new()), Reading { base, edit });

@@ -216,6 +216,15 @@ pub fn parent(wire: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// A wire name in lower case, in `buffer`, which has room for it: for look-ups that allocate nothing.
+#[inline]
+pub fn lowered<'b>(name: &[u8], buffer: &'b mut [u8]) -> &'b [u8] {
+    let lower = &mut buffer[..name.len()];
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    lower
+}
+
 /// Whether the wire name `name` is `other` or stands below it, without regard to case.
 pub fn is_at_or_below(name: &[u8], other: &[u8]) -> bool {
     let mut rest = Some(name);

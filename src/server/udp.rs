@@ -19,7 +19,8 @@ use crate::server::kernel::priority::Turns;
 use crate::server::requests::{Datagram, Peer, Queue, Request, Way};
 use crate::time::Timestamp;
 
-/// Answers until `stop`, and until it is called to look at that ([`call`]). A panic costs a query, or outside of answering the batch in hand, not the worker.
+/// Answers until `stop`, and until it is called to look at that ([`call`]). A panic costs a query, or outside of answering the
+/// batch in hand, not the worker.
 pub(super) fn serve(socket: &Arc<UdpSocket>, mut reader: Reader, requests: &Queue, stop: &CancellationToken) {
     Turns::Datagrams.take();
     let mut batch = Batch::new();

@@ -344,10 +344,7 @@ impl Zone {
 
     fn apex_node(&self) -> Node<'_> {
         let mut lower = [0; name::MAX_NAME_OCTETS];
-        let lower = &mut lower[..self.apex.wire().len()];
-        lower.copy_from_slice(self.apex.wire());
-        lower.make_ascii_lowercase();
-        self.any_node(lower).expect("each zone has a node for its apex")
+        self.any_node(name::lowered(self.apex.wire(), &mut lower)).expect("each zone has a node for its apex")
     }
 
     /// Whether it has names that are newer than its base.
@@ -399,19 +396,30 @@ impl Base {
         self.table.find(self.hasher.hash_one(lower), |at| self.node(at).is_named(lower))
     }
 
-    /// Where the node begins that lies behind the one at `place`, if there is one.
+    /// The node that begins at `place`, where there is one.
+    #[inline]
+    fn node_at(&self, place: u32) -> Option<Node<'_>> {
+        self.nodes.get(place as usize * ALIGN..).filter(|rest| !rest.is_empty()).map(Node::new)
+    }
+
+    /// Where the next node begins behind the one at `place`, if there is one.
     fn behind(&self, place: u32) -> u32 {
         let end = place as usize * ALIGN + self.node(place).octets();
         end.div_ceil(ALIGN) as u32
     }
 
-    fn all(&self) -> impl Iterator<Item = Node<'_>> {
-        let mut at = 0;
+    /// All nodes, each with its place, in the order of those.
+    fn places(&self) -> impl Iterator<Item = (u32, Node<'_>)> {
+        let mut place = 0;
         std::iter::from_fn(move || {
-            let node = Node::new(self.nodes.get(at..).filter(|rest| !rest.is_empty())?);
-            at = (at + node.octets()).next_multiple_of(ALIGN);
-            Some(node)
+            let here = (place, self.node_at(place)?);
+            place = self.behind(place);
+            Some(here)
         })
+    }
+
+    fn all(&self) -> impl Iterator<Item = Node<'_>> {
+        self.places().map(|(_, node)| node)
     }
 }
 

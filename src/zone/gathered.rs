@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::hash::BuildHasher;
 
-use crate::dns::name::MAX_NAME_OCTETS;
+use crate::dns::name::{MAX_NAME_OCTETS, lowered};
 use crate::dns::{Name, Rtype, Ttl, rdata};
 use crate::zone::compiled::seed;
 use crate::zone::compiled::table::{NONE, Table};
@@ -230,11 +230,7 @@ impl Gathered {
     }
 
     pub(in crate::zone) fn hash(&self, name: &[u8]) -> u64 {
-        let mut lower = [0; MAX_NAME_OCTETS];
-        let lower = &mut lower[..name.len()]; // no name is longer
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        self.hasher.hash_one(&*lower)
+        self.hasher.hash_one(lowered(name, &mut [0; MAX_NAME_OCTETS])) // no name is longer
     }
 
     fn new_set(&mut self, owner: u32, rtype: Rtype, ttl: Ttl, rdata: &[u8], spot: Spot) -> u32 {
@@ -355,7 +351,7 @@ impl<'g> SetRef<'g> {
         })
     }
 
-    fn to_rrset(self) -> Rrset {
+    pub(in crate::zone) fn to_rrset(self) -> Rrset {
         Rrset { rtype: self.rtype(), ttl: self.ttl(), rdatas: self.rdatas().map(Box::from).collect() }
     }
 }

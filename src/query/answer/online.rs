@@ -2,6 +2,7 @@
 //! gives. The one place where an answer costs a signature and memory; how many a worker makes in a second is bounded.
 
 use super::{Answer, Step};
+use crate::dns::name::lowered;
 use crate::dns::wire::{Full, NAME_BUFFER, Rcode, Section};
 use crate::dns::{Name, Rtype, Ttl};
 use crate::query::pool::{Pool, laid_out, patch};
@@ -21,11 +22,7 @@ impl<'a> Answer<'a, '_> {
     fn online_of(&mut self, zone: &Zone) -> Option<&'a Online> {
         let snapshot = self.snapshot;
         let mut lower = [0; NAME_BUFFER];
-        let apex = zone.apex().wire();
-        let lower = &mut lower[..apex.len()];
-        lower.copy_from_slice(apex);
-        lower.make_ascii_lowercase();
-        let online = snapshot.zones.get(lower)?.online.as_deref();
+        let online = snapshot.zones.get(lowered(zone.apex().wire(), &mut lower))?.online.as_deref();
         self.compact |= online.is_some();
         online
     }

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::node::{Node, written_name};
 use super::{ALIGN, Zone};
-use crate::dns::name::MAX_NAME_OCTETS;
+use crate::dns::name::{MAX_NAME_OCTETS, lowered};
 use crate::dns::{Name, Rtype, Ttl};
 use crate::zone::Rrset;
 use crate::zone::drift::{Changed, Drift};
 use crate::zone::edit::same;
-use crate::zone::gathered::{Added, Gathered, Spot};
+use crate::zone::gathered::{Added, Gathered, SetRef, Spot};
 
 /// An RRset with more records is not searched.
 const MOST_RECORDS: u16 = 100;
@@ -73,20 +73,11 @@ impl<'z> Against<'z> {
     #[inline]
     fn place_of(&mut self, owner: &[u8]) -> Option<u32> {
         let base = &self.zone.base;
-        let is_named = |place: u32| base.node(place).name().eq_ignore_ascii_case(owner);
-        if let Some(last) = self.last.filter(|last| is_named(*last)) {
+        if let Some(last) = self.last.filter(|last| base.node(*last).name().eq_ignore_ascii_case(owner)) {
             return Some(last);
         }
-        let has_next = (self.next as usize) < base.nodes.len() / ALIGN;
-        let place = if has_next && is_named(self.next) {
-            self.next
-        } else {
-            let mut lower = [0; MAX_NAME_OCTETS];
-            let lower = &mut lower[..owner.len()];
-            lower.copy_from_slice(owner);
-            lower.make_ascii_lowercase();
-            base.place_of(lower)?
-        };
+        let is_next = base.node_at(self.next).is_some_and(|node| node.name().eq_ignore_ascii_case(owner));
+        let place = if is_next { self.next } else { base.place_of(lowered(owner, &mut [0; MAX_NAME_OCTETS]))? };
         self.next = base.behind(place);
         if !self.stale.is_empty() && self.stale.contains(&place) {
             return None;
@@ -155,9 +146,7 @@ impl<'z> Against<'z> {
             node.sets().for_each(|set| touch(written_name(node), set.rtype()));
         }
         let (mut lost, most) = (0, most_new(zone));
-        let mut place = 0;
-        while (place as usize) < zone.base.nodes.len() / ALIGN {
-            let node = zone.base.node(place);
+        for (place, node) in zone.base.places() {
             let is_stale = self.stale.contains(&place);
             if is_stale && !zone.changed.contains_key(node.name()) {
                 node.sets().for_each(|set| touch(written_name(node), set.rtype())); // it drifted beside these
@@ -174,7 +163,6 @@ impl<'z> Against<'z> {
             if lost > most {
                 return None;
             }
-            place = zone.base.behind(place);
         }
         Some(touched)
     }
@@ -208,11 +196,7 @@ impl<'z> Against<'z> {
         if let Some(set) = self.new.get(owner.wire()).and_then(|owner| owner.set(rtype)) {
             set.rdatas().for_each(|rdata| put(set.ttl(), rdata));
         }
-        let set = all.get(owner.wire()).and_then(|owner| owner.set(rtype)).map(|set| Rrset {
-            rtype,
-            ttl: set.ttl(),
-            rdatas: set.rdatas().map(Box::from).collect(),
-        });
+        let set = all.get(owner.wire()).and_then(|owner| owner.set(rtype)).map(SetRef::to_rrset);
         if clean { Ok(set) } else { Err(()) }
     }
 }
